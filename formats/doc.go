@@ -1,0 +1,9 @@
+// Package formats is the root of the packages that define bytes on disk:
+//
+//   - formats/ima: values of the extended attribute security.ima
+//   - formats/manifest: the list of what was labelled in one image
+//
+// They rest on the standard library and on each other, and on nothing else, so
+// that the smallest program of the project can read everything the largest one
+// writes. README.md beside this file gives the byte layouts.
+package formats

@@ -1,0 +1,39 @@
+package ima
+
+// Offsets and sizes within a value, the type byte being at 0.
+const (
+	// IMA_XATTR_DIGEST: type, digest. Kernels before digest-ng kept every
+	// digest in 20 bytes, so an MD5 digest may have four zero bytes behind it
+	// (ima_get_hash_algo in ima_appraise.c).
+	digestHeader = 1
+	md5Padding   = 4
+
+	// IMA_XATTR_DIGEST_NG: type, hash, digest (struct ima_digest_data, xattr.ng).
+	digestNGHeader = 2
+
+	// struct signature_v2_hdr: type, version, hash_algo, __be32 keyid,
+	// __be16 sig_size, then the signature.
+	v2Version, v2Hash, v2KeyID, v2Size, v2Header = 1, 2, 3, 7, 9
+
+	// The type byte, then struct signature_hdr: version, 32-bit timestamp, algo,
+	// hash, 8 bytes of keyid, nmpi; then one multi-precision integer: its
+	// length in bits as __be16, and its bytes.
+	v1Version, v1Timestamp, v1Algo, v1Hash, v1KeyID, v1NMPI = 1, 2, 6, 7, 8, 16
+	v1Bits, v1Header                                        = 17, 19
+)
+
+// Values of the fields of struct signature_hdr (include/linux/digsig.h).
+const (
+	pubkeyAlgoRSA    = 0 // enum pubkey_algo: PUBKEY_ALGO_RSA
+	digestAlgoSHA1   = 0 // enum digest_algo: DIGEST_ALGO_SHA1
+	digestAlgoSHA256 = 1 // enum digest_algo: DIGEST_ALGO_SHA256
+	oneMPI           = 1 // an RSA signature is one integer
+)
+
+// maxSignature is the most that the 16-bit length of a version 2 signature can
+// say; the bit count of version 1 says less (8192 bytes).
+const maxSignature = 1<<16 - 1
+
+// mpiBytes is the number of bytes that hold an integer of so many bits
+// (mpi_read_from_buffer in lib/mpi/mpicoder.c).
+func mpiBytes(bits uint16) int { return (int(bits) + 7) / 8 }

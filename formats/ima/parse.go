@@ -1,0 +1,162 @@
+package ima
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Parse reads one value. The result does not share memory with b.
+func Parse(b []byte) (Value, error) {
+	if len(b) == 0 {
+		return Value{}, errors.New("empty value")
+	}
+	t := Type(b[0])
+	v, err := Value{}, error(nil)
+	switch t {
+	case Digest:
+		v, err = parseDigest(b)
+	case DigestNG:
+		v, err = parseDigestNG(b)
+	case Signature:
+		v, err = parseSignature(b)
+	case VeritySignature:
+		v, err = parseV2(b, 3)
+	case EVMHMAC, EVMPortable:
+		err = errors.New("belongs in security.evm")
+	default:
+		err = errors.New("unknown")
+	}
+	if err != nil {
+		return Value{}, fmt.Errorf("%v: %w", t, err)
+	}
+	return v, nil
+}
+
+// parseDigest tells MD5 from SHA-1 as ima_get_hash_algo does: by the length,
+// and 20 bytes that end in four zeros are a padded MD5 digest.
+func parseDigest(b []byte) (Value, error) {
+	d := b[digestHeader:]
+	v := Value{Type: Digest}
+	switch {
+	case len(d) == MD5.Size():
+		v.Hash = MD5
+	case len(d) == SHA1.Size() && isZero(d[MD5.Size():]):
+		v.Hash, v.Padded = MD5, true
+		d = d[:MD5.Size()]
+	case len(d) == SHA1.Size():
+		v.Hash = SHA1
+	default:
+		return Value{}, fmt.Errorf("%d bytes are neither an MD5 nor a SHA-1 digest", len(d))
+	}
+	v.Digest = bytes.Clone(d)
+	return v, nil
+}
+
+func parseDigestNG(b []byte) (Value, error) {
+	if len(b) < digestNGHeader {
+		return Value{}, fmt.Errorf("%d bytes, but the header has %d", len(b), digestNGHeader)
+	}
+	hash, d := HashID(b[1]), b[digestNGHeader:]
+	if err := checkDigest(hash, d); err != nil {
+		return Value{}, err
+	}
+	return Value{Type: DigestNG, Hash: hash, Digest: bytes.Clone(d)}, nil
+}
+
+func parseSignature(b []byte) (Value, error) {
+	if len(b) <= v2Version {
+		return Value{}, errors.New("no version")
+	}
+	switch version := b[v2Version]; version {
+	case 1:
+		return parseV1(b)
+	case 2:
+		return parseV2(b, 2)
+	default:
+		return Value{}, fmt.Errorf("unknown version %d", version)
+	}
+}
+
+// parseV2 applies the rules of asymmetric_verify (digsig_asymmetric.c) to a
+// struct signature_v2_hdr: at least one byte of signature, its length exact, the
+// hash known. Version 3 has the same header.
+func parseV2(b []byte, version byte) (Value, error) {
+	if len(b) <= v2Header {
+		return Value{}, fmt.Errorf("%d bytes, but header and signature need more than %d", len(b), v2Header)
+	}
+	if b[v2Version] != version {
+		return Value{}, fmt.Errorf("version %d, want %d", b[v2Version], version)
+	}
+	hash := HashID(b[v2Hash])
+	if !hash.Known() {
+		return Value{}, fmt.Errorf("unknown hash %d", byte(hash))
+	}
+	sig := b[v2Header:]
+	if n := int(binary.BigEndian.Uint16(b[v2Size:])); n != len(sig) {
+		return Value{}, fmt.Errorf("signature length is %d, but %d bytes follow the header", n, len(sig))
+	}
+	return Value{
+		Type:      Type(b[0]),
+		Version:   version,
+		Hash:      hash,
+		KeyID:     KeyID(b[v2KeyID:v2Size]),
+		Signature: bytes.Clone(sig),
+	}, nil
+}
+
+// parseV1 applies the rules of digsig_verify (lib/digsig.c), and besides asks
+// for what that function takes for granted: a known hash, one integer, nothing
+// behind it.
+func parseV1(b []byte) (Value, error) {
+	if len(b) <= v1Header {
+		return Value{}, fmt.Errorf("%d bytes, but header and signature need more than %d", len(b), v1Header)
+	}
+	if algo := b[v1Algo]; algo != pubkeyAlgoRSA {
+		return Value{}, fmt.Errorf("unknown public key algorithm %d", algo)
+	}
+	hash, err := hashFromV1(b[v1Hash])
+	if err != nil {
+		return Value{}, err
+	}
+	if n := b[v1NMPI]; n != oneMPI {
+		return Value{}, fmt.Errorf("%d integers, want 1", n)
+	}
+	sig := b[v1Header:]
+	bits := binary.BigEndian.Uint16(b[v1Bits:])
+	if mpiBytes(bits) != len(sig) {
+		return Value{}, fmt.Errorf("an integer of %d bits, but %d bytes follow the header", bits, len(sig))
+	}
+	return Value{
+		Type:      Signature,
+		Version:   1,
+		Hash:      hash,
+		Timestamp: binary.LittleEndian.Uint32(b[v1Timestamp:]),
+		KeyIDV1:   KeyIDV1(b[v1KeyID:v1NMPI]),
+		MPIBits:   bits,
+		Signature: bytes.Clone(sig),
+	}, nil
+}
+
+func hashFromV1(algo byte) (HashID, error) {
+	switch algo {
+	case digestAlgoSHA1:
+		return SHA1, nil
+	case digestAlgoSHA256:
+		return SHA256, nil
+	}
+	return 0, fmt.Errorf("unknown version 1 hash %d", algo)
+}
+
+func checkDigest(hash HashID, digest []byte) error {
+	if !hash.Known() {
+		return fmt.Errorf("unknown hash %d", byte(hash))
+	}
+	if len(digest) != hash.Size() {
+		return fmt.Errorf("digest of %d bytes, but %v has %d", len(digest), hash, hash.Size())
+	}
+	return nil
+}
+
+func isZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }

@@ -1,0 +1,97 @@
+package ima
+
+import (
+	"encoding/hex"
+	"fmt"
+)
+
+// XattrName is the name of the extended attribute (XATTR_NAME_IMA).
+const XattrName = "security.ima"
+
+// Type is the first byte of a value: enum evm_ima_xattr_type of
+// security/integrity/integrity.h.
+type Type byte
+
+const (
+	Digest          Type = 1 // IMA_XATTR_DIGEST: MD5 or SHA-1
+	EVMHMAC         Type = 2 // EVM_XATTR_HMAC, only in security.evm
+	Signature       Type = 3 // EVM_IMA_XATTR_DIGSIG: version 1 or 2
+	DigestNG        Type = 4 // IMA_XATTR_DIGEST_NG: hash number and digest
+	EVMPortable     Type = 5 // EVM_XATTR_PORTABLE_DIGSIG, only in security.evm
+	VeritySignature Type = 6 // IMA_VERITY_DIGSIG: version 3, over an fs-verity digest
+)
+
+// String names the type as this project's output does.
+func (t Type) String() string {
+	switch t {
+	case Digest:
+		return "digest"
+	case EVMHMAC:
+		return "evm-hmac"
+	case Signature:
+		return "signature"
+	case DigestNG:
+		return "digest-ng"
+	case EVMPortable:
+		return "evm-portable-signature"
+	case VeritySignature:
+		return "verity-signature"
+	}
+	return fmt.Sprintf("type %d", byte(t))
+}
+
+// KeyID is the key id of a version 2 or 3 signature, in the order in which it
+// is stored (big-endian in signature_v2_hdr).
+type KeyID [4]byte
+
+// String gives eight lower-case hexadecimal digits.
+func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
+
+// ParseKeyID is the inverse of String.
+func ParseKeyID(s string) (KeyID, error) {
+	var id KeyID
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(id) || hex.EncodeToString(b) != s {
+		return KeyID{}, fmt.Errorf("key id %q is not eight lower-case hexadecimal digits", s)
+	}
+	copy(id[:], b)
+	return id, nil
+}
+
+// KeyIDV1 is the longer key id of a version 1 signature.
+type KeyIDV1 [8]byte
+
+// String gives sixteen lower-case hexadecimal digits.
+func (id KeyIDV1) String() string { return hex.EncodeToString(id[:]) }
+
+// Value is one security.ima value. Which fields count depends on Type and
+// Version; the others must be zero.
+type Value struct {
+	Type    Type
+	Version byte   // signatures only: 1, 2 (Signature), 3 (VeritySignature)
+	Hash    HashID // of the file's contents; MD5 or SHA1 for Digest, SHA1 or SHA256 for version 1
+
+	Digest []byte // Digest and DigestNG: exactly Hash.Size() bytes
+	Padded bool   // Digest with MD5: four zero bytes follow, as old kernels wrote it
+
+	KeyID     KeyID  // versions 2 and 3
+	Signature []byte // all signatures
+
+	KeyIDV1   KeyIDV1 // version 1
+	Timestamp uint32  // version 1: seconds since 1970
+	MPIBits   uint16  // version 1: bits of the signature as a multi-precision integer
+}
+
+// SignatureV2 makes the value that holds a PKCS #1 v1.5 signature over a file's
+// digest.
+func SignatureV2(hash HashID, id KeyID, sig []byte) Value {
+	return Value{Type: Signature, Version: 2, Hash: hash, KeyID: id, Signature: sig}
+}
+
+// DigestValue makes the value that holds a digest with the number of its hash.
+func DigestValue(hash HashID, digest []byte) Value {
+	return Value{Type: DigestNG, Hash: hash, Digest: digest}
+}
+
+// IsSignature reports whether the value holds a signature of any version.
+func (v Value) IsSignature() bool { return v.Type == Signature || v.Type == VeritySignature }

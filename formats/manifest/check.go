@@ -1,0 +1,144 @@
+package manifest
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/vmseal/vmseal/formats/ima"
+)
+
+// check holds a header to the rules; both directions use it.
+func (h Header) check() error {
+	if h.Format != 0 && h.Format != Format {
+		return fmt.Errorf("format %d, but only %d is known", h.Format, Format)
+	}
+	if !utf8.ValidString(h.Tool) || strings.ContainsFunc(h.Tool, unicode.IsControl) {
+		return errors.New("tool is not plain text")
+	}
+	for name, digest := range map[string]string{"image_before": h.ImageBefore, "image_after": h.ImageAfter} {
+		if digest != "" && !isHex(digest, ima.SHA256.Size()) {
+			return fmt.Errorf("%s is not a sha256 digest in hexadecimal", name)
+		}
+	}
+	if h.KeyID != "" {
+		if _, err := ima.ParseKeyID(h.KeyID); err != nil {
+			return err
+		}
+	}
+	if _, err := signedHash(h.Hash); err != nil {
+		return err
+	}
+	if len(h.Filesystems) == 0 {
+		return errors.New("no file systems")
+	}
+	for i, fs := range h.Filesystems {
+		if fs.Partition < 0 || len(fs.UUID) > 64 || strings.ContainsFunc(fs.UUID, isNotUUID) {
+			return fmt.Errorf("file system %d: bad partition number or uuid", i)
+		}
+	}
+	return nil
+}
+
+// check holds an entry to the rules, under the header it stands beneath.
+func (e Entry) check(h Header) error {
+	if e.Filesystem < 0 || e.Filesystem >= len(h.Filesystems) {
+		return fmt.Errorf("file system %d, but the header names %d", e.Filesystem, len(h.Filesystems))
+	}
+	if err := checkPath(e.Path); err != nil {
+		return err
+	}
+	if e.Size < 0 {
+		return fmt.Errorf("size %d", e.Size)
+	}
+	hash, err := signedHash(h.Hash)
+	if err != nil {
+		return err
+	}
+	if e.Digest != "" && !isHex(e.Digest, hash.Size()) {
+		return fmt.Errorf("digest is not %v in hexadecimal", hash)
+	}
+	return e.checkLabel(hash)
+}
+
+// checkLabel makes sure that the entry says about its value what the value says
+// about itself. Whether a signature is good is for package keys.
+func (e Entry) checkLabel(hash ima.HashID) error {
+	if e.Label == LabelNone {
+		if e.KeyID != "" || e.Value != "" {
+			return errors.New("a value without a label")
+		}
+		return nil
+	}
+	raw, err := hex.DecodeString(e.Value)
+	if err != nil || hex.EncodeToString(raw) != e.Value {
+		return errors.New("value is not lower-case hexadecimal")
+	}
+	v, err := ima.Parse(raw)
+	if err != nil {
+		return fmt.Errorf("value: %w", err)
+	}
+	if v.Hash != hash {
+		return fmt.Errorf("value is for %v, the manifest for %v", v.Hash, hash)
+	}
+	if e.Digest == "" {
+		return errors.New("a label without a digest")
+	}
+	switch {
+	case e.Label == LabelSignature && v.Type == ima.Signature && v.Version == 2:
+		if e.KeyID != v.KeyID.String() {
+			return fmt.Errorf("key id %q, but the value has %v", e.KeyID, v.KeyID)
+		}
+	case e.Label == LabelDigest && v.Type == ima.DigestNG:
+		if e.KeyID != "" {
+			return errors.New("a digest with a key id")
+		}
+		if e.Digest != hex.EncodeToString(v.Digest) {
+			return errors.New("the value holds another digest than the entry")
+		}
+	default:
+		return fmt.Errorf("label %q does not fit a value of type %v", e.Label, v.Type)
+	}
+	return nil
+}
+
+// checkPath accepts one spelling for each file only.
+func checkPath(path string) error {
+	rest, ok := strings.CutPrefix(path, "/")
+	if !ok {
+		return fmt.Errorf("path %q does not begin with a slash", path)
+	}
+	if strings.Contains(path, "\x00") {
+		return fmt.Errorf("path %q holds a zero byte", path)
+	}
+	for _, name := range strings.Split(rest, "/") {
+		if name == "" || name == "." || name == ".." {
+			return fmt.Errorf("path %q has a component %q", path, name)
+		}
+	}
+	return nil
+}
+
+func signedHash(name string) (ima.HashID, error) {
+	hash, err := ima.ParseHash(name)
+	if err != nil {
+		return 0, err
+	}
+	switch hash {
+	case ima.SHA256, ima.SHA384, ima.SHA512:
+		return hash, nil
+	}
+	return 0, fmt.Errorf("hash %v is not sha256, sha384 or sha512", hash)
+}
+
+func isHex(s string, size int) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == size && hex.EncodeToString(b) == s
+}
+
+func isNotUUID(r rune) bool {
+	return !(r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z')
+}

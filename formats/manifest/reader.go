@@ -1,0 +1,99 @@
+package manifest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Reader reads a manifest.
+type Reader struct {
+	r      *bufio.Reader
+	header Header
+	line   int // of the line read last, from 1
+	last   *Entry
+	err    error // sticky
+}
+
+// NewReader reads and checks the header. It reads ahead of what it returns.
+func NewReader(r io.Reader) (*Reader, error) {
+	m := &Reader{r: bufio.NewReaderSize(r, MaxLine)}
+	raw, err := m.readLine()
+	if err == io.EOF {
+		err = errors.New("no header")
+	}
+	var l headerLine
+	if err == nil {
+		err = decode(raw, &l)
+	}
+	if err == nil && l.Format != Format {
+		err = fmt.Errorf("format %d, but only %d is known", l.Format, Format)
+	}
+	if err == nil {
+		m.header = l.header()
+		err = m.header.check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("manifest line 1: %w", err)
+	}
+	return m, nil
+}
+
+// Header gives the header.
+func (m *Reader) Header() Header { return m.header }
+
+// Next gives the next entry, and io.EOF after the last.
+func (m *Reader) Next() (Entry, error) {
+	if m.err != nil {
+		return Entry{}, m.err
+	}
+	e, err := m.next()
+	if err != nil {
+		if err != io.EOF {
+			err = fmt.Errorf("manifest line %d: %w", m.line, err)
+		}
+		m.err = err
+		return Entry{}, err
+	}
+	m.last = &e
+	return e, nil
+}
+
+func (m *Reader) next() (Entry, error) {
+	raw, err := m.readLine()
+	if err != nil {
+		return Entry{}, err
+	}
+	var l entryLine
+	if err := decode(raw, &l); err != nil {
+		return Entry{}, err
+	}
+	e, err := l.entry()
+	if err != nil {
+		return Entry{}, err
+	}
+	if err := e.check(m.header); err != nil {
+		return Entry{}, err
+	}
+	if m.last != nil && Compare(*m.last, e) >= 0 {
+		return Entry{}, fmt.Errorf("entry %q does not come after %q", e.Path, m.last.Path)
+	}
+	return e, nil
+}
+
+// readLine gives a line with its newline, good until the next call, and io.EOF
+// only where no line begins.
+func (m *Reader) readLine() ([]byte, error) {
+	m.line++
+	raw, err := m.r.ReadSlice('\n')
+	switch {
+	case err == nil:
+		return raw, nil
+	case err == bufio.ErrBufferFull:
+		return nil, fmt.Errorf("longer than %d bytes", MaxLine)
+	case err == io.EOF && len(raw) > 0:
+		return nil, errors.New("no newline at its end")
+	}
+	return nil, err
+}

@@ -1,0 +1,79 @@
+package manifest
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Writer writes a manifest.
+type Writer struct {
+	w      *bufio.Writer
+	header Header
+	last   *Entry
+	err    error // sticky
+}
+
+// NewWriter checks the header and writes it. Nothing is sure to have reached w
+// before Close.
+func NewWriter(w io.Writer, h Header) (*Writer, error) {
+	if err := h.check(); err != nil {
+		return nil, fmt.Errorf("manifest header: %w", err)
+	}
+	line, err := encode(h.line())
+	if err != nil {
+		return nil, fmt.Errorf("manifest header: %w", err)
+	}
+	m := &Writer{w: bufio.NewWriter(w), header: h}
+	if _, err := m.w.Write(line); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Write adds an entry. Entries come in the order of Compare, none twice. After
+// an error the writer takes nothing more.
+func (m *Writer) Write(e Entry) error {
+	if m.err == nil {
+		m.err = m.write(e)
+	}
+	return m.err
+}
+
+func (m *Writer) write(e Entry) error {
+	if err := e.check(m.header); err != nil {
+		return fmt.Errorf("manifest entry %q: %w", e.Path, err)
+	}
+	if m.last != nil && Compare(*m.last, e) >= 0 {
+		return fmt.Errorf("manifest entry %q: does not come after %q", e.Path, m.last.Path)
+	}
+	line, err := encode(e.line())
+	if err != nil {
+		return fmt.Errorf("manifest entry %q: %w", e.Path, err)
+	}
+	m.last = &e
+	_, err = m.w.Write(line)
+	return err
+}
+
+var errClosed = errors.New("manifest writer is closed")
+
+// Close writes out what is buffered. It does not close the underlying writer.
+func (m *Writer) Close() error {
+	if m.err != nil {
+		return m.err
+	}
+	m.err = errClosed
+	return m.w.Flush()
+}
+
+// Compare orders entries as a manifest holds them: by file system, then by the
+// bytes of the path.
+func Compare(a, b Entry) int {
+	if c := cmp.Compare(a.Filesystem, b.Filesystem); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Path, b.Path)
+}
