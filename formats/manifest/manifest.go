@@ -3,9 +3,9 @@ package manifest
 // Format is the number of the format that this package writes and reads.
 const Format = 1
 
-// MaxLine bounds a line, its newline included. The longest honest lines hold a
-// path of 4096 bytes, each escaped to three, and a 2 KiB value in hexadecimal.
-const MaxLine = 64 << 10
+// MaxLine bounds a line, its newline included. A path is as long as its tree is
+// deep, and escaping can make six bytes of one.
+const MaxLine = 1 << 20
 
 // Header is the first line.
 type Header struct {

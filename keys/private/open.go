@@ -1,0 +1,115 @@
+package private
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// What a caller may want to tell apart, to say what can be done about it.
+var (
+	ErrScheme             = errors.New("key reference is of a kind that this build does not support")
+	ErrPassphraseRequired = errors.New("private key is encrypted, and there is no passphrase")
+	ErrPassphrase         = errors.New("wrong passphrase")
+	ErrLegacyEncryption   = errors.New("private key is encrypted in the old way of PEM")
+	ErrEncryption         = errors.New("private key is encrypted in a way that is not supported")
+	ErrNotRSA             = errors.New("not an RSA key")
+	ErrExposed            = errors.New("private key is readable by group or others")
+)
+
+// Options says where a passphrase comes from, and where warnings go.
+type Options struct {
+	// PassphraseFile holds the passphrase; one line end behind it is not part of
+	// it. It goes before Passphrase.
+	PassphraseFile string
+
+	// Passphrase gives the passphrase for what prompt names. It is asked only
+	// when a key is encrypted, and once.
+	Passphrase func(prompt string) ([]byte, error)
+
+	// Warn is told of what is not right but no reason to stop: an error that
+	// wraps ErrExposed. It may be nil.
+	Warn func(error)
+}
+
+// opener reaches a key. ref is the reference behind the scheme.
+type opener func(ctx context.Context, ref string, opt Options) (crypto.Signer, error)
+
+// schemes are the kinds of reference besides the path of a file, each by what it
+// begins with.
+var schemes = map[string]opener{
+	"env://": openEnv,
+}
+
+// foreign are schemes that signing tools commonly know. Those with "//" are
+// recognized by that.
+var foreign = []string{"pkcs11:", "tpm2:"}
+
+// Open reaches the key that keyref names.
+func Open(ctx context.Context, keyref string, opt Options) (crypto.Signer, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	for prefix, open := range schemes {
+		if ref, ok := strings.CutPrefix(keyref, prefix); ok {
+			return open(ctx, ref, opt)
+		}
+	}
+	if scheme, ok := unknownScheme(keyref); ok {
+		return nil, fmt.Errorf("%w: %q", ErrScheme, scheme)
+	}
+	return openFile(keyref, opt)
+}
+
+// unknownScheme does not give back what follows the scheme: PKCS #11 URIs may
+// carry a PIN.
+func unknownScheme(keyref string) (string, bool) {
+	for _, scheme := range foreign {
+		if strings.HasPrefix(keyref, scheme) {
+			return scheme, true
+		}
+	}
+	scheme, _, ok := strings.Cut(keyref, "://")
+	return scheme + "://", ok
+}
+
+func openEnv(_ context.Context, name string, opt Options) (crypto.Signer, error) {
+	text := os.Getenv(name)
+	if text == "" {
+		return nil, fmt.Errorf("environment variable %s is unset or empty", name)
+	}
+	where := "env://" + name
+	s, err := parse([]byte(text), where, opt)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", where, err)
+	}
+	return s, nil
+}
+
+func openFile(path string, opt Options) (crypto.Signer, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if perm := info.Mode().Perm(); info.Mode().IsRegular() && perm&0o044 != 0 && opt.Warn != nil {
+		opt.Warn(fmt.Errorf("%s: %w (mode %04o)", path, ErrExposed, perm))
+	}
+	text, err := readBounded(f, maxPEM)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	defer clear(text)
+	s, err := parse(text, path, opt)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return s, nil
+}

@@ -1,0 +1,54 @@
+package private
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"fmt"
+	"io"
+
+	"github.com/sigstore/sigstore/pkg/signature"
+)
+
+// signer narrows sigstore's signer to what a label may hold. That one would
+// make a PKCS #1 v1.5 signature where PSS is asked for, and take a missing
+// digest for a message to be hashed.
+type signer struct {
+	*signature.RSAPKCS1v15Signer
+}
+
+// newSigner wraps a parsed key. The key is checked once here, and signing with
+// it is safe for concurrent use.
+func newSigner(key any) (crypto.Signer, error) {
+	priv, err := rsaKey(key)
+	if err != nil {
+		return nil, err
+	}
+	s, err := signature.LoadRSAPKCS1v15Signer(priv, crypto.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	return signer{s}, nil
+}
+
+// Sign signs a digest. rand is not used: PKCS #1 v1.5 is deterministic, and
+// crypto/rsa takes what it needs for blinding from the system.
+func (s signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	hash, ok := opts.(crypto.Hash)
+	if !ok {
+		return nil, fmt.Errorf("signing: want a hash as option, not %T", opts)
+	}
+	switch hash {
+	case crypto.SHA256, crypto.SHA384, crypto.SHA512:
+	default:
+		return nil, fmt.Errorf("signing: hash %v is not sha256, sha384 or sha512", hash)
+	}
+	if len(digest) != hash.Size() {
+		return nil, fmt.Errorf("signing: digest of %d bytes, but %v has %d", len(digest), hash, hash.Size())
+	}
+	return s.RSAPKCS1v15Signer.Sign(nil, digest, hash)
+}
+
+var _ crypto.Signer = signer{}
+
+// Public gives the *rsa.PublicKey.
+func (s signer) Public() crypto.PublicKey { return s.RSAPKCS1v15Signer.Public().(*rsa.PublicKey) }

@@ -1,0 +1,47 @@
+package keys
+
+import (
+	"crypto/sha1"
+	"encoding/binary"
+	"fmt"
+	"math/big"
+
+	"github.com/vmseal/vmseal/formats/ima"
+)
+
+// IDV1 is the id of the key in version 1 signatures: the last eight bytes of
+// SHA-1 over struct pubkey_hdr and the two integers of the key, as libimaevm's
+// key2bin and calc_keyid_v1 make it.
+func (k *PublicKey) IDV1() ima.KeyIDV1 {
+	// version 1, timestamp 0 (four bytes), PUBKEY_ALGO_RSA, two integers
+	b := []byte{1, 0, 0, 0, 0, 0, 2}
+	for _, n := range []*big.Int{k.RSA.N, big.NewInt(int64(k.RSA.E))} {
+		b = binary.BigEndian.AppendUint16(b, uint16(n.BitLen()))
+		b = append(b, n.Bytes()...)
+	}
+	sum := sha1.Sum(b)
+	return ima.KeyIDV1(sum[len(sum)-len(ima.KeyIDV1{}):])
+}
+
+// VerifyV1 checks a version 1 signature over the digest of a file's contents.
+//
+// Such a value signs SHA-1 over the digest and its own header (digsig_verify in
+// lib/digsig.c), padded as PKCS #1 v1.5 asks but without a DigestInfo. SHA-1 can
+// be made to collide: this is for tools that must read old labels, and no ground
+// for letting anything run. It looks at no validity.
+func VerifyV1(k *PublicKey, value ima.Value, digest []byte) error {
+	header, err := value.SignedHeader()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotSignature, err)
+	}
+	if len(digest) != value.Hash.Size() {
+		return fmt.Errorf("%w: %d bytes for %v", ErrDigestSize, len(digest), value.Hash)
+	}
+	if id := k.IDV1(); value.KeyIDV1 != id {
+		return fmt.Errorf("%w %v", ErrUnknownKey, value.KeyIDV1)
+	}
+	h := sha1.New()
+	h.Write(digest)
+	h.Write(header)
+	return k.verify(0, h.Sum(nil), value.Signature)
+}
