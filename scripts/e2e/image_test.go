@@ -1,0 +1,178 @@
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// newImage makes an empty sparse image file.
+func newImage(t *testing.T, dir, name string, size int64) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Truncate(size), f.Chown(nobody, nobody), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// mke2fs makes a file system of the given kind in an image of the given size (in MiB).
+func mke2fs(t *testing.T, dir string, mib int64, args ...string) string {
+	t.Helper()
+	image := newImage(t, dir, "in.img", mib<<20)
+	// -F -F: also block sizes that this machine's kernel cannot mount.
+	peer(t, "mke2fs", append(append([]string{"-q", "-F", "-F"}, args...), image)...)
+	return image
+}
+
+// attach gives an image a loop device. The device goes away by itself once it is neither mounted nor held.
+func attach(t *testing.T, image string, options ...string) string {
+	t.Helper()
+	args := append([]string{"--find", "--show"}, options...)
+	return strings.TrimSpace(peer(t, "losetup", append(args, image)...))
+}
+
+// mount mounts an image (its file system at the byte offset) and returns the folder and what unmounts it.
+// The test's end unmounts at the latest.
+func mount(t *testing.T, image string, readOnly bool, offset int64) (dir string, umount func()) {
+	t.Helper()
+	dir, err := os.MkdirTemp(base, "m-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mode, loop := "rw", []string{"--offset", strconv.FormatInt(offset, 10)}
+	if readOnly {
+		mode, loop = "ro", append(loop, "--read-only")
+	}
+	device := attach(t, image, loop...)
+	out, err := exec.Command("mount", "-o", mode, device, dir).CombinedOutput()
+	exec.Command("losetup", "--detach", device).Run() // when mounted, only marks it to go with the mount
+	if err != nil {
+		t.Fatalf("mounting %s: %v\n%s", image, err, out)
+	}
+	done := false
+	umount = func() {
+		t.Helper()
+		if done {
+			return
+		}
+		done = true
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Errorf("unmounting %s: %v", image, err)
+			unix.Unmount(dir, unix.MNT_DETACH)
+		}
+		os.Remove(dir)
+		awaitDetached(t, device, image)
+	}
+	t.Cleanup(umount)
+	return dir, umount
+}
+
+// awaitDetached makes sure that the loop device has let go of the image. A udev worker or another process that looks
+// at the device may hold it for a moment longer than the mount.
+func awaitDetached(t *testing.T, device, image string) {
+	t.Helper()
+	f, err := os.Open(device)
+	if err != nil {
+		return // the device node is gone with the device
+	}
+	defer f.Close()
+	info, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
+	if err != nil {
+		return // ENXIO: detached
+	}
+	if name := unix.ByteSliceToString(info.File_name[:]); strings.HasPrefix(image, name) || name == image {
+		unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0)
+	}
+}
+
+// view mounts an image read-only, reads everything that the kernel shows of it, and unmounts it.
+func viewImage(t *testing.T, image string, offset int64) view {
+	t.Helper()
+	dir, umount := mount(t, image, true, offset)
+	defer umount()
+	return readView(t, dir)
+}
+
+// fsck fails the test unless e2fsck finds nothing at all to say against the image.
+func fsck(t *testing.T, image string) {
+	t.Helper()
+	if out, err := exec.Command("e2fsck", "-fn", image).CombinedOutput(); err != nil {
+		t.Errorf("e2fsck -fn %s: %v\n%s", filepath.Base(image), err, clip(string(out)))
+	}
+}
+
+// fsckAt is fsck for a file system that starts inside an image.
+func fsckAt(t *testing.T, image string, offset int64) {
+	t.Helper()
+	fsck(t, image+"?offset="+strconv.FormatInt(offset, 10))
+}
+
+func fileSum(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// copyImage copies an image sparsely; the copy belongs to the unprivileged user.
+func copyImage(t *testing.T, from, to string) string {
+	t.Helper()
+	peer(t, "cp", "--sparse=always", "--reflink=auto", from, to)
+	if err := os.Chown(to, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// debugfs runs debugfs commands on an image. debugfs exits 0 even when a command failed, so what it says on standard
+// error beyond its banner is a failure too.
+func debugfs(t *testing.T, image string, write bool, commands ...string) string {
+	t.Helper()
+	args := []string{"-f", "-"}
+	if write {
+		args = append(args, "-w")
+	}
+	cmd := exec.Command("debugfs", append(args, image)...)
+	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	complaint := ""
+	for _, line := range strings.Split(stderr.String(), "\n") {
+		if line != "" && !strings.HasPrefix(line, "debugfs 1.") && !strings.HasPrefix(line, "Warning: ") {
+			complaint += line + "\n"
+		}
+	}
+	if err != nil || complaint != "" {
+		t.Fatalf("debugfs %q on %s: %v\n%s", commands, filepath.Base(image), err, complaint)
+	}
+	return stdout.String()
+}
+
+func sumOf(s string) string {
+	h := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(h[:])
+}
