@@ -1,0 +1,355 @@
+package ext4
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// struct ext4_dir_entry_2 and ext4_dir_entry_tail (fs/ext4/ext4.h).
+const (
+	deOffRecLen   = 4
+	deOffNameLen  = 6
+	deOffFileType = 7
+	deHeader      = 8
+	deMinLen      = 12
+	deTailSize    = 12
+	deTailType    = 0xde // EXT4_FT_DIR_CSUM
+	deMaxRecLen   = 65535
+	maxName       = 255 // EXT4_NAME_LEN
+)
+
+// fileTypes maps i_mode's type to file_type in directory entries (EXT4_FT_*).
+var fileTypes = map[uint16]byte{
+	modeRegular: 1, modeDir: 2, modeChar: 3, modeBlock: 4, modeFIFO: 5, modeSocket: 6, modeSymlink: 7,
+}
+
+// DirEntry is one name in a directory.
+type DirEntry struct {
+	Name string // raw bytes, never "." or ".."
+	Ino  uint32
+
+	fileType byte // 0 where the file system does not record it
+}
+
+// ReadDir lists a directory in the order in which it lies on disk.
+func (fs *FS) ReadDir(in *Inode) ([]DirEntry, error) {
+	entries, _, err := fs.readDir(in)
+	return entries, err
+}
+
+// readDir also returns the parent's inode number.
+func (fs *FS) readDir(in *Inode) (entries []DirEntry, parent uint32, err error) {
+	if !in.IsDir() {
+		return nil, 0, fmt.Errorf("inode %d is a %s, not a directory", in.Number, typeName(in.Mode))
+	}
+	d := &dirReader{fs: fs, in: in}
+	if in.has(flInlineData) {
+		err = d.inline()
+	} else {
+		err = d.blocks()
+	}
+	if err == nil {
+		err = d.checkNames()
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("directory inode %d: %w", in.Number, err)
+	}
+	return d.entries, d.parent, nil
+}
+
+type dirReader struct {
+	fs      *FS
+	in      *Inode
+	entries []DirEntry
+	parent  uint32
+}
+
+// inline reads a directory inside its inode: the parent's number, then entries
+// in i_block, then entries in system.data (fs/ext4/inline.c).
+func (d *dirReader) inline() error {
+	rest, err := d.in.inlineRest()
+	if err != nil {
+		return err
+	}
+	if d.in.Size != int64(inBlockSize+len(rest)) {
+		return damaged("size is %d, but %d bytes lie in the inode", d.in.Size, inBlockSize+len(rest))
+	}
+	d.parent = le.Uint32(d.in.iBlock())
+	if err := d.parse(d.in.iBlock()[4:], d.add); err != nil {
+		return err
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	return d.parse(rest, d.add)
+}
+
+// blocks reads a directory in blocks of its own.
+func (d *dirReader) blocks() error {
+	bs := int64(d.fs.sb.blockSize)
+	if d.in.Size == 0 || d.in.Size%bs != 0 {
+		return damaged("size %d is not a number of blocks", d.in.Size)
+	}
+	c, err := d.fs.Contents(d.in)
+	if err != nil {
+		return err
+	}
+	count := uint64(d.in.Size / bs)
+	if at := firstHole(c.runs, count); at < count {
+		return damaged("block %d is a hole", at)
+	}
+	index, err := d.readIndex(c, count)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, bs)
+	for i := range count {
+		if index != nil && index[i] == roleNode {
+			continue // holds hashes, no names
+		}
+		if _, err := c.ReadAt(buf, int64(i)*bs); err != nil && err != io.EOF {
+			return err
+		}
+		if err := d.block(i, buf, index != nil && i == 0); err != nil {
+			return fmt.Errorf("block %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// firstHole is the first of count blocks that no run maps, or count.
+func firstHole(runs []run, count uint64) uint64 {
+	var next uint64
+	for _, r := range runs {
+		if r.logical != next {
+			break
+		}
+		next += r.count
+	}
+	return min(next, count)
+}
+
+// block takes the names of one block. A hash tree's root holds only "." and
+// "..", the second of which covers the rest; its checksum is the tree's.
+func (d *dirReader) block(i uint64, b []byte, isRoot bool) error {
+	if d.fs.sb.metadataCsum() && !isRoot {
+		tail := b[len(b)-deTailSize:]
+		if le.Uint32(tail) != 0 || le.Uint16(tail[deOffRecLen:]) != deTailSize || tail[deOffNameLen] != 0 || tail[deOffFileType] != deTailType {
+			return damaged("no room for its checksum")
+		}
+		b = b[:len(b)-deTailSize]
+		if got, want := le.Uint32(tail[deHeader:]), crc32c(d.in.seed, b); got != want {
+			return damaged("checksum is %#08x, computed %#08x", got, want)
+		}
+	}
+	if i > 0 {
+		return d.parse(b, d.add)
+	}
+	n := 0
+	return d.parse(b, func(e DirEntry) error {
+		n++
+		switch {
+		case n == 1 && e.Name == "." && e.Ino == d.in.Number:
+			return nil
+		case n == 2 && e.Name == "..":
+			d.parent = e.Ino
+			return nil
+		case n > 2 && !isRoot:
+			return d.add(e)
+		}
+		return damaged("does not begin with \".\" and \"..\"")
+	})
+}
+
+func (d *dirReader) add(e DirEntry) error {
+	d.entries = append(d.entries, e)
+	return nil
+}
+
+// parse follows __ext4_check_dir_entry. fn gets every entry in use.
+func (d *dirReader) parse(b []byte, fn func(DirEntry) error) error {
+	for p := 0; p < len(b); {
+		if p+deHeader > len(b) {
+			return damaged("entry at %d runs past the block", p)
+		}
+		h := b[p:]
+		length := d.fs.recLen(le.Uint16(h[deOffRecLen:]))
+		nameLen, fileType := int(h[deOffNameLen]), h[deOffFileType]
+		if !d.fs.sb.has(incompat, incompatFiletype) {
+			nameLen, fileType = int(le.Uint16(h[deOffNameLen:])), 0
+		}
+		if length < deMinLen || length%4 != 0 || nameLen > maxName || length < pad4(deHeader+nameLen) || p+length > len(b) {
+			return damaged("entry at %d has length %d for a name of %d bytes", p, length, nameLen)
+		}
+		if ino := le.Uint32(h); ino != 0 {
+			if ino > d.fs.sb.inodes {
+				return damaged("entry at %d refers to inode %d, which does not exist", p, ino)
+			}
+			if err := fn(DirEntry{string(h[deHeader:][:nameLen]), ino, fileType}); err != nil {
+				return err
+			}
+		}
+		p += length
+	}
+	return nil
+}
+
+// recLen follows ext4_rec_len_from_disk: blocks of 64 KiB do not fit in 16 bits.
+func (fs *FS) recLen(v uint16) int {
+	bs := int(fs.sb.blockSize)
+	switch {
+	case v == deMaxRecLen || v == 0:
+		return bs
+	case bs < 65536:
+		return int(v)
+	}
+	return int(v&^3) | int(v&3)<<16
+}
+
+// checkNames refuses what no path can name, and names that lead to two places.
+func (d *dirReader) checkNames() error {
+	seen := make(map[string]struct{}, len(d.entries))
+	for _, e := range d.entries {
+		if e.Name == "" || e.Name == "." || e.Name == ".." || strings.ContainsAny(e.Name, "/\x00") {
+			return damaged("name %q is impossible", e.Name)
+		}
+		if _, ok := seen[e.Name]; ok {
+			return damaged("name %q is there twice", e.Name)
+		}
+		seen[e.Name] = struct{}{}
+	}
+	return nil
+}
+
+// struct dx_root_info, dx_countlimit, dx_entry and dx_tail (fs/ext4/namei.c).
+const (
+	dxRootInfo    = 24 // behind the entries "." and ".."
+	dxInfoLength  = 8
+	dxRootEntries = dxRootInfo + dxInfoLength
+	dxNodeEntries = deHeader
+	dxEntrySize   = 8
+	dxTailSize    = 8
+	dxBlockMask   = 0x0fffffff
+	dxLevels      = 2 // ext4_dir_htree_level without large_dir
+	dxLevelsLarge = 3
+	dxOffVersion  = 4 // within dx_root_info
+	dxOffInfoLen  = 5
+	dxOffLevels   = 6
+	dxOffFlags    = 7
+	dxMaxVersion  = 5 // DX_HASH_TEA_UNSIGNED
+)
+
+// Roles of a directory's blocks; zero means: not in the tree.
+const (
+	roleLeaf byte = iota + 1
+	roleNode
+)
+
+// readIndex walks the hash tree of a directory and says which block plays which
+// role; nil without a tree. The kernel lists the leaves of the tree, a linear
+// read all blocks: both must give the same, so each block must be in the tree
+// exactly once.
+func (d *dirReader) readIndex(c *Contents, count uint64) ([]byte, error) {
+	if !d.in.has(flIndex) {
+		return nil, nil
+	}
+	if !d.fs.sb.has(compat, compatDirIndex) {
+		return nil, damaged("has a hash tree, but the file system lacks the feature")
+	}
+	t := &dxTree{d: d, c: c, roles: make([]byte, count)}
+	if err := t.root(); err != nil {
+		return nil, fmt.Errorf("hash tree: %w", err)
+	}
+	if i := slices.Index(t.roles, 0); i >= 0 {
+		return nil, damaged("hash tree does not lead to block %d", i)
+	}
+	return t.roles, nil
+}
+
+type dxTree struct {
+	d     *dirReader
+	c     *Contents
+	roles []byte
+}
+
+func (t *dxTree) root() error {
+	b := make([]byte, t.d.fs.sb.blockSize)
+	if _, err := t.c.ReadAt(b, 0); err != nil && err != io.EOF {
+		return err
+	}
+	info := b[dxRootInfo:]
+	levels, most := int(info[dxOffLevels]), dxLevels
+	if t.d.fs.sb.has(incompat, incompatLargeDir) {
+		most = dxLevelsLarge
+	}
+	if le.Uint16(b[deOffRecLen:]) != deMinLen || info[dxOffInfoLen] != dxInfoLength || info[dxOffVersion] > dxMaxVersion ||
+		info[dxOffFlags]&1 != 0 || levels >= most {
+		return damaged("root is not one that is known")
+	}
+	t.roles[0] = roleNode
+	if err := t.entries(b, dxRootEntries, levels); err != nil {
+		return err
+	}
+	t.roles[0] = roleLeaf // holds "." and ".."
+	return nil
+}
+
+// entries follows the references of one node; levels more lie below it.
+func (t *dxTree) entries(b []byte, at, levels int) error {
+	tail := 0
+	if t.d.fs.sb.metadataCsum() {
+		tail = dxTailSize
+	}
+	limit, count := int(le.Uint16(b[at:])), int(le.Uint16(b[at+2:]))
+	if want := (len(b) - at - tail) / dxEntrySize; limit != want || count == 0 || count > limit {
+		return damaged("node has %d of %d entries, expected room for %d", count, limit, want)
+	}
+	if tail > 0 {
+		if err := t.checksum(b, at, limit, count); err != nil {
+			return err
+		}
+	}
+	for i := range count {
+		block := uint64(le.Uint32(b[at+dxEntrySize*i+4:]) & dxBlockMask)
+		if block >= uint64(len(t.roles)) || t.roles[block] != 0 {
+			return damaged("node refers to block %d, which does not exist or is used twice", block)
+		}
+		if levels == 0 {
+			t.roles[block] = roleLeaf
+			continue
+		}
+		t.roles[block] = roleNode
+		if err := t.node(block, levels-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *dxTree) node(block uint64, levels int) error {
+	b := make([]byte, t.d.fs.sb.blockSize)
+	if _, err := t.c.ReadAt(b, int64(block)*int64(len(b))); err != nil && err != io.EOF {
+		return err
+	}
+	// A node poses as one unused entry that covers the block.
+	if le.Uint32(b) != 0 || t.d.fs.recLen(le.Uint16(b[deOffRecLen:])) != len(b) || !bytes.Equal(b[deOffNameLen:deHeader], []byte{0, 0}) {
+		return damaged("block %d is not a node", block)
+	}
+	return t.entries(b, dxNodeEntries, levels)
+}
+
+// checksum follows ext4_dx_csum: the entries in use, then the tail with its
+// checksum as zero.
+func (t *dxTree) checksum(b []byte, at, limit, count int) error {
+	tail := b[at+limit*dxEntrySize:]
+	crc := crc32c(t.d.in.seed, b[:at+count*dxEntrySize])
+	crc = crc32c(crc, tail[:4])
+	crc = crc32cUint32(crc, 0)
+	if got := le.Uint32(tail[4:]); got != crc {
+		return damaged("node checksum is %#08x, computed %#08x", got, crc)
+	}
+	return nil
+}

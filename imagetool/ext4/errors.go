@@ -1,0 +1,36 @@
+package ext4
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrNotExt says that there is no ext2, ext3 or ext4 superblock.
+var ErrNotExt = errors.New("not an ext2, ext3 or ext4 file system")
+
+// ErrEVM says that a file carries security.evm, which a new security.ima value
+// would invalidate. EditOptions.DropEVM removes it instead.
+var ErrEVM = errors.New("file has a security.evm value, which covers security.ima")
+
+// A RefusedError says why a file system is not read or written although it is
+// an ext file system, and what a person can do about it.
+type RefusedError struct {
+	Reason string
+	Hint   string // may be empty
+}
+
+func (e *RefusedError) Error() string { return e.Reason }
+
+func refuse(hint, format string, args ...any) *RefusedError {
+	return &RefusedError{Reason: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+const (
+	hintFsck    = "run e2fsck -f on a copy of the image first"
+	hintRecover = "the file system was not unmounted cleanly: mount it once or run e2fsck -fy, then try again"
+)
+
+// damaged reports metadata that contradicts itself or its checksum.
+func damaged(format string, args ...any) *RefusedError {
+	return refuse(hintFsck, format, args...)
+}

@@ -1,0 +1,140 @@
+package ext4
+
+import "fmt"
+
+// Feature bits of s_feature_compat, s_feature_incompat and s_feature_ro_compat
+// (fs/ext4/ext4.h; names as in e2fsprogs' ext4(5)).
+const (
+	compatHasJournal   = 0x0004
+	compatExtAttr      = 0x0008
+	compatResizeInode  = 0x0010
+	compatDirIndex     = 0x0020
+	compatSparseSuper2 = 0x0200
+	compatOrphanFile   = 0x1000
+
+	incompatFiletype   = 0x0002
+	incompatRecover    = 0x0004
+	incompatJournalDev = 0x0008
+	incompatMetaBG     = 0x0010
+	incompatExtents    = 0x0040
+	incompat64Bit      = 0x0080
+	incompatFlexBG     = 0x0200
+	incompatCsumSeed   = 0x2000
+	incompatLargeDir   = 0x4000
+	incompatInlineData = 0x8000
+
+	roSparseSuper   = 0x0001
+	roHugeFile      = 0x0008
+	roGdtCsum       = 0x0010
+	roMetadataCsum  = 0x0400
+	roOrphanPresent = 0x10000
+)
+
+type featureWord int
+
+const (
+	compat featureWord = iota
+	incompat
+	roCompat
+)
+
+// A feature is one known bit. Those with a refusal are understood well enough
+// to know that they must not be read or written here.
+type feature struct {
+	word    featureWord
+	bit     uint32
+	name    string
+	refused *RefusedError
+}
+
+func notYet(name string) *RefusedError {
+	return refuse("rebuild the image without this feature (mke2fs -O ^"+name+")",
+		"file system feature %s is not supported", name)
+}
+
+var features = []feature{
+	{compat, 0x1, "dir_prealloc", nil},
+	{compat, 0x2, "imagic_inodes", notYet("imagic_inodes")},
+	{compat, compatHasJournal, "has_journal", nil},
+	{compat, compatExtAttr, "ext_attr", nil},
+	{compat, compatResizeInode, "resize_inode", nil},
+	{compat, compatDirIndex, "dir_index", nil},
+	{compat, compatSparseSuper2, "sparse_super2", nil},
+	{compat, 0x400, "fast_commit", nil},
+	{compat, 0x800, "stable_inodes", nil},
+	{compat, compatOrphanFile, "orphan_file", nil},
+
+	{incompat, incompatFiletype, "filetype", nil},
+	{incompat, incompatRecover, "needs_recovery",
+		refuse(hintRecover, "journal needs recovery")},
+	{incompat, incompatJournalDev, "journal_dev",
+		refuse("name the image of the file system itself", "this is an external journal, not a file system")},
+	{incompat, incompatMetaBG, "meta_bg", nil},
+	{incompat, incompatExtents, "extent", nil},
+	{incompat, incompat64Bit, "64bit", nil},
+	{incompat, 0x100, "mmp", notYet("mmp")},
+	{incompat, incompatFlexBG, "flex_bg", nil},
+	{incompat, 0x400, "ea_inode", nil}, // values in inodes of their own are refused where they are met
+	{incompat, 0x1000, "dirdata", notYet("dirdata")},
+	{incompat, incompatCsumSeed, "metadata_csum_seed", nil},
+	{incompat, incompatLargeDir, "large_dir", nil},
+	{incompat, incompatInlineData, "inline_data", nil},
+	{incompat, 0x10000, "encrypt", notYet("encrypt")},
+	{incompat, 0x20000, "casefold", notYet("casefold")},
+
+	{roCompat, roSparseSuper, "sparse_super", nil},
+	{roCompat, 0x2, "large_file", nil},
+	{roCompat, roHugeFile, "huge_file", nil},
+	{roCompat, roGdtCsum, "uninit_bg", nil},
+	{roCompat, 0x20, "dir_nlink", nil},
+	{roCompat, 0x40, "extra_isize", nil},
+	{roCompat, 0x100, "quota", notYet("quota")},
+	{roCompat, 0x200, "bigalloc", notYet("bigalloc")},
+	{roCompat, roMetadataCsum, "metadata_csum", nil},
+	{roCompat, 0x1000, "read-only",
+		refuse("clear it with tune2fs -O ^read-only", "file system is marked read-only")},
+	{roCompat, 0x2000, "project", notYet("project")},
+	{roCompat, 0x8000, "verity", nil},
+	{roCompat, roOrphanPresent, "orphan_present",
+		refuse(hintRecover, "orphan file lists inodes that wait to be deleted")},
+}
+
+// featureNames lists the bits that are set, unknown ones by number.
+func (sb *superblock) featureNames() []string {
+	var names []string
+	rest := sb.features
+	for _, f := range features {
+		if sb.features[f.word]&f.bit != 0 {
+			names = append(names, f.name)
+			rest[f.word] &^= f.bit
+		}
+	}
+	for w, bits := range rest {
+		if bits != 0 {
+			names = append(names, fmt.Sprintf("unknown_%s_%#x", featureWord(w), bits))
+		}
+	}
+	return names
+}
+
+// refusedFeatures says which of the bits that are set forbid going on.
+func (sb *superblock) refusedFeatures() []*RefusedError {
+	var out []*RefusedError
+	rest := sb.features
+	for _, f := range features {
+		if sb.features[f.word]&f.bit != 0 && f.refused != nil {
+			out = append(out, f.refused)
+		}
+		rest[f.word] &^= f.bit
+	}
+	for w, bits := range rest {
+		if bits != 0 {
+			out = append(out, refuse("a newer vmseal may know it", "unknown %s features %#x", featureWord(w), bits))
+		}
+	}
+	return out
+}
+
+func (w featureWord) String() string {
+	return [...]string{"compat", "incompat", "ro_compat"}[w]
+}

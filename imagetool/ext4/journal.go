@@ -1,0 +1,91 @@
+package ext4
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+)
+
+// Offsets into struct journal_superblock_s (include/linux/jbd2.h). The journal
+// is big-endian.
+const (
+	jbMagic           = 0x00
+	jbBlockType       = 0x04
+	jbBlockSize       = 0x0c
+	jbMaxLen          = 0x10
+	jbStart           = 0x1c
+	jbErrno           = 0x20
+	jbIncompat        = 0x28
+	jbChecksumType    = 0x50
+	jbChecksum        = 0xfc
+	jbSize            = 1024
+	journalMagic      = 0xc03b3998 // JBD2_MAGIC_NUMBER
+	journalSuperV1    = 3          // JBD2_SUPERBLOCK_V1
+	journalSuperV2    = 4          // JBD2_SUPERBLOCK_V2
+	journalCsumV2V3   = 0x8 | 0x10 // JBD2_FEATURE_INCOMPAT_CSUM_V2, _V3
+	journalCRC32CType = 4          // JBD2_CRC32C_CHKSUM
+)
+
+// checkJournal refuses a journal that is not empty: what it holds is newer than
+// what lies in the file system. The needs_recovery feature should say the same,
+// but a crash or a tool may have lost it.
+func (fs *FS) checkJournal() error {
+	if !fs.sb.has(compat, compatHasJournal) {
+		return nil
+	}
+	if dev, ino := fs.sb.u32(sbJournalDev), fs.sb.u32(sbJournalInum); dev != 0 || ino == 0 {
+		return refuse("move the journal inside with tune2fs -O ^has_journal and tune2fs -j", "file system has an external journal")
+	} else if ino != inoJournal {
+		return damaged("journal is inode %d, expected %d", ino, inoJournal)
+	}
+	in, err := fs.Inode(inoJournal)
+	if err != nil {
+		return fmt.Errorf("reading the journal: %w", err)
+	}
+	if !in.IsRegular() || in.has(flInlineData) {
+		return damaged("journal inode is not a regular file")
+	}
+	b := make([]byte, jbSize)
+	c, err := fs.Contents(in)
+	if err != nil {
+		return fmt.Errorf("reading the journal: %w", err)
+	}
+	if _, err := c.ReadAt(b, 0); err != nil {
+		return fmt.Errorf("reading the journal superblock: %w", err)
+	}
+	return fs.checkJournalSuper(b, uint64(in.Size))
+}
+
+func (fs *FS) checkJournalSuper(b []byte, size uint64) error {
+	be := binary.BigEndian
+	if be.Uint32(b[jbMagic:]) != journalMagic {
+		return damaged("journal superblock has no magic number")
+	}
+	kind := be.Uint32(b[jbBlockType:])
+	if kind != journalSuperV1 && kind != journalSuperV2 {
+		return damaged("journal superblock has block type %d", kind)
+	}
+	if kind == journalSuperV2 && be.Uint32(b[jbIncompat:])&journalCsumV2V3 != 0 {
+		if b[jbChecksumType] != journalCRC32CType {
+			return damaged("journal superblock has unknown checksum type %d", b[jbChecksumType])
+		}
+		zeroed := bytes.Clone(b)
+		be.PutUint32(zeroed[jbChecksum:], 0)
+		if got, want := be.Uint32(b[jbChecksum:]), crc32c(^uint32(0), zeroed); got != want {
+			return damaged("journal superblock checksum is %#08x, computed %#08x", got, want)
+		}
+	}
+	if n := uint64(be.Uint32(b[jbBlockSize:])); n != fs.sb.blockSize {
+		return damaged("journal has blocks of %d bytes, the file system of %d", n, fs.sb.blockSize)
+	}
+	if n := uint64(be.Uint32(b[jbMaxLen:])); n > size/fs.sb.blockSize {
+		return damaged("journal has %d blocks, its inode only %d", n, size/fs.sb.blockSize)
+	}
+	if n := int32(be.Uint32(b[jbErrno:])); n != 0 {
+		return refuse(hintFsck, "journal records error %d", n)
+	}
+	if n := be.Uint32(b[jbStart:]); n != 0 {
+		return refuse(hintRecover, "journal is not empty: it starts at block %d", n)
+	}
+	return nil
+}

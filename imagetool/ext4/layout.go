@@ -1,0 +1,154 @@
+package ext4
+
+import "encoding/binary"
+
+// Everything on disk is little-endian, except the journal (see journal.go).
+var le = binary.LittleEndian
+
+// Offsets into struct ext4_super_block (fs/ext4/ext4.h).
+const (
+	superOffset = 1024 // of the superblock from the start of the file system
+	superSize   = 1024
+
+	sbInodesCount      = 0x00
+	sbBlocksCountLo    = 0x04
+	sbFreeBlocksLo     = 0x0c
+	sbFreeInodes       = 0x10
+	sbFirstDataBlock   = 0x14
+	sbLogBlockSize     = 0x18
+	sbBlocksPerGroup   = 0x20
+	sbInodesPerGroup   = 0x28
+	sbMagic            = 0x38
+	sbState            = 0x3a
+	sbCreatorOS        = 0x48
+	sbRevLevel         = 0x4c
+	sbFirstIno         = 0x54
+	sbInodeSize        = 0x58
+	sbFeatureCompat    = 0x5c
+	sbFeatureIncompat  = 0x60
+	sbFeatureROCompat  = 0x64
+	sbUUID             = 0x68
+	sbVolumeName       = 0x78
+	sbLastMounted      = 0x88
+	sbReservedGDT      = 0xce
+	sbJournalInum      = 0xe0
+	sbJournalDev       = 0xe4
+	sbLastOrphan       = 0xe8
+	sbDescSize         = 0xfe
+	sbFirstMetaBG      = 0x104
+	sbBlocksCountHi    = 0x150
+	sbFreeBlocksHi     = 0x158
+	sbChecksumType     = 0x175
+	sbBackupBGs        = 0x24c
+	sbChecksumSeed     = 0x270
+	sbOrphanFileInum   = 0x280
+	sbChecksum         = 0x3fc
+	superMagic         = 0xef53
+	checksumTypeCRC32C = 1 // EXT4_CRC32C_CHKSUM
+
+	stateValid = 0x1 // EXT4_VALID_FS
+	stateError = 0x2 // EXT4_ERROR_FS
+
+	osLinux = 0 // EXT4_OS_LINUX
+)
+
+// Offsets into struct ext4_group_desc (fs/ext4/ext4.h). The high halves exist
+// in descriptors of 64 bytes and more.
+const (
+	gdBlockBitmapLo     = 0x00
+	gdInodeBitmapLo     = 0x04
+	gdInodeTableLo      = 0x08
+	gdFreeBlocksLo      = 0x0c
+	gdFreeInodesLo      = 0x0e
+	gdUsedDirsLo        = 0x10
+	gdFlags             = 0x12
+	gdBlockBitmapSumLo  = 0x18
+	gdInodeBitmapSumLo  = 0x1a
+	gdItableUnusedLo    = 0x1c
+	gdChecksum          = 0x1e
+	gdBlockBitmapHi     = 0x20
+	gdInodeBitmapHi     = 0x24
+	gdInodeTableHi      = 0x28
+	gdFreeBlocksHi      = 0x2c
+	gdFreeInodesHi      = 0x2e
+	gdUsedDirsHi        = 0x30
+	gdItableUnusedHi    = 0x32
+	gdBlockBitmapSumHi  = 0x38
+	gdInodeBitmapSumHi  = 0x3a
+	gdSize32, gdSize64  = 32, 64
+	bgInodeUninit       = 0x1 // EXT4_BG_INODE_UNINIT
+	bgBlockUninit       = 0x2 // EXT4_BG_BLOCK_UNINIT
+	maxDescSize         = 1024
+	maxLogBlockSize     = 6 // 64 KiB, EXT4_MAX_BLOCK_LOG_SIZE
+	minBlockSize        = 1024
+	goodOldInodeSize    = 128 // EXT4_GOOD_OLD_INODE_SIZE
+	goodOldFirstInode   = 11  // EXT4_GOOD_OLD_FIRST_INO
+	superBackupsPerList = 2
+)
+
+// Offsets into struct ext4_inode (fs/ext4/ext4.h).
+const (
+	inMode        = 0x00
+	inUIDLo       = 0x02
+	inSizeLo      = 0x04
+	inAtime       = 0x08
+	inCtime       = 0x0c
+	inMtime       = 0x10
+	inDtime       = 0x14
+	inGIDLo       = 0x18
+	inLinks       = 0x1a
+	inBlocksLo    = 0x1c
+	inFlags       = 0x20
+	inVersionLo   = 0x24
+	inBlock       = 0x28
+	inGeneration  = 0x64
+	inFileACLLo   = 0x68
+	inSizeHi      = 0x6c
+	inBlocksHi    = 0x74
+	inFileACLHi   = 0x76
+	inUIDHi       = 0x78
+	inGIDHi       = 0x7a
+	inChecksumLo  = 0x7c
+	inExtraIsize  = 0x80
+	inChecksumHi  = 0x82
+	inCtimeExtra  = 0x84
+	inMtimeExtra  = 0x88
+	inAtimeExtra  = 0x8c
+	inVersionHi   = 0x98
+	inBlockSize   = 60 // i_block, EXT4_N_BLOCKS * 4
+	inBlockCount  = 15 // EXT4_N_BLOCKS
+	directBlocks  = 12 // EXT4_NDIR_BLOCKS
+	maxExtraIsize = 1024 - goodOldInodeSize
+)
+
+// Inode numbers with a meaning of their own (fs/ext4/ext4.h).
+const (
+	inoBad     = 1
+	inoRoot    = 2
+	inoResize  = 7
+	inoJournal = 8
+)
+
+// i_flags (fs/ext4/ext4.h).
+const (
+	flEncrypt    = 0x00000800
+	flIndex      = 0x00001000
+	flHugeFile   = 0x00040000
+	flExtents    = 0x00080000
+	flVerity     = 0x00100000
+	flEAInode    = 0x00200000
+	flInlineData = 0x10000000
+	flCasefold   = 0x40000000
+)
+
+// File types in i_mode (include/uapi/linux/stat.h).
+const (
+	modeType    = 0xf000
+	modeFIFO    = 0x1000
+	modeChar    = 0x2000
+	modeDir     = 0x4000
+	modeBlock   = 0x6000
+	modeRegular = 0x8000
+	modeSymlink = 0xa000
+	modeSocket  = 0xc000
+)

@@ -1,0 +1,105 @@
+package ext4
+
+import (
+	"context"
+)
+
+// dirLinkMax is EXT4_LINK_MAX: a directory with more subdirectories than that
+// has a link count of 1 (dir_nlink).
+const dirLinkMax = 65000
+
+// A dirNode is a directory that was named but not yet listed.
+type dirNode struct {
+	ino, parent uint32
+	path        string // "" for the root
+}
+
+// walkNames lists all directories from the root, gives the files their paths
+// and compares the number of names with each inode's link count.
+func (l *Listing) walkNames(ctx context.Context) error {
+	root := l.inode[inoRoot]
+	if root == nil || root.mode&modeType != modeDir {
+		return damaged("there is no root directory")
+	}
+	pending := []dirNode{{ino: inoRoot, parent: inoRoot}}
+	root.names++ // ".." of the root is the root
+	for len(pending) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		dir := pending[len(pending)-1]
+		pending = pending[:len(pending)-1]
+		var err error
+		if pending, err = l.walkDir(dir, pending); err != nil {
+			return err
+		}
+	}
+	return l.checkLinks()
+}
+
+func (l *Listing) walkDir(dir dirNode, pending []dirNode) ([]dirNode, error) {
+	in, err := l.fs.Inode(dir.ino)
+	if err != nil {
+		return nil, err
+	}
+	entries, parent, err := l.fs.readDir(in)
+	if err != nil {
+		return nil, err
+	}
+	if parent != dir.parent {
+		return nil, damaged("directory %q: \"..\" is inode %d, expected %d", dir.path, parent, dir.parent)
+	}
+	l.inode[dir.ino].names++ // "."
+	for _, e := range entries {
+		if len(dir.path)+1+len(e.Name) >= maxPath {
+			return nil, refuse("", "path of %q in %q is longer than %d bytes", e.Name, dir.path, maxPath-1)
+		}
+		path := dir.path + "/" + e.Name
+		f, err := l.name(e, path)
+		if err != nil {
+			return nil, err
+		}
+		if f.mode&modeType == modeDir {
+			if f.names++; f.names > 1 {
+				return nil, damaged("directory %q has another name (inode %d)", path, e.Ino)
+			}
+			l.inode[dir.ino].names++ // its ".."
+			pending = append(pending, dirNode{e.Ino, dir.ino, path})
+			continue
+		}
+		if f.names++; f.file >= 0 {
+			l.Files[f.file].Paths = append(l.Files[f.file].Paths, path)
+		}
+	}
+	return pending, nil
+}
+
+// name checks what one directory entry refers to.
+func (l *Listing) name(e DirEntry, path string) (*facts, error) {
+	f := l.inode[e.Ino]
+	if f == nil || e.Ino < l.fs.sb.firstInode || e.Ino == l.fs.orphanFile() {
+		return nil, damaged("%q refers to inode %d, which is free or reserved", path, e.Ino)
+	}
+	if e.fileType != 0 && e.fileType != fileTypes[f.mode&modeType] {
+		return nil, damaged("%q: directory entry has file type %d, inode %d is a %s", path, e.fileType, e.Ino, typeName(f.mode))
+	}
+	return f, nil
+}
+
+func (l *Listing) checkLinks() error {
+	for number, f := range l.inode {
+		if number < l.fs.sb.firstInode && number != inoRoot || number == l.fs.orphanFile() {
+			continue
+		}
+		if f.names == 0 {
+			return damaged("inode %d is in use, but has no name", number)
+		}
+		if f.mode&modeType == modeDir && f.links == 1 && f.names > dirLinkMax {
+			continue
+		}
+		if uint32(f.links) != f.names {
+			return damaged("inode %d: link count is %d, but it has %d names", number, f.links, f.names)
+		}
+	}
+	return nil
+}
