@@ -1,0 +1,169 @@
+package disk
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestContainers lets the tools that define the formats make one of each.
+func TestContainers(t *testing.T) {
+	raw := extDisk(t)
+	dir := t.TempDir()
+	for format, name := range map[string]string{
+		"qcow2": "qcow2", "vmdk": "VMDK", "vpc": "VHD", "vhdx": "VHDX", "vdi": "VDI", "qed": "QED", "parallels": "Parallels",
+	} {
+		path := filepath.Join(dir, format)
+		run(t, "", "qemu-img", "convert", "-O", format, raw, path)
+		wantContainer(t, path, name)
+	}
+	fixed := filepath.Join(dir, "fixed.vhd")
+	run(t, "", "qemu-img", "convert", "-O", "vpc", "-o", "subformat=fixed", raw, fixed)
+	wantContainer(t, fixed, "VHD")
+}
+
+func TestCompressed(t *testing.T) {
+	data, err := os.ReadFile(extDisk(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"gzip", "xz", "zstd", "bzip2", "lz4"} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.Command(tool(t, name), "-c")
+			cmd.Stdin = bytes.NewReader(data)
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(t.TempDir(), name)
+			if err := os.WriteFile(path, out, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			wantContainer(t, path, name)
+		})
+	}
+}
+
+func wantContainer(t *testing.T, path, name string) {
+	t.Helper()
+	_, err := Open(path)
+	var r *RefusedError
+	if !errors.As(err, &r) || !strings.Contains(r.Reason, "this is "+name) || r.Hint == "" {
+		t.Errorf("%s: error %v", path, err)
+	}
+}
+
+// TestContents lets mkfs and its kin fill a whole disk.
+func TestContents(t *testing.T) {
+	for _, c := range []struct {
+		kind string
+		make []string
+	}{
+		{"xfs", []string{"mkfs.xfs", "-q", "-f"}},
+		{"swap", []string{"mkswap", "-q"}},
+		{"crypto_LUKS", []string{"cryptsetup", "luksFormat", "--batch-mode", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"}},
+		{"vfat", []string{"mkfs.vfat"}},
+		{"btrfs", []string{"mkfs.btrfs", "-q"}},
+		{"f2fs", []string{"mkfs.f2fs", "-q"}},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			path := sparse(t, 320*mib)
+			stdin := ""
+			if c.kind == "crypto_LUKS" {
+				stdin = "passphrase"
+			}
+			run(t, stdin, c.make[0], append(c.make[1:], path)...)
+			img := open(t, path)
+			if p := img.Partitions(); len(p) != 1 || p[0].FS != c.kind || p[0].IsExt() {
+				t.Errorf("found %+v", p)
+			}
+		})
+	}
+}
+
+func TestISO(t *testing.T) {
+	path := sparse(t, mib)
+	poke(t, path, 32769, []byte("CD001"))
+	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "ISO 9660") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestNotAFile(t *testing.T) {
+	for _, path := range []string{t.TempDir(), "/dev/null", filepath.Join(t.TempDir(), "missing")} {
+		if _, err := Open(path); err == nil {
+			t.Errorf("%s was opened", path)
+		}
+	}
+}
+
+// FuzzProbe holds what probe promises for any bytes: no panic, no memory by the
+// image's own word, and partitions inside the image that do not overlap.
+func FuzzProbe(f *testing.F) {
+	if _, err := exec.LookPath("sfdisk"); err == nil {
+		for _, disk := range []string{gptDisk(f), mbrDisk(f), extDisk(f)} {
+			data, err := os.ReadFile(disk)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(data[:headSize], data[len(data)-33*512:], uint32(len(data)/512))
+		}
+	}
+	f.Add([]byte("QFI\xfb"), []byte{}, uint32(1))
+	f.Fuzz(func(t *testing.T, head, tail []byte, sectors uint32) {
+		size := max(int64(sectors)*512, int64(len(head)+len(tail)))
+		l, refused, err := probe(ends{head, tail, size}, size)
+		if err != nil || refused != nil {
+			return
+		}
+		end := map[int]int64{}
+		for _, p := range l.partitions {
+			if p.Start < 0 || p.Size <= 0 || p.Start+p.Size > size {
+				t.Fatalf("partition %+v in an image of %d bytes", p, size)
+			}
+			for _, q := range l.partitions {
+				if q.Number != p.Number && p.Start < q.Start+q.Size && q.Start < p.Start+p.Size {
+					t.Fatalf("%+v overlaps %+v", p, q)
+				}
+			}
+			end[p.Number]++
+		}
+		for n, count := range end {
+			if count > 1 {
+				t.Fatalf("partition number %d occurs %d times", n, count)
+			}
+		}
+	})
+}
+
+// ends is an image with zeros between its beginning and its end.
+type ends struct {
+	head, tail []byte
+	size       int64
+}
+
+func (e ends) ReadAt(p []byte, off int64) (int, error) {
+	if off >= e.size {
+		return 0, io.EOF
+	}
+	n := int(min(int64(len(p)), e.size-off))
+	for i := range p[:n] {
+		switch at := off + int64(i); {
+		case at < int64(len(e.head)):
+			p[i] = e.head[at]
+		case at >= e.size-int64(len(e.tail)):
+			p[i] = e.tail[at-e.size+int64(len(e.tail))]
+		default:
+			p[i] = 0
+		}
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
