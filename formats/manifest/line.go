@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // headerLine and entryLine fix the names and the order of the fields.
@@ -90,7 +91,9 @@ func encode(line any) ([]byte, error) {
 func decode(raw []byte, line any) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(line); err != nil {
+	if err := dec.Decode(line); err == io.EOF {
+		return errors.New("empty line") // not the end of the manifest
+	} else if err != nil {
 		return err
 	}
 	canonical, err := encode(line)

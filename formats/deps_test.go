@@ -1,0 +1,35 @@
+package formats
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestImports holds the packages to the standard library and each other. The
+// names are the import closure without tests, so that a new dependency anywhere
+// beneath is found too.
+func TestImports(t *testing.T) {
+	const ours = "github.com/vmseal/vmseal/formats"
+	forbidden := []string{"net", "net/http", "os/exec", "crypto/x509", "plugin", "runtime/cgo"}
+
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}} {{.Standard}}", ours+"/...").CombinedOutput()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, out)
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(lines) < 10 {
+		t.Fatalf("go list names only %d packages:\n%s", len(lines), out)
+	}
+	for _, line := range lines {
+		path, std, _ := strings.Cut(line, " ")
+		if std != "true" && path != ours && !strings.HasPrefix(path, ours+"/") {
+			t.Errorf("formats imports %s, which is not in the standard library", path)
+		}
+		for _, bad := range forbidden {
+			if path == bad {
+				t.Errorf("formats imports %s", path)
+			}
+		}
+	}
+}
