@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"crypto/rsa"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/keys/certs"
+	"github.com/vmseal/vmseal/keys/private"
+	"github.com/vmseal/vmseal/signer"
+)
+
+// KeyFlags are the flags of a command that signs.
+type KeyFlags struct {
+	Key            string
+	Cert           string
+	Hash           string
+	PassphraseFile string
+}
+
+// Register adds --key, which is required, --cert, --hash and --passphrase-file.
+func (k *KeyFlags) Register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&k.Key, "key", "", "private key: a PEM `file`, or env://VARIABLE")
+	f.StringVar(&k.Cert, "cert", "", "take the key id from this certificate `file`")
+	f.StringVar(&k.Hash, "hash", "sha256", "sha256, sha384 or sha512")
+	f.StringVar(&k.PassphraseFile, "passphrase-file", "", "`file` with the passphrase of the key")
+	if err := cmd.MarkFlagRequired("key"); err != nil {
+		panic(err)
+	}
+	if err := cmd.RegisterFlagCompletionFunc("hash", cobra.FixedCompletions(
+		[]string{"sha256", "sha384", "sha512"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err)
+	}
+}
+
+// Open reaches the key and gives the options that it settles: Key, KeyID and
+// Hash. It warns about a key that others can read.
+func (k *KeyFlags) Open(ctx context.Context, out *Output) (signer.Options, error) {
+	hash, err := k.ParseHash()
+	if err != nil {
+		return signer.Options{}, err
+	}
+	key, err := private.Open(ctx, k.Key, private.Options{
+		PassphraseFile: k.PassphraseFile,
+		Passphrase:     Passphrase,
+		Warn:           out.Warn,
+	})
+	if err != nil {
+		return signer.Options{}, fmt.Errorf("opening the key: %w", err)
+	}
+	pub, ok := key.Public().(*rsa.PublicKey)
+	if !ok {
+		return signer.Options{}, fmt.Errorf("opening the key: %w", private.ErrNotRSA)
+	}
+	id, err := k.keyID(pub)
+	if err != nil {
+		return signer.Options{}, err
+	}
+	return signer.Options{Key: key, KeyID: id, Hash: hash}, nil
+}
+
+// ParseHash gives the hash that --hash names.
+func (k *KeyFlags) ParseHash() (ima.HashID, error) {
+	hash, err := ima.ParseHash(k.Hash)
+	if err == nil {
+		err = signer.CheckHash(hash)
+	}
+	if err != nil {
+		return 0, Usagef("--hash: %w", err)
+	}
+	return hash, nil
+}
+
+// keyID takes the id from the certificate, if one is given and belongs to the key.
+func (k *KeyFlags) keyID(pub *rsa.PublicKey) (ima.KeyID, error) {
+	if k.Cert == "" {
+		key, err := keys.NewPublicKey(pub)
+		if err != nil {
+			return ima.KeyID{}, fmt.Errorf("opening the key: %w", err)
+		}
+		return key.ID, nil
+	}
+	cert, err := certs.Load(k.Cert)
+	if err != nil {
+		return ima.KeyID{}, fmt.Errorf("reading the certificate: %w", err)
+	}
+	if !cert.RSA.Equal(pub) {
+		return ima.KeyID{}, fmt.Errorf("%s is not the certificate of key %s", k.Cert, k.Key)
+	}
+	return cert.ID, nil
+}
+
+// RegisterJobs adds --jobs.
+func RegisterJobs(cmd *cobra.Command, jobs *int) {
+	cmd.Flags().IntVar(jobs, "jobs", 0, "files to work on at a time (default: the number of processors)")
+}
+
+// CheckJobs refuses what --jobs cannot mean.
+func CheckJobs(jobs int) error {
+	if jobs < 0 {
+		return Usagef("--jobs: %d is less than none", jobs)
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"github.com/vmseal/vmseal/signer"
+)
+
+// Progress starts a bar on standard error and gives the callback that moves it,
+// and a function that takes it away. Both do nothing unless a person is looking:
+// standard error is a terminal, and neither --quiet nor --json is given.
+func (o *Output) Progress() (update func(signer.Progress), done func()) {
+	if o.JSON || o.Quiet || !isTerminal(o.stderr) {
+		return nil, func() {}
+	}
+	b := &bar{w: o.stderr}
+	o.mu.Lock()
+	o.bar = b
+	o.mu.Unlock()
+	return b.update, b.clear
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// bar shows bytes as its length and files as its text. A nil bar is no bar.
+type bar struct {
+	mu    sync.Mutex
+	w     io.Writer
+	phase signer.Phase
+	p     *progressbar.ProgressBar
+}
+
+var phaseNames = map[signer.Phase]string{
+	signer.PhaseList:   "listing",
+	signer.PhaseSign:   "signing",
+	signer.PhaseVerify: "verifying",
+	signer.PhaseCommit: "writing",
+}
+
+func (b *bar) update(p signer.Progress) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.p == nil || b.phase != p.Phase {
+		b.start(p)
+	}
+	if p.TotalFiles > 0 {
+		b.p.Describe(fmt.Sprintf("%s %d/%d files", phaseNames[p.Phase], p.Files, p.TotalFiles))
+		b.p.Set64(min(p.Bytes, p.TotalBytes))
+	}
+}
+
+func (b *bar) start(p signer.Progress) {
+	if b.p != nil {
+		b.p.Clear()
+	}
+	b.phase = p.Phase
+	total := p.TotalBytes
+	if p.TotalFiles == 0 {
+		total = -1 // a spinner: how much there is to list is not known
+	}
+	b.p = progressbar.NewOptions64(total,
+		progressbar.OptionSetWriter(b.w),
+		progressbar.OptionSetDescription(phaseNames[p.Phase]),
+		progressbar.OptionShowBytes(true),
+		progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionSetPredictTime(true),
+		progressbar.OptionFullWidth(),
+		progressbar.OptionClearOnFinish(),
+	)
+}
+
+// clear takes the bar off the screen, so that a line can be printed there.
+func (b *bar) clear() {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.p != nil {
+		b.p.Clear()
+	}
+}

@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/vmseal/vmseal/signer"
+)
+
+// SignSummary is the "summary" object of a command that signs. A command may
+// embed it to add fields of its own.
+type SignSummary struct {
+	Type       string  `json:"type"`
+	Files      int     `json:"files"`
+	Distinct   int     `json:"distinct_digests"`
+	Kept       int     `json:"kept"`
+	Signed     int     `json:"signed"`
+	Reused     int     `json:"reused"`
+	Hashed     int     `json:"hashed"`
+	Skipped    int     `json:"skipped"`
+	Failed     int     `json:"failed"`
+	Signatures int     `json:"signatures"`
+	Bytes      int64   `json:"bytes"`
+	Seconds    float64 `json:"seconds"`
+	DryRun     bool    `json:"dry_run"`
+}
+
+// NewSignSummary takes the sums from a report.
+func NewSignSummary(r *signer.Report, took time.Duration, dryRun bool) SignSummary {
+	return SignSummary{
+		Type:       "summary",
+		Files:      r.Files,
+		Distinct:   r.Distinct,
+		Kept:       r.Kept,
+		Signed:     r.Signed,
+		Reused:     r.Reused,
+		Hashed:     r.Hashed,
+		Skipped:    r.Skipped,
+		Failed:     r.Failed,
+		Signatures: r.Signatures,
+		Bytes:      r.Bytes,
+		Seconds:    seconds(took),
+		DryRun:     dryRun,
+	}
+}
+
+// Text is the summary for people: one line.
+func (s SignSummary) Text() string {
+	what := ""
+	if s.DryRun {
+		what = "dry run, nothing was written: "
+	}
+	return fmt.Sprintf("%s%s, %s, %s distinct: %d signed, %d kept, %d reused, %d hashed, %d skipped, %d failed; %s, %.1f s",
+		what, Count(s.Files, "file"), Size(s.Bytes), Count(s.Distinct, "digest"),
+		s.Signed, s.Kept, s.Reused, s.Hashed, s.Skipped, s.Failed, Count(s.Signatures, "new signature"), s.Seconds)
+}
+
+// fileSigned is the "file" object of a command that signs.
+type fileSigned struct {
+	Type    string   `json:"type"`
+	Path    string   `json:"path"`
+	Paths   []string `json:"paths,omitempty"` // all names, if there are several
+	Action  string   `json:"action"`
+	Outcome string   `json:"outcome"`
+	Size    int64    `json:"size"`
+	Digest  string   `json:"digest,omitempty"`
+	Value   string   `json:"value,omitempty"`
+}
+
+// Signed prints a JSON object for each file of a report; as text the sums say
+// enough.
+func (o *Output) Signed(r *signer.Report) {
+	if !o.JSON {
+		return
+	}
+	for i := range r.Records {
+		rec := &r.Records[i]
+		o.Object(fileSigned{
+			Type:    "file",
+			Path:    Escape(rec.File.Name()),
+			Paths:   otherNames(rec.File),
+			Action:  rec.Action.String(),
+			Outcome: rec.Outcome.String(),
+			Size:    rec.File.Size,
+			Digest:  fmt.Sprintf("%x", rec.Digest),
+			Value:   fmt.Sprintf("%x", rec.Value),
+		})
+	}
+}
+
+// Failures tells what could not be worked on: as text on standard error.
+func (o *Output) Failures(failures []signer.Failure) {
+	for _, f := range failures {
+		o.Object(struct {
+			Type  string `json:"type"`
+			Path  string `json:"path"`
+			Error string `json:"error"`
+		}{"failure", Escape(f.Path), Escape(f.Err.Error())})
+		if !o.JSON {
+			o.message("failed", fmt.Errorf("%s: %w", EscapeName(f.Path), f.Err), "")
+		}
+	}
+}
+
+// SignResult gives the error of a run in which some files failed.
+func SignResult(r *signer.Report) error {
+	if n := len(r.Failures); n > 0 {
+		return Incompletef("%s failed", Count(n, "file"))
+	}
+	return nil
+}
+
+// otherNames lists the names of a file that has more than one.
+func otherNames(f *signer.File) []string {
+	if len(f.Paths) < 2 {
+		return nil
+	}
+	names := make([]string, len(f.Paths))
+	for i, p := range f.Paths {
+		names[i] = Escape(p)
+	}
+	return names
+}
+
+func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }

@@ -1,0 +1,38 @@
+package cli
+
+import (
+	"crypto/x509"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/keys/certs"
+)
+
+// TrustFlag is the flag of a command that verifies.
+type TrustFlag struct {
+	Path string
+}
+
+// Register adds --trust, which is required.
+func (t *TrustFlag) Register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&t.Path, "trust", "", "trust store, certificate or public key `file`")
+	if err := cmd.MarkFlagRequired("trust"); err != nil {
+		panic(err)
+	}
+}
+
+// Load reads the keys that --trust names.
+func (t *TrustFlag) Load() (*keys.TrustStore, error) {
+	return certs.LoadTrust(t.Path, WithCommonName)
+}
+
+// WithCommonName names a key after the subject of its certificate, where that is
+// a name that a key may have.
+func WithCommonName(k *keys.PublicKey, c *x509.Certificate) {
+	named := *k
+	named.Name = c.Subject.CommonName
+	if _, err := keys.NewTrustStore(&named); err == nil {
+		k.Name = named.Name
+	}
+}

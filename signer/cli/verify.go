@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/signer"
+)
+
+// fileVerified is the "file" object of a command that verifies.
+type fileVerified struct {
+	Type    string   `json:"type"`
+	Path    string   `json:"path"`
+	Paths   []string `json:"paths,omitempty"` // all names, if there are several
+	OK      bool     `json:"ok"`
+	Action  string   `json:"action"` // what is wanted of the file
+	Verdict string   `json:"verdict"`
+	Reason  string   `json:"reason,omitempty"`
+	Detail  string   `json:"detail,omitempty"`
+	KeyID   string   `json:"key_id,omitempty"`
+	KeyName string   `json:"key_name,omitempty"`
+	Hash    string   `json:"hash,omitempty"`
+	Digest  string   `json:"digest,omitempty"`
+	Signed  string   `json:"signed_digest,omitempty"` // what the label was made for, if not for these contents
+	Twin    string   `json:"twin,omitempty"`          // a file that has those contents
+}
+
+// Finding prints the result for one file. As text, and with --quiet, only what
+// is not as it should be is printed, unless all is set.
+func (o *Output) Finding(f *signer.Finding, all bool) {
+	if f.OK() && !all && (o.Quiet || !o.JSON) {
+		return
+	}
+	if o.JSON {
+		o.Object(newFileVerified(f))
+		return
+	}
+	o.Printf("%s: %s\n", EscapeName(f.File.Name()), findingText(f))
+}
+
+func newFileVerified(f *signer.Finding) fileVerified {
+	v := fileVerified{
+		Type:    "file",
+		Path:    Escape(f.File.Name()),
+		Paths:   otherNames(f.File),
+		OK:      f.OK(),
+		Action:  f.Action.String(),
+		Verdict: f.Verdict.String(),
+		Reason:  string(f.Reason),
+		Digest:  hex.EncodeToString(f.Digest),
+		Signed:  hex.EncodeToString(f.Signed),
+	}
+	if f.Err != nil {
+		v.Detail = Escape(f.Err.Error())
+	}
+	if f.KeyID != (ima.KeyID{}) {
+		v.KeyID = f.KeyID.String()
+	}
+	if f.Key != nil {
+		v.KeyName = f.Key.Name
+	}
+	if f.Value != nil && f.Reason != signer.ReasonMalformed {
+		v.Hash = f.Hash.String()
+	}
+	if f.Twin != nil {
+		v.Twin = Escape(f.Twin.Name())
+	}
+	return v
+}
+
+func findingText(f *signer.Finding) string {
+	switch f.Verdict {
+	case signer.Valid:
+		text := "valid, key " + f.KeyID.String()
+		if f.Key.Name != "" {
+			text += " (" + f.Key.Name + ")"
+		}
+		return text
+	case signer.DigestOnly:
+		return "digest only, no signature"
+	case signer.Invalid:
+		return fmt.Sprintf("invalid, %s: %s", f.Reason, Printable(f.Err.Error()))
+	case signer.Unreadable:
+		return "unreadable: " + Printable(f.Err.Error())
+	}
+	return f.Verdict.String()
+}
+
+// VerifySummary is the "summary" object of a command that verifies.
+type VerifySummary struct {
+	Type       string  `json:"type"`
+	OK         bool    `json:"ok"`
+	Files      int     `json:"files"`
+	Valid      int     `json:"valid"`
+	Unsigned   int     `json:"unsigned"`
+	DigestOnly int     `json:"digest_only"`
+	Invalid    int     `json:"invalid"`
+	Ignored    int     `json:"ignored"`
+	Unreadable int     `json:"unreadable"`
+	Bad        int     `json:"bad"`
+	Failures   int     `json:"failures"`
+	Bytes      int64   `json:"bytes"`
+	Seconds    float64 `json:"seconds"`
+}
+
+// NewVerifySummary takes the sums from a report.
+func NewVerifySummary(r *signer.VerifyReport, took time.Duration) VerifySummary {
+	return VerifySummary{
+		Type:       "summary",
+		OK:         r.OK(),
+		Files:      r.Files,
+		Valid:      r.Valid,
+		Unsigned:   r.Unsigned,
+		DigestOnly: r.DigestOnly,
+		Invalid:    r.Invalid,
+		Ignored:    r.Ignored,
+		Unreadable: r.Unreadable,
+		Bad:        r.Bad,
+		Failures:   len(r.Failures),
+		Bytes:      r.Bytes,
+		Seconds:    seconds(took),
+	}
+}
+
+// Text is the summary for people: one line.
+func (s VerifySummary) Text() string {
+	return fmt.Sprintf("%s, %s: %d valid, %d invalid, %d unsigned, %d digest only, %d ignored, %d unreadable; %.1f s",
+		Count(s.Files, "file"), Size(s.Bytes), s.Valid, s.Invalid, s.Unsigned, s.DigestOnly, s.Ignored, s.Unreadable, s.Seconds)
+}
+
+// VerifyResult gives the error of a run that found something.
+func VerifyResult(r *signer.VerifyReport) error {
+	switch {
+	case r.Bad > 0:
+		return Incompletef("%d of %s not verified", r.Bad, Count(r.Files, "file"))
+	case len(r.Failures) > 0:
+		return Incompletef("%s could not be looked into", Count(len(r.Failures), "folder"))
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package signer
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"math/big"
+
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/keys"
+)
+
+// examine reads the label and, where the label leaves it open, the contents.
+// The error is for what could not be read.
+func (v *verification) examine(ctx context.Context, f *Finding) error {
+	var err error
+	if f.Value, err = v.tree.Label(f.File); err != nil {
+		return fmt.Errorf("reading the label: %w", err)
+	}
+	if f.Value == nil {
+		f.Verdict = Unsigned
+		return nil
+	}
+	label, err := ima.Parse(f.Value)
+	if err != nil {
+		f.invalid(ReasonMalformed, "%w", err)
+		return nil
+	}
+	f.Hash = label.Hash
+	if label.IsSignature() && label.Version != 1 {
+		f.KeyID = label.KeyID
+		f.Key, _ = v.trust.Lookup(label.KeyID)
+	}
+	if !v.readable(f, label) {
+		return nil
+	}
+	f.Digest, err = digestFile(ctx, v.tree, f.File, label.Hash.CryptoHash(), v.meter)
+	if err != nil {
+		return fmt.Errorf("reading: %w", err)
+	}
+	if label.IsSignature() {
+		v.judge(f, label)
+	} else {
+		compare(f, label)
+	}
+	return nil
+}
+
+// readable reports whether the contents have to be read to judge the label. If
+// not, it has told why.
+func (v *verification) readable(f *Finding, label ima.Value) bool {
+	switch {
+	case label.Type == ima.VeritySignature:
+		f.invalid(ReasonVerity, "fs-verity signatures are not checked")
+	case label.IsSignature() && label.Version == 1:
+		f.invalid(ReasonVersion1, "version 1 signatures are not accepted")
+	case label.IsSignature() && CheckHash(label.Hash) != nil:
+		f.invalid(ReasonHash, "%w", CheckHash(label.Hash))
+	case !label.Hash.CryptoHash().Available():
+		f.invalid(ReasonHash, "%v cannot be computed here", label.Hash)
+	case label.IsSignature() && f.Key == nil:
+		f.invalid(ReasonUnknownKey, "no key with id %v", label.KeyID)
+	default:
+		return true
+	}
+	return false
+}
+
+func compare(f *Finding, label ima.Value) {
+	if bytes.Equal(f.Digest, label.Digest) {
+		f.Verdict = DigestOnly
+		return
+	}
+	f.invalid(ReasonDigest, "label is another digest than that of the contents")
+}
+
+// judge verifies a version 2 signature by a known key over the contents, and
+// finds out why it fails if it does.
+func (v *verification) judge(f *Finding, label ima.Value) {
+	_, err := v.trust.Verify(label, f.Digest)
+	switch {
+	case err == nil:
+		f.Verdict = Valid
+	case errors.Is(err, keys.ErrNotValid):
+		f.invalid(ReasonKeyExpired, "%w", err)
+	case errors.Is(err, keys.ErrBadSignature):
+		v.diagnose(f, label)
+	default:
+		f.invalid(ReasonSignature, "%w", err)
+	}
+}
+
+// diagnose tells a genuine signature over something else from a damaged one.
+func (v *verification) diagnose(f *Finding, label ima.Value) {
+	for _, hash := range []ima.HashID{label.Hash, ima.SHA256, ima.SHA384, ima.SHA512} {
+		label.Hash = hash
+		digest, ok := v.signedDigest(f.Key.RSA, label)
+		if !ok {
+			continue
+		}
+		if hash != f.Hash {
+			f.invalid(ReasonHashID, "label says %v, but a %v digest was signed", f.Hash, hash)
+			return
+		}
+		f.Signed = digest
+		f.invalid(ReasonContent, "label was made for other contents")
+		return
+	}
+	f.invalid(ReasonSignature, "signature is damaged, or of another key with id %v", label.KeyID)
+}
+
+// signedDigest recovers what was signed. A PKCS #1 v1.5 signature gives it back:
+// the digest is the end of the encoded message (RFC 8017, section 9.2), which
+// the public operation s^e mod n yields. Whether the rest of the encoding is
+// right is left to Verify.
+func (v *verification) signedDigest(pub *rsa.PublicKey, label ima.Value) ([]byte, bool) {
+	s := new(big.Int).SetBytes(label.Signature)
+	if s.Cmp(pub.N) >= 0 {
+		return nil, false
+	}
+	em := s.Exp(s, big.NewInt(int64(pub.E)), pub.N).FillBytes(make([]byte, pub.Size()))
+	digest := em[len(em)-label.Hash.Size():]
+	_, err := v.trust.Verify(label, digest)
+	return digest, err == nil
+}
