@@ -55,7 +55,7 @@ func mount(t *testing.T, image string, readOnly bool, offset int64) (dir string,
 	if err != nil {
 		t.Fatal(err)
 	}
-	mode, loop := "rw", []string{"--offset", strconv.FormatInt(offset, 10)}
+	mode, loop := "rw,noatime", []string{"--offset", strconv.FormatInt(offset, 10)}
 	if readOnly {
 		mode, loop = "ro", append(loop, "--read-only")
 	}

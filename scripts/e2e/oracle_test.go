@@ -96,16 +96,12 @@ func expectSigned(t *testing.T, k *key, before, after view) {
 // expectValues compares security.ima of every regular file.
 func expectValues(t *testing.T, v view, want func(path string) string) {
 	t.Helper()
-	bad := 0
+	c := &complaints{t: t}
+	defer c.close()
 	for _, path := range v.regular() {
 		if got := v[path].Xattrs[imaName]; got != want(path) {
-			if bad++; bad <= 10 {
-				t.Errorf("%q: security.ima\n got %x\nwant %x", path, got, want(path))
-			}
+			c.add("%q: security.ima\n got %x\nwant %x", path, got, want(path))
 		}
-	}
-	if bad > 10 {
-		t.Errorf("... and %d files more with a wrong security.ima", bad-10)
 	}
 }
 

@@ -153,39 +153,66 @@ func (e *entry) withoutIMA(ctime bool) entry {
 	return c
 }
 
-// compare fails the test for every difference between two views but security.ima of regular files (and, unless wanted,
-// the ctime of those).
+// complaints keeps a message that repeats for thousands of files readable.
+type complaints struct {
+	t *testing.T
+	n int
+}
+
+func (c *complaints) add(format string, args ...any) {
+	c.t.Helper()
+	if c.n++; c.n <= 10 {
+		c.t.Errorf(format, args...)
+	}
+}
+
+func (c *complaints) close() {
+	c.t.Helper()
+	if c.n > 10 {
+		c.t.Errorf("... and %d more of this kind", c.n-10)
+	}
+}
+
+// compareViews fails the test for every difference between two views but security.ima of regular files (and, unless
+// wanted, the ctime of those).
 func compareViews(t *testing.T, before, after view, ctime bool) {
 	t.Helper()
+	c := &complaints{t: t}
+	defer c.close()
 	for path, a := range after {
 		b := before[path]
 		if b == nil {
-			t.Errorf("%q appeared", path)
+			c.add("%q appeared", path)
 			continue
 		}
 		keepCtime := ctime || !a.regular()
 		x, y := b.withoutIMA(keepCtime), a.withoutIMA(keepCtime)
 		if x.describe() != y.describe() {
-			t.Errorf("%q changed:\nbefore %s\nafter  %s", path, x.describe(), y.describe())
+			c.add("%q changed:\nbefore %s\nafter  %s", path, x.describe(), y.describe())
 		}
-		for name, value := range b.Xattrs {
-			if got, ok := a.Xattrs[name]; name != imaName && (!ok || got != value) {
-				t.Errorf("%q: attribute %q was %x, is %x (present: %v)", path, name, value, got, ok)
-			}
-		}
-		for name := range a.Xattrs {
-			if _, ok := b.Xattrs[name]; !ok && name != imaName {
-				t.Errorf("%q: attribute %q appeared", path, name)
-			}
-		}
-		if !a.regular() && a.Xattrs[imaName] != b.Xattrs[imaName] {
-			t.Errorf("%q is no regular file, yet its security.ima changed", path)
-		}
+		compareXattrs(c, path, b, a)
 	}
 	for path := range before {
 		if after[path] == nil {
-			t.Errorf("%q disappeared", path)
+			c.add("%q disappeared", path)
 		}
+	}
+}
+
+func compareXattrs(c *complaints, path string, b, a *entry) {
+	c.t.Helper()
+	for name, value := range b.Xattrs {
+		if got, ok := a.Xattrs[name]; name != imaName && (!ok || got != value) {
+			c.add("%q: attribute %q was %x, is %x (present: %v)", path, name, value, got, ok)
+		}
+	}
+	for name := range a.Xattrs {
+		if _, ok := b.Xattrs[name]; !ok && name != imaName {
+			c.add("%q: attribute %q appeared", path, name)
+		}
+	}
+	if !a.regular() && a.Xattrs[imaName] != b.Xattrs[imaName] {
+		c.add("%q is no regular file, yet its security.ima changed", path)
 	}
 }
 
