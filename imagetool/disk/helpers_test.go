@@ -65,11 +65,7 @@ func ext4At(t testing.TB, path string, offset, size int64) {
 	t.Helper()
 	fs := sparse(t, size)
 	run(t, "", "mke2fs", "-q", "-F", "-t", "ext4", fs)
-	data, err := os.ReadFile(fs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	poke(t, path, offset, data)
+	poke(t, path, offset, data(t, fs))
 }
 
 // poke overwrites bytes of a file; a negative offset counts from its end.
@@ -106,13 +102,18 @@ func peek(t testing.TB, path string, offset int64, n int) []byte {
 	return b
 }
 
-func sum(t testing.TB, path string) [32]byte {
+func data(t testing.TB, path string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(path)
+	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sha256.Sum256(data)
+	return b
+}
+
+func sum(t testing.TB, path string) [32]byte {
+	t.Helper()
+	return sha256.Sum256(data(t, path))
 }
 
 func open(t testing.TB, path string) *Image {
