@@ -1,0 +1,37 @@
+package keys
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestImports keeps the package small enough for the enforcer: the standard
+// library and formats, without what opens sockets, runs programs or loads code.
+// The names are the import closure without tests.
+func TestImports(t *testing.T) {
+	const (
+		self    = "github.com/vmseal/vmseal/keys"
+		formats = "github.com/vmseal/vmseal/formats/"
+	)
+	forbidden := []string{"net", "net/http", "os/exec", "crypto/x509", "crypto/tls", "plugin", "runtime/cgo"}
+
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}} {{.Standard}}", self).CombinedOutput()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, out)
+	}
+	if !strings.Contains(string(out), "crypto/rsa true\n") || !strings.Contains(string(out), formats) {
+		t.Fatalf("go list does not name what is surely imported:\n%s", out)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		path, std, _ := strings.Cut(line, " ")
+		if std != "true" && path != self && !strings.HasPrefix(path, formats) {
+			t.Errorf("keys imports %s", path)
+		}
+		for _, bad := range forbidden {
+			if path == bad {
+				t.Errorf("keys imports %s", path)
+			}
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package keys
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vmseal/vmseal/keys/internal/testkit"
+)
+
+// TestSPKIAgainstX509 compares with the parser that the package itself must not
+// import.
+func TestSPKIAgainstX509(t *testing.T) {
+	for _, bits := range []int{2048, 3072, 4096} {
+		k := newKey(t, bits)
+		want, err := x509.MarshalPKIXPublicKey(k.RSA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(k.MarshalDER(), want) {
+			t.Errorf("%d bits: DER differs from x509's", bits)
+		}
+		back, err := ParsePublicDER(want)
+		if err != nil || !back.RSA.Equal(k.RSA) || back.ID != k.ID {
+			t.Errorf("%d bits: %v, %v", bits, back, err)
+		}
+		if back, err := ParsePublicPEM(k.MarshalPEM()); err != nil || !back.RSA.Equal(k.RSA) {
+			t.Errorf("%d bits: PEM: %v", bits, err)
+		}
+		if sum := sha1.Sum(x509.MarshalPKCS1PublicKey(k.RSA)); k.SubjectKeyID() != sum {
+			t.Errorf("%d bits: id %x, want %x", bits, k.SubjectKeyID(), sum)
+		}
+	}
+}
+
+// TestSPKIAgainstOpenssl reads what openssl writes, and has openssl compute the
+// fingerprint.
+func TestSPKIAgainstOpenssl(t *testing.T) {
+	testkit.Tool(t, "openssl")
+	dir := t.TempDir()
+	testkit.WritePrivate(t, filepath.Join(dir, "key.pem"), testkit.Key(t, 2048))
+	testkit.Run(t, dir, "openssl", "pkey", "-in", "key.pem", "-pubout", "-out", "pub.pem")
+	testkit.Run(t, dir, "openssl", "pkey", "-in", "key.pem", "-pubout", "-outform", "DER", "-out", "pub.der")
+	text, err := os.ReadFile(filepath.Join(dir, "pub.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := ParsePublicPEM(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(k.MarshalPEM(), text) {
+		t.Errorf("PEM differs from openssl's:\n%s\n%s", k.MarshalPEM(), text)
+	}
+	sum := testkit.Run(t, dir, "openssl", "dgst", "-sha256", "-r", "pub.der")
+	if fp, _, _ := strings.Cut(string(sum), " "); k.Fingerprint() != fp {
+		t.Errorf("fingerprint %s, openssl has %s", k.Fingerprint(), fp)
+	}
+}
+
+func TestParsePublicRefuses(t *testing.T) {
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der := newKey(t, 2048).MarshalDER()
+	null := bytes.Index(der, []byte{5, 0}) // the algorithm's parameters
+	for name, tt := range map[string]struct {
+		key  any
+		der  []byte
+		want string
+	}{
+		"ecdsa":      {ec.Public(), nil, "an elliptic curve key"},
+		"ed25519":    {ed, nil, "an Ed25519 key"},
+		"weak":       {&testkit.Key(t, 1024).PublicKey, nil, "1024 bits"},
+		"empty":      {nil, nil, "not a public key"},
+		"cut":        {nil, der[:100], "not a public key"},
+		"trailing":   {nil, append(bytes.Clone(der), 0), "1 bytes follow"},
+		"parameters": {nil, bytes.Replace(der, der[null:null+2], []byte{4, 0}, 1), "parameters"},
+	} {
+		if tt.key != nil {
+			if tt.der, err = x509.MarshalPKIXPublicKey(tt.key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := ParsePublicDER(tt.der); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v does not say %q", name, err, tt.want)
+		}
+	}
+	text := string(newKey(t, 2048).MarshalPEM())
+	for name, text := range map[string]string{
+		"nothing":    "",
+		"no PEM":     "hello",
+		"two":        text + text,
+		"trailing":   text + "x",
+		"other type": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: der})),
+		"headers":    string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Headers: map[string]string{"A": "b"}, Bytes: der})),
+	} {
+		if _, err := ParsePublicPEM([]byte(text)); err == nil {
+			t.Errorf("PEM, %s: taken", name)
+		}
+	}
+}
