@@ -1,0 +1,181 @@
+package rules
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/vmseal/vmseal/signer"
+)
+
+func parse(t *testing.T, text string) *Rules {
+	t.Helper()
+	rs, err := Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rs
+}
+
+func TestAction(t *testing.T) {
+	rs := parse(t, "\n# comment\n  # another\r\nhash /var/log/\nskip\t*.tmp \r\nsign /var/log/installer/\nskip /with\\ space\\ \nhash #x\n")
+	tests := []struct {
+		paths []string
+		want  signer.Action
+	}{
+		{[]string{"/etc/passwd"}, signer.ActionSign},
+		{[]string{"/var/log/syslog"}, signer.ActionHash},
+		{[]string{"/var/log"}, signer.ActionSign}, // a file, not the directory
+		{[]string{"/srv/var/log/syslog"}, signer.ActionSign},
+		{[]string{"/a/b/c.tmp"}, signer.ActionSkip},
+		{[]string{"/var/log/x.tmp"}, signer.ActionSkip},
+		{[]string{"/var/log/installer/x.tmp"}, signer.ActionSign},
+		{[]string{"/with space "}, signer.ActionSkip},
+		{[]string{"/with space"}, signer.ActionSign},
+		{[]string{"/d/#x"}, signer.ActionHash},
+		{[]string{"/a.tmp", "/var/log/a"}, signer.ActionHash},
+		{[]string{"/var/log/a", "/a.tmp"}, signer.ActionHash},
+		{[]string{"/a.tmp", "/bin/a"}, signer.ActionSign},
+		{[]string{"/a.tmp", "/b.tmp"}, signer.ActionSkip},
+		{nil, signer.ActionSign},
+	}
+	for _, tt := range tests {
+		if got := rs.Action(tt.paths); got != tt.want {
+			t.Errorf("Action(%q) = %v, want %v", tt.paths, got, tt.want)
+		}
+	}
+}
+
+func TestZeroValueSigns(t *testing.T) {
+	if got := new(Rules).Action([]string{"/x"}); got != signer.ActionSign {
+		t.Error(got)
+	}
+}
+
+func TestRawBytes(t *testing.T) {
+	rs := parse(t, "skip /caf?/")
+	for path, want := range map[string]signer.Action{
+		"/café/x":      signer.ActionSkip,
+		"/caf\xe9/x":   signer.ActionSkip,
+		"/caf\xe9e/x":  signer.ActionSign,
+		"/caf\n/x\xff": signer.ActionSkip,
+	} {
+		if got := rs.Action([]string{path}); got != want {
+			t.Errorf("%q: %v, want %v", path, got, want)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	tests := []struct{ text, want string }{
+		{"sign", "line 1: pattern \"\": missing"},
+		{"sign /a\nhash  \n", "line 2: pattern \"\": missing"},
+		{"\n\nSIGN /a", "line 3: \"SIGN\" is not an action"},
+		{"/etc/passwd", "is not an action"},
+		{"skip !x", "no negation"},
+		{"skip /", "matches nothing"},
+		{"skip //a", "empty component"},
+		{"skip a//b", "empty component"},
+		{"skip ./a", `component "." matches nothing`},
+		{"skip /a/../b", `component ".." matches nothing`},
+		{"skip [a", "is not a valid pattern"},
+		{"skip a\\", "not a valid pattern"},
+		{"skip [[:alpha:]]", "named character classes"},
+		{"skip []a]", "is not a valid pattern"},
+		{"skip a**b", "** stands alone"},
+		{"skip /a/***/b", "** stands alone"},
+		{"skip \xff", "UTF-8"},
+		{"skip a\x00b", "UTF-8"},
+		{"sign /a\nskip /" + strings.Repeat("x", maxLine), "line 2: longer than"},
+		{strings.Repeat("skip a\n", maxRules+1), "more than 10000 rules"},
+	}
+	for _, tt := range tests {
+		rs, err := Parse(strings.NewReader(tt.text))
+		if err == nil {
+			t.Errorf("%.40q: accepted as %v", tt.text, rs)
+		} else if !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%.40q: %v, want %q", tt.text, err, tt.want)
+		}
+	}
+}
+
+func TestDebianRules(t *testing.T) {
+	f, err := os.Open("debian.rules")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	rs, err := Parse(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]signer.Action{
+		"/usr/bin/dash":                        signer.ActionSign,
+		"/usr/lib/x86_64-linux-gnu/libc.so.6":  signer.ActionSign,
+		"/usr/lib/modules/6.1.0/kernel/x.ko":   signer.ActionSign,
+		"/usr/share/doc/var/log/README":        signer.ActionSign,
+		"/etc/ssh/sshd_config":                 signer.ActionSign,
+		"/etc/ssh/ssh_host_rsa_key":            signer.ActionHash,
+		"/etc/machine-id":                      signer.ActionHash,
+		"/etc/passwd":                          signer.ActionHash,
+		"/etc/resolv.conf":                     signer.ActionHash,
+		"/etc/adjtime":                         signer.ActionHash,
+		"/etc/mtab":                            signer.ActionHash,
+		"/etc/ld.so.cache":                     signer.ActionSkip,
+		"/var/log/dpkg.log":                    signer.ActionHash,
+		"/var/lib/dpkg/status":                 signer.ActionHash,
+		"/var/lib/dpkg/info/bash.list":         signer.ActionHash,
+		"/var/lib/dpkg/info/bash.postinst":     signer.ActionSign,
+		"/var/lib/apt/lists/deb.debian.org_x":  signer.ActionSkip,
+		"/var/cache/apt/archives/bash_5.2.deb": signer.ActionSkip,
+		"/tmp/x":                               signer.ActionSkip,
+		"/run/utmp":                            signer.ActionSkip,
+		"/home/me/.cache/thumbnails/x.png":     signer.ActionHash, // home comes later, and wins
+		"/root/.bashrc":                        signer.ActionHash,
+	} {
+		if got := rs.Action([]string{path}); got != want {
+			t.Errorf("%s: %v, want %v", path, got, want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		"sign /a\nhash b/\nskip **/c/*.d\n",
+		"skip [!a-z]{x,y}\\*",
+		"# only a comment",
+		"hash a/**/b\r\n",
+		"skip " + strings.Repeat("*a", 40),
+		"skip " + strings.Repeat("**/a/", 20) + "b",
+	} {
+		f.Add(s, "/a/b/c.d")
+	}
+	f.Fuzz(func(t *testing.T, text, path string) {
+		rs, err := Parse(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		rs.Action([]string{path, "/x"})
+		for _, r := range rs.rules {
+			below := path + "/below"
+			if r.pattern.match(path, strings.Split(path, "/")) && !r.pattern.match(below, strings.Split(below, "/")) {
+				t.Errorf("%q matches %q, but not what is below", r.pattern.parts, path)
+			}
+		}
+	})
+}
+
+func BenchmarkAction(b *testing.B) {
+	text, err := os.ReadFile("debian.rules")
+	if err != nil {
+		b.Fatal(err)
+	}
+	rs, err := Parse(strings.NewReader(string(text)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	paths := []string{"/usr/lib/modules/6.1.0-56-amd64/kernel/drivers/net/ethernet/intel/e1000/e1000.ko"}
+	for b.Loop() {
+		rs.Action(paths)
+	}
+}
