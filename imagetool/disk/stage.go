@@ -7,21 +7,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
 
-// ErrOutputExists says that the output is there already and may not be replaced.
-var ErrOutputExists = errors.New("output file exists")
-
-// A Staged is a copy of an image that is not yet at its place. Exactly one of
-// Commit and Abort ends it; after Commit, Abort does nothing.
+// A Staged is a copy of an image that is not yet at its place. Commit or Abort
+// ends it.
 type Staged struct {
-	in    *Image
-	out   string
-	force bool
-	temp  *os.File // nil once it is committed or aborted
+	in  *Image
+	out *Output
 }
 
 // CheckOutput tells, without writing anything, whether the image may be staged
@@ -50,18 +44,6 @@ func CheckOutput(in *Image, out string, force bool) error {
 	return nil
 }
 
-func checkFolder(out string) error {
-	dir := filepath.Dir(out)
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if !info.IsDir() {
-		return &os.PathError{Op: "open", Path: dir, Err: unix.ENOTDIR}
-	}
-	return nil
-}
-
 // Stage copies the image to a hidden file in the folder of out. A force of true
 // lets Commit replace what is at out.
 func Stage(ctx context.Context, in *Image, out string, force bool, progress func(done int64)) (*Staged, error) {
@@ -71,13 +53,13 @@ func Stage(ctx context.Context, in *Image, out string, force bool, progress func
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	temp, err := os.CreateTemp(filepath.Dir(out), ".vmseal-*.tmp")
+	o, err := CreateOutput(out, force)
 	if err != nil {
 		return nil, err
 	}
-	s := &Staged{in: in, out: out, force: force, temp: temp}
-	if err := copyImage(ctx, temp, in.file, in.size, progress); err != nil {
-		return nil, errors.Join(fmt.Errorf("copying %s to %s: %w", in.path, filepath.Dir(out), err), s.Abort())
+	s := &Staged{in, o}
+	if err := copyImage(ctx, o.File(), in.file, in.size, progress); err != nil {
+		return nil, errors.Join(fmt.Errorf("copying %s to %s: %w", in.path, out, err), s.Abort())
 	}
 	if err := in.Unchanged(); err != nil {
 		return nil, errors.Join(err, s.Abort())
@@ -85,94 +67,31 @@ func Stage(ctx context.Context, in *Image, out string, force bool, progress func
 	return s, nil
 }
 
-func (s *Staged) ReadAt(p []byte, off int64) (int, error)  { return s.temp.ReadAt(p, off) }
-func (s *Staged) WriteAt(p []byte, off int64) (int, error) { return s.temp.WriteAt(p, off) }
-
 // Device gives read and write access to one partition of the copy.
-func (s *Staged) Device(p Partition) *Device { return &Device{s.temp, p.Start, p.Size} }
+func (s *Staged) Device(p Partition) *Device { return &Device{s.out.File(), p.Start, p.Size} }
 
 // SHA256 digests the copy as it is now.
 func (s *Staged) SHA256(ctx context.Context) ([]byte, error) {
-	return sha256Of(ctx, s.temp, s.in.size)
+	return sha256Of(ctx, s.out.File(), s.in.size)
 }
 
-// Commit puts the copy to its place, unless the input was changed meanwhile.
+// Commit puts the copy to its place with the permissions of the input, unless
+// the input was changed meanwhile. A failure removes the copy.
 func (s *Staged) Commit(ctx context.Context) error {
-	err := s.commit(ctx)
-	if err != nil {
-		return errors.Join(err, s.Abort())
-	}
-	return nil
-}
-
-func (s *Staged) commit(ctx context.Context) error {
 	mode := os.FileMode(0o600)
 	if !s.in.isBlockDevice() {
 		mode = os.FileMode(s.in.stat.Mode & 0o777)
 	}
-	if err := s.temp.Chmod(mode); err != nil {
-		return err
-	}
-	if err := s.temp.Sync(); err != nil {
-		return fmt.Errorf("writing %s to disk: %w", s.out, err)
-	}
-	if err := s.in.Unchanged(); err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := s.rename(); err != nil {
-		return err
-	}
-	// From here on the output is there: nothing of it is taken back.
-	temp := s.temp
-	s.temp = nil
-	return errors.Join(temp.Close(), syncFolder(filepath.Dir(s.out)))
-}
-
-func (s *Staged) rename() error {
-	temp := s.temp.Name()
-	if s.force {
-		return os.Rename(temp, s.out)
-	}
-	err := unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, s.out, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // the file system has no such flag
-		if err = unix.Link(temp, s.out); err == nil {
-			return os.Remove(temp)
+	return s.out.Commit(mode, func() error {
+		if err := s.in.Unchanged(); err != nil {
+			return err
 		}
-	}
-	if errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("%s: %w", s.out, ErrOutputExists)
-	}
-	if err != nil {
-		return &os.LinkError{Op: "rename", Old: temp, New: s.out, Err: err}
-	}
-	return nil
+		return ctx.Err()
+	})
 }
 
-// Abort removes the copy.
-func (s *Staged) Abort() error {
-	if s.temp == nil {
-		return nil
-	}
-	temp := s.temp
-	s.temp = nil
-	return errors.Join(temp.Close(), os.Remove(temp.Name()))
-}
-
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	// Some file systems (FUSE, network) have no fsync for folders.
-	if err := f.Sync(); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
-		return fmt.Errorf("writing folder %s to disk: %w", dir, err)
-	}
-	return nil
-}
+// Abort removes the copy. After Commit it does nothing.
+func (s *Staged) Abort() error { return s.out.Abort() }
 
 // Unchanged compares the image with what it was when it was opened, as far as a
 // file's times show it. A block device has none that follow its contents.

@@ -1,0 +1,121 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrOutputExists says that the output is there already and may not be replaced.
+var ErrOutputExists = errors.New("output file exists")
+
+// An Output is a file in the making: hidden in the folder where it will be, and
+// not seen under its name before it is complete.
+type Output struct {
+	path  string
+	force bool
+	temp  *os.File // nil once it is committed or aborted
+}
+
+// CreateOutput starts a file. A force of true lets Commit replace what is there.
+func CreateOutput(path string, force bool) (*Output, error) {
+	if _, err := os.Lstat(path); err == nil && !force {
+		return nil, fmt.Errorf("%s: %w", path, ErrOutputExists)
+	}
+	if err := checkFolder(path); err != nil {
+		return nil, err
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), ".vmseal-*.tmp")
+	if err != nil {
+		return nil, err
+	}
+	return &Output{path, force, temp}, nil
+}
+
+func checkFolder(out string) error {
+	dir := filepath.Dir(out)
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return &os.PathError{Op: "open", Path: dir, Err: unix.ENOTDIR}
+	}
+	return nil
+}
+
+// File is what to write to, until Commit or Abort.
+func (o *Output) File() *os.File { return o.temp }
+
+// Commit makes the file durable and gives it its name. The last check runs when
+// nothing but that is left to do; it may be nil. A failure removes the file.
+func (o *Output) Commit(mode os.FileMode, last func() error) error {
+	if err := o.finish(mode, last); err != nil {
+		return errors.Join(err, o.Abort())
+	}
+	// From here on the file is there: nothing of it is taken back.
+	temp := o.temp
+	o.temp = nil
+	return errors.Join(temp.Close(), syncFolder(filepath.Dir(o.path)))
+}
+
+func (o *Output) finish(mode os.FileMode, last func() error) error {
+	if err := o.temp.Chmod(mode); err != nil {
+		return err
+	}
+	if err := o.temp.Sync(); err != nil {
+		return fmt.Errorf("writing %s to disk: %w", o.path, err)
+	}
+	if last != nil {
+		if err := last(); err != nil {
+			return err
+		}
+	}
+	return o.rename()
+}
+
+func (o *Output) rename() error {
+	temp := o.temp.Name()
+	if o.force {
+		return os.Rename(temp, o.path)
+	}
+	err := unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, o.path, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // the file system has no such flag
+		if err = unix.Link(temp, o.path); err == nil {
+			return os.Remove(temp)
+		}
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("%s: %w", o.path, ErrOutputExists)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: temp, New: o.path, Err: err}
+	}
+	return nil
+}
+
+// Abort removes the file. After Commit it does nothing.
+func (o *Output) Abort() error {
+	if o.temp == nil {
+		return nil
+	}
+	temp := o.temp
+	o.temp = nil
+	return errors.Join(temp.Close(), os.Remove(temp.Name()))
+}
+
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// Some file systems (FUSE, network) have no fsync for folders.
+	if err := f.Sync(); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
+		return fmt.Errorf("writing folder %s to disk: %w", dir, err)
+	}
+	return nil
+}
