@@ -7,12 +7,12 @@ import (
 	"fmt"
 )
 
-// Bounds on what a key file may ask for. Openssl writes 2048 iterations, and
-// scrypt with N 16384, r 8, p 1; ten million iterations are some seconds.
+// Bounds on what a key file may ask for. By default openssl writes 2048
+// iterations, and scrypt with N 16384, r 8, p 1; it takes no scrypt above 32 MiB.
 const (
-	maxIterations   = 10_000_000
+	maxIterations   = 5_000_000
 	maxSalt         = 1 << 10
-	maxScryptMemory = 256 << 20 // 128 * N * r bytes
+	maxScryptMemory = 64 << 20 // 128 * N * r bytes
 	maxScryptP      = 16
 )
 
