@@ -97,6 +97,9 @@ func parseEntries(area []byte, first int) ([]entry, error) {
 		}
 		h := area[p:]
 		e := entry{index: h[xaOffNameIndex], name: string(h[xaEntryHeader:][:h[0]]), hash: le.Uint32(h[xaOffEntryHash:])}
+		if e.index == 0 { // no kernel wrote that, and without a name it looks like the end
+			return nil, damaged("extended attribute %q has no name index", e.name)
+		}
 		if ino := le.Uint32(h[xaOffValueInode:]); ino != 0 {
 			return nil, refuse("", "value of %q lies in inode %d (ea_inode), which is not supported", e.fullName(), ino)
 		}
