@@ -55,6 +55,7 @@ var refusals = []refused{
 	{name: "casefold", args: refusedArgs + " -O casefold", spoil: asMade, want: `casefold`},
 	{name: "quota", args: refusedArgs + " -O quota", spoil: asMade, want: `quota`},
 	{name: "project", args: refusedArgs + " -O quota,project", spoil: asMade, want: `project|quota`},
+	{name: "read-only", spoil: debugfsDoes("feature read-only"), want: `read-only`},
 	{name: "mmp", args: refusedArgs + " -O mmp", spoil: asMade, want: `mmp|multi.?mount`},
 	{name: "ea-inode-value", args: refusedArgs + " -O ea_inode", spoil: eaInode, want: `ea.?inode|own inode|attribute`},
 	{name: "evm", spoil: mounted(func(p *populator) { p.set("file", "security.evm", []byte("\x02some hmac")) }), want: `security\.evm`},

@@ -65,6 +65,7 @@ var variants = []variant{
 	{name: "no-extra-isize", args: full + "-O ^extra_isize"},
 	{name: "no-journal", args: full + "-O ^has_journal"},
 	{name: "fast-commit", args: full + "-O fast_commit"},
+	{name: "ea-inode-unused", args: full + "-O ea_inode"},
 	{name: "stable-inodes", args: full + "-O stable_inodes"},
 	{name: "verity", args: full + "-O verity", verity: true},
 	{name: "verity-1k", args: full + "-O verity -b 1024", bs: 1024, verity: true},
