@@ -3,15 +3,34 @@ package signer
 import (
 	"context"
 	"crypto"
+	_ "crypto/md5"
+	_ "crypto/sha1"
+	_ "crypto/sha256"
+	_ "crypto/sha512"
 	"errors"
 	"fmt"
 	"io"
 	"sync"
+
+	"github.com/vmseal/vmseal/formats/ima"
 )
+
+// computable reports whether digests by the hash can be compared. The list is
+// fixed: which others are linked in depends on the program.
+func computable(h ima.HashID) bool {
+	switch h {
+	case ima.MD5, ima.SHA1, ima.SHA224, ima.SHA256, ima.SHA384, ima.SHA512:
+		return true
+	}
+	return false
+}
 
 // readSize is large enough that a system call or a run of blocks costs nothing
 // beside hashing it, and small enough that cancelling is prompt.
 const readSize = 256 << 10
+
+// maxEmptyReads is when a reader that gives neither data nor an error is given up.
+const maxEmptyReads = 100
 
 var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
@@ -31,8 +50,8 @@ func digestFile(ctx context.Context, t Tree, f *File, hash crypto.Hash, m *meter
 	defer readBuffers.Put(buf)
 
 	h := hash.New()
-	var n int64
-	for {
+	n, empty := int64(0), 0
+	for n <= f.Size && empty < maxEmptyReads {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -40,18 +59,19 @@ func digestFile(ctx context.Context, t Tree, f *File, hash crypto.Hash, m *meter
 		h.Write(buf[:k])
 		n += int64(k)
 		m.bytes(k)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, io.EOF) && n == f.Size:
+			return h.Sum(nil), nil
+		case errors.Is(err, io.EOF):
+			return nil, fmt.Errorf("changed while being read: %d bytes, %d expected", n, f.Size)
+		case err != nil:
 			return nil, err
-		}
-		if n > f.Size {
-			break
+		case k == 0:
+			empty++
 		}
 	}
-	if n != f.Size {
-		return nil, fmt.Errorf("changed while being read: %d bytes or more, %d expected", n, f.Size)
+	if n > f.Size {
+		return nil, fmt.Errorf("changed while being read: more than the %d bytes expected", f.Size)
 	}
-	return h.Sum(nil), nil
+	return nil, io.ErrNoProgress
 }

@@ -58,7 +58,7 @@ func (v *verification) readable(f *Finding, label ima.Value) bool {
 		f.invalid(ReasonVersion1, "version 1 signatures are not accepted")
 	case label.IsSignature() && CheckHash(label.Hash) != nil:
 		f.invalid(ReasonHash, "%w", CheckHash(label.Hash))
-	case !label.Hash.CryptoHash().Available():
+	case !computable(label.Hash):
 		f.invalid(ReasonHash, "%v cannot be computed here", label.Hash)
 	case label.IsSignature() && f.Key == nil:
 		f.invalid(ReasonUnknownKey, "no key with id %v", label.KeyID)

@@ -7,11 +7,6 @@ import (
 	"fmt"
 	"runtime"
 
-	// The hashes that labels are made of and checked with.
-	_ "crypto/sha1"
-	_ "crypto/sha256"
-	_ "crypto/sha512"
-
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/keys"
 )

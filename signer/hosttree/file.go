@@ -1,0 +1,157 @@
+package hosttree
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/pkg/xattr"
+	"golang.org/x/sys/unix"
+
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/signer"
+)
+
+// What may be told apart to say what can be done about it.
+var (
+	ErrPrivilege   = errors.New("no privilege to set security.ima")
+	ErrImmutable   = errors.New("file is immutable or append-only")
+	ErrUnsupported = errors.New("file system has no security attributes")
+	ErrChanged     = errors.New("changed or replaced since it was listed")
+)
+
+// openBelow opens what lies below a directory, come what may: no link is
+// followed, no mount crossed. A device or FIFO that took the place of a file
+// does not block.
+func openBelow(dir *os.File, rel string, flags uint64) (*os.File, error) {
+	how := &unix.OpenHow{
+		Flags:   flags | unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+	}
+	for {
+		fd, err := unix.Openat2(int(dir.Fd()), rel, how)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(fd), rel), nil
+	}
+}
+
+// open opens a file and makes sure that it is the one that was listed.
+func open(f *signer.File) (*os.File, *node, error) {
+	n := f.Ref.(*node)
+	file, err := openBelow(n.root.dir, n.rel, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENXIO) {
+		return nil, nil, fmt.Errorf("%w (%w)", ErrChanged, err)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := statAt(file, "")
+	if err == nil && (!st.isRegular() || st.inode != n.stat.inode || !st.unchanged(n.stat)) {
+		err = ErrChanged
+	}
+	if err != nil {
+		file.Close()
+		return nil, nil, err
+	}
+	return file, n, nil
+}
+
+// Open opens the contents.
+func (t *Tree) Open(f *signer.File) (io.ReadCloser, error) {
+	file, _, err := open(f)
+	if err != nil {
+		return nil, err // not a nil *os.File in an interface
+	}
+	return file, nil
+}
+
+// Label reads security.ima.
+func (t *Tree) Label(f *signer.File) ([]byte, error) {
+	file, _, err := open(f)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return get(file)
+}
+
+func get(file *os.File) ([]byte, error) {
+	value, err := xattr.FGet(file, ima.XattrName)
+	switch {
+	case errors.Is(err, xattr.ENOATTR):
+		return nil, nil
+	case errors.Is(err, unix.ENOTSUP):
+		return nil, &signer.FatalError{Err: ErrUnsupported}
+	case err != nil:
+		return nil, errno(err)
+	}
+	if value == nil {
+		value = []byte{} // there is a label, if an empty one
+	}
+	return value, nil
+}
+
+// SetLabel sets security.ima and reads it back.
+func (t *Tree) SetLabel(f *signer.File, value []byte) error {
+	file, n, err := open(f)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := xattr.FSet(file, ima.XattrName, value); err != nil {
+		return setError(file, err)
+	}
+	if !slices.Contains(t.dirty, n.root) {
+		t.dirty = append(t.dirty, n.root)
+	}
+	got, err := get(file)
+	if err != nil {
+		return fmt.Errorf("reading back: %w", err)
+	}
+	if !bytes.Equal(got, value) {
+		return errors.New("reading back: the file system gives another value than was set")
+	}
+	return nil
+}
+
+// setError tells what is wrong with one file from what is wrong with all.
+func setError(file *os.File, err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM) && immutable(file):
+		return ErrImmutable
+	case errors.Is(err, unix.EPERM):
+		return &signer.FatalError{Err: ErrPrivilege}
+	case errors.Is(err, unix.ENOTSUP):
+		return &signer.FatalError{Err: ErrUnsupported}
+	case errors.Is(err, unix.EROFS):
+		return &signer.FatalError{Err: unix.EROFS}
+	}
+	return errno(err)
+}
+
+// Flags of FS_IOC_GETFLAGS (include/uapi/linux/fs.h).
+const (
+	immutableFlag = 0x10 // FS_IMMUTABLE_FL
+	appendFlag    = 0x20 // FS_APPEND_FL
+)
+
+func immutable(file *os.File) bool {
+	flags, err := unix.IoctlGetUint32(int(file.Fd()), unix.FS_IOC_GETFLAGS)
+	return err == nil && flags&(immutableFlag|appendFlag) != 0
+}
+
+// errno leaves out what the caller knows: operation, path and attribute.
+func errno(err error) error {
+	if x, ok := errors.AsType[*xattr.Error](err); ok {
+		return x.Err
+	}
+	return err
+}
