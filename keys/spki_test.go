@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha1"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"os"
 	"path/filepath"
@@ -78,6 +79,16 @@ func TestParsePublicRefuses(t *testing.T) {
 	}
 	der := newKey(t, 2048).MarshalDER()
 	null := bytes.Index(der, []byte{5, 0}) // the algorithm's parameters
+
+	// encoding/asn1 overlooks a member too many at the end of a sequence.
+	var outer []asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &outer); err != nil {
+		t.Fatal(err)
+	}
+	longer, err := asn1.Marshal(append(outer, asn1.NullRawValue))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		key  any
 		der  []byte
@@ -89,6 +100,7 @@ func TestParsePublicRefuses(t *testing.T) {
 		"empty":      {nil, nil, "not a public key"},
 		"cut":        {nil, der[:100], "not a public key"},
 		"trailing":   {nil, append(bytes.Clone(der), 0), "1 bytes follow"},
+		"member":     {nil, longer, "canonical"},
 		"parameters": {nil, bytes.Replace(der, der[null:null+2], []byte{4, 0}, 1), "parameters"},
 	} {
 		if tt.key != nil {

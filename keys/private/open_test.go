@@ -10,6 +10,8 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"io/fs"
@@ -311,6 +313,23 @@ func TestCheckPBES2(t *testing.T) {
 	} {
 		if err := checkPBES2(der); err == nil {
 			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+// TestCheckKeyLength makes parameters as other tools may: with the optional key
+// length, which the library would read as the end of the parameters, so that it
+// would derive another key and blame the passphrase.
+func TestCheckKeyLength(t *testing.T) {
+	hmac := pkix.AlgorithmIdentifier{Algorithm: oidHMACSHA256, Parameters: asn1.NullRawValue}
+	for length, want := range map[int]error{0: nil, 32: ErrEncryption} {
+		params, err := asn1.Marshal(pbkdf2Params{Salt: make([]byte, 8), Iterations: 2048, KeyLength: length, PRF: hmac})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kdf := pkix.AlgorithmIdentifier{Algorithm: oidPBKDF2, Parameters: asn1.RawValue{FullBytes: params}}
+		if err := checkPBKDF2(kdf); !errors.Is(err, want) {
+			t.Errorf("key length %d: %v, want %v", length, err, want)
 		}
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 )
 
-// signer narrows sigstore's signer to what a label may hold. That one would
-// make a PKCS #1 v1.5 signature where PSS is asked for, and take a missing
-// digest for a message to be hashed.
+// signer narrows sigstore's signer to what a label may hold. That one looks only
+// at the hash that its options name, and so would make a PKCS #1 v1.5 signature
+// where PSS is asked for.
 type signer struct {
 	*signature.RSAPKCS1v15Signer
 }
