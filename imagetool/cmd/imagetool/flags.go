@@ -1,0 +1,71 @@
+package main
+
+import (
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/signer/cli"
+	"github.com/vmseal/vmseal/signer/rules"
+)
+
+// partitionFlag chooses one partition; without it all are meant.
+type partitionFlag struct{ number int }
+
+func (p *partitionFlag) register(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&p.number, "partition", imagetool.AnyPartition, "work on the partition with this `number` only; 0 is a whole disk")
+	cmd.Flags().Lookup("partition").DefValue = ""
+}
+
+func (p *partitionFlag) check(cmd *cobra.Command) error {
+	if cmd.Flags().Changed("partition") && p.number < 0 {
+		return cli.Usagef("--partition: %d is no number of a partition", p.number)
+	}
+	return nil
+}
+
+// openForReading opens an image for a command that only looks.
+func openForReading(cmd *cobra.Command, path string, p *partitionFlag) (*imagetool.Image, error) {
+	if err := p.check(cmd); err != nil {
+		return nil, err
+	}
+	return imagetool.Open(path, p.number, disk.ForReading)
+}
+
+// readRules reads a rules file; without one everything is signed.
+func readRules(path string) (*rules.Rules, error) {
+	if path == "" {
+		return &rules.Rules{}, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r, err := rules.Parse(f)
+	if err != nil {
+		return nil, cli.Usagef("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+// sourceDate is the time that SOURCE_DATE_EPOCH gives; nil if it is not set. See
+// https://reproducible-builds.org/specs/source-date-epoch/.
+func sourceDate() (*time.Time, error) {
+	const name = "SOURCE_DATE_EPOCH"
+	text, ok := os.LookupEnv(name)
+	if !ok || text == "" {
+		return nil, nil
+	}
+	// 34 bits are what an inode's time has (EXT4_EPOCH_BITS).
+	seconds, err := strconv.ParseUint(text, 10, 34)
+	if err != nil {
+		return nil, cli.Usagef("%s=%q is not a number of seconds since 1970", name, text)
+	}
+	t := time.Unix(int64(seconds), 0).UTC()
+	return &t, nil
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool/ext4"
+)
+
+// hint is what a person can do about an error.
+func hint(err error) string {
+	if e, ok := errors.AsType[*disk.RefusedError](err); ok {
+		return e.Hint
+	}
+	if e, ok := errors.AsType[*ext4.RefusedError](err); ok {
+		return e.Hint
+	}
+	if e, ok := errors.AsType[*imagetool.NoSpaceError](err); ok {
+		return spaceHint(e)
+	}
+	if e, ok := errors.AsType[*imagetool.NoFileSystemError](err); ok {
+		return contentHint(e)
+	}
+	if _, ok := errors.AsType[*disk.InUseError](err); ok {
+		return "stop the guest, unmount or detach the image, or work on a copy that was made while it was off"
+	}
+	switch {
+	case errors.Is(err, disk.ErrOutputExists):
+		return "choose another name, or replace it with --force"
+	case errors.Is(err, imagetool.ErrWhichPartition):
+		return "choose with --partition N, or put the number in front of the path: 2:/etc; 'imagetool inspect IMAGE' lists them"
+	case errors.Is(err, ext4.ErrEVM):
+		return "--drop-evm removes it; the guest's own EVM would have to make it anew"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return "the output needs as much room as the data of the input; a file system with reflinks (XFS, Btrfs) needs next to none"
+	case errors.Is(err, fs.ErrPermission):
+		return "imagetool needs no root, but has to be able to read the image and to write to the folder of the output"
+	}
+	return ""
+}
+
+func spaceHint(e *imagetool.NoSpaceError) string {
+	missing := ((e.Needed-e.Free)*uint64(e.BlockSize) + 1023) / 1024
+	return fmt.Sprintf("enlarge the file system on a copy by at least %d KiB (truncate, the partition, resize2fs), or make it with larger inodes, which hold the labels themselves (mke2fs -I 512)", missing)
+}
+
+func contentHint(e *imagetool.NoFileSystemError) string {
+	for _, p := range e.Found {
+		if e.Number != imagetool.AnyPartition && e.Number != p.Number {
+			continue
+		}
+		if advice := disk.Advice(p.FS); advice != "" {
+			return p.FS + ": " + advice
+		}
+	}
+	return "'imagetool inspect IMAGE' lists what there is"
+}

@@ -1,0 +1,40 @@
+// Command imagetool signs and verifies the files of a guest's disk image without
+// root, without mounting it and without a loop device.
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmseal/vmseal/signer/cli"
+)
+
+func main() {
+	os.Exit(cli.Main(root(), hint))
+}
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "imagetool",
+		Short: "Sign and verify the files of guest disk images",
+		Long: `Imagetool writes a signature over each regular file of a guest's disk image into
+the file's security.ima attribute, where the Linux kernel's IMA looks for it. It
+works on raw images with ext2, ext3 or ext4: on a whole disk or in the partitions
+of a GPT or MBR. It needs no root, mounts nothing, and never changes its input.
+
+  imagetool inspect disk.raw
+  imagetool sign --key key/private.pem disk.raw --out signed.raw
+  imagetool verify --trust key/cert.pem signed.raw
+
+Keys are made by 'signer key new'.
+
+In an image with several file systems, paths have the number of the partition in
+front, as in 2:/etc/passwd, on output and on input.
+
+Exit codes: 0 done and all good; 1 failed; 2 wrong usage; 3 done, but some files do
+not verify.`,
+	}
+	cmd.AddCommand(inspectCommand(), signCommand(), verifyCommand(), lsCommand(), catCommand(), xattrCommand())
+	return cmd
+}

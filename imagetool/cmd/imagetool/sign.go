@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"crypto/rsa"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/signer/cli"
+)
+
+type signFlags struct {
+	key       cli.KeyFlags
+	partition partitionFlag
+	out       string
+	force     bool
+	rules     string
+	manifest  string
+	reuse     string
+	dryRun    bool
+	dropEVM   bool
+	jobs      int
+}
+
+func signCommand() *cobra.Command {
+	var f signFlags
+	cmd := &cobra.Command{
+		Use:   "sign --key KEY IMAGE --out FILE",
+		Short: "Write a signed copy of an image",
+		Long: `Sign copies IMAGE to FILE and writes a signature over each regular file into its
+security.ima attribute. IMAGE itself is only read. FILE appears when it is complete:
+labels written, flushed and read back.
+
+A file keeps the label that it has if that is the one it would get, so signing
+a signed image again changes nothing. Equal contents are signed once. The same
+image, key and version give the same bytes; SOURCE_DATE_EPOCH, if it is set,
+becomes the ctime of the files that get a new label, which else stays as it is.
+
+--rules FILE has lines "sign PATTERN", "hash PATTERN" and "skip PATTERN"; the last
+one that matches wins, and without any a file is signed. A hash label is a digest
+alone, for files that the guest must be able to change.
+
+--manifest FILE lists what was signed, with the labels. --reuse takes labels from
+such a list, or from a signed image, so that a rebuilt image asks the key only
+for what is new.
+
+An image is refused, and nothing written, if it is in use, was not unmounted
+cleanly, is damaged, or has anything that imagetool does not know for certain.`,
+		Example: `  imagetool sign --key key/private.pem disk.raw --out signed.raw
+  imagetool sign --key key/private.pem disk.raw --dry-run
+  imagetool sign --key key/private.pem --rules debian.rules --reuse old.manifest \
+      --manifest new.manifest disk.raw --out signed.raw`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
+	}
+	f.key.Register(cmd)
+	f.partition.register(cmd)
+	cli.RegisterJobs(cmd, &f.jobs)
+	flags := cmd.Flags()
+	flags.StringVar(&f.out, "out", "", "`file` to write the signed copy to")
+	flags.BoolVar(&f.force, "force", false, "replace the output and the manifest if they are there")
+	flags.StringVar(&f.rules, "rules", "", "`file` that says what to sign, hash or skip")
+	flags.StringVar(&f.manifest, "manifest", "", "`file` to list the signed files in")
+	flags.StringVar(&f.reuse, "reuse", "", "take labels from this manifest or image `file`")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, write nothing, do not sign")
+	flags.BoolVar(&f.dropEVM, "drop-evm", false, "remove security.evm from files that get a label")
+	return cmd
+}
+
+// run checks everything that a person may have mistyped before it opens the
+// image, and the image before it asks for a passphrase.
+func (f *signFlags) run(cmd *cobra.Command, path string) error {
+	start := time.Now()
+	opt, err := f.options(cmd)
+	if err != nil {
+		return err
+	}
+	img, err := imagetool.Open(path, f.partition.number, disk.ForCopying)
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	if !f.dryRun {
+		if err := disk.CheckOutput(img.Disk, f.out, f.force); err != nil {
+			return err
+		}
+	}
+	out := cli.Out(cmd)
+	if err := f.openKey(cmd.Context(), out, opt); err != nil {
+		return err
+	}
+	var done func()
+	opt.Progress, done = out.Progress()
+	defer done()
+	result, err := img.Sign(cmd.Context(), *opt)
+	if err != nil {
+		return err
+	}
+	done()
+	f.report(out, result, time.Since(start))
+	return nil
+}
+
+// options are those that need no key.
+func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) {
+	switch {
+	case f.out == "" && !f.dryRun:
+		return nil, cli.WithHint(cli.Usagef("the signed image has to go somewhere: --out is missing"),
+			"--out FILE writes a signed copy; --dry-run only says what would be done")
+	case f.dryRun && f.manifest != "":
+		return nil, cli.Usagef("a dry run makes no labels to list: give --manifest without --dry-run")
+	}
+	if err := f.partition.check(cmd); err != nil {
+		return nil, err
+	}
+	if err := cli.CheckJobs(f.jobs); err != nil {
+		return nil, err
+	}
+	if _, err := f.key.ParseHash(); err != nil {
+		return nil, err
+	}
+	when, err := sourceDate()
+	if err != nil {
+		return nil, err
+	}
+	rules, err := readRules(f.rules)
+	if err != nil {
+		return nil, err
+	}
+	opt := &imagetool.SignOptions{
+		Out: f.out, Manifest: f.manifest, Force: f.force, Tool: "imagetool " + cli.Version(),
+		Time: when, DropEVM: f.dropEVM,
+	}
+	opt.Action, opt.Jobs, opt.DryRun = rules.Action, f.jobs, f.dryRun
+	return opt, nil
+}
+
+// openKey reaches the key and reads the labels to reuse, which takes its public
+// half.
+func (f *signFlags) openKey(ctx context.Context, out *cli.Output, opt *imagetool.SignOptions) error {
+	key, err := f.key.Open(ctx, out)
+	if err != nil {
+		return err
+	}
+	opt.Key, opt.KeyID, opt.Hash = key.Key, key.KeyID, key.Hash
+	if f.reuse == "" {
+		return nil
+	}
+	labels, err := imagetool.ReadLabels(ctx, f.reuse, key.Key.Public().(*rsa.PublicKey))
+	if err != nil {
+		return fmt.Errorf("--reuse: %w", err)
+	}
+	opt.Reuse = labels
+	return nil
+}
+
+// signSummary adds to the summary what only images have.
+type signSummary struct {
+	cli.SignSummary
+	Out         string        `json:"out,omitempty"`
+	Manifest    string        `json:"manifest,omitempty"`
+	KeyID       string        `json:"key_id"`
+	Hash        string        `json:"hash"`
+	Filesystems []spaceObject `json:"filesystems"`
+}
+
+type spaceObject struct {
+	Partition int    `json:"partition"`
+	BlockSize int    `json:"block_size"`
+	Needed    uint64 `json:"new_blocks"`
+	Free      uint64 `json:"free_blocks"`
+}
+
+func (f *signFlags) report(out *cli.Output, r *imagetool.SignResult, took time.Duration) {
+	out.Signed(r.Report)
+	s := signSummary{
+		SignSummary: cli.NewSignSummary(r.Report, took, f.dryRun),
+		Out:         cli.Escape(f.out), Manifest: cli.Escape(f.manifest),
+	}
+	if f.dryRun {
+		s.Out = ""
+	}
+	s.KeyID, s.Hash = r.KeyID.String(), r.Hash.String()
+	for _, space := range r.Spaces {
+		s.Filesystems = append(s.Filesystems, spaceObject{space.Partition.Number, space.BlockSize, space.Needed, space.Free})
+		if f.dryRun {
+			out.Printf("%s: the labels need %d new blocks of %d bytes; %d are free\n",
+				imagetool.Describe(space.Partition), space.Needed, space.BlockSize, space.Free)
+		}
+	}
+	out.Object(s)
+	if f.dryRun {
+		out.Printf("%s\n", s.Text())
+		return
+	}
+	out.Infof("%s: %s\n", cli.EscapeName(f.out), s.Text())
+}

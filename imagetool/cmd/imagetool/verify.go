@@ -1,0 +1,158 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/signer"
+	"github.com/vmseal/vmseal/signer/cli"
+)
+
+type verifyFlags struct {
+	trust     cli.TrustFlag
+	partition partitionFlag
+	manifest  string
+	rules     string
+	all       bool
+	jobs      int
+}
+
+func verifyCommand() *cobra.Command {
+	var f verifyFlags
+	cmd := &cobra.Command{
+		Use:   "verify --trust FILE IMAGE",
+		Short: "Check every file's signature",
+		Long: `Verify checks the security.ima label of each regular file of IMAGE against the keys
+in a trust store, a certificate or a public key. Each file that is not as it should
+be is named with the reason, and the exit code is 3.
+
+Every file should have a signature. --rules FILE says otherwise, as it did for
+'imagetool sign'; so does --manifest FILE, which also reports files that are missing,
+additional, or changed in any other way since the manifest was written.`,
+		Example: `  imagetool verify --trust key/cert.pem signed.raw
+  imagetool verify --trust trust.pem --manifest signed.manifest signed.raw`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
+	}
+	f.trust.Register(cmd)
+	f.partition.register(cmd)
+	cli.RegisterJobs(cmd, &f.jobs)
+	flags := cmd.Flags()
+	flags.StringVar(&f.manifest, "manifest", "", "compare with this manifest `file` too")
+	flags.StringVar(&f.rules, "rules", "", "`file` that says what should be signed, hashed or left alone")
+	flags.BoolVar(&f.all, "all", false, "name the files that are in order too")
+	cmd.MarkFlagsMutuallyExclusive("manifest", "rules")
+	return cmd
+}
+
+func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
+	start := time.Now()
+	if err := cli.CheckJobs(f.jobs); err != nil {
+		return err
+	}
+	rules, err := readRules(f.rules)
+	if err != nil {
+		return err
+	}
+	trust, err := f.trust.Load()
+	if err != nil {
+		return err
+	}
+	img, err := openForReading(cmd, path, &f.partition)
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	t := img.Tree(ext4.EditOptions{})
+	action := func(paths []string) signer.Action { return rules.Action(t.Plain(paths)) }
+	var expect *imagetool.Expectation
+	if f.manifest != "" {
+		if expect, err = img.ReadExpectation(f.manifest); err != nil {
+			return err
+		}
+		action = expect.Action(t)
+	}
+	return f.verify(cmd, t, trust, expect, action, start)
+}
+
+func (f *verifyFlags) verify(cmd *cobra.Command, t *imagetool.Tree, trust *keys.TrustStore,
+	expect *imagetool.Expectation, action func([]string) signer.Action, start time.Time) error {
+	out := cli.Out(cmd)
+	progress, done := out.Progress()
+	defer done()
+	var findings []*signer.Finding
+	report, err := signer.Verify(cmd.Context(), t, trust, signer.VerifyOptions{
+		Action: action, Jobs: f.jobs, KeepGoing: true, Progress: progress,
+		Result: func(finding *signer.Finding) error {
+			findings = append(findings, finding)
+			out.Finding(finding, f.all)
+			return nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	done()
+	s := verifySummary{VerifySummary: cli.NewVerifySummary(report, time.Since(start))}
+	if expect != nil {
+		differences, err := expect.Compare(cmd.Context(), t, findings)
+		if err != nil {
+			return err
+		}
+		s.count(out, differences)
+	}
+	out.Failures(report.Failures)
+	out.Object(s)
+	out.Infof("%s\n", s.Text())
+	if err := cli.VerifyResult(report); err != nil {
+		return err
+	}
+	if n := s.differences(); n > 0 {
+		return cli.Incompletef("%s from the manifest", cli.Count(n, "difference"))
+	}
+	return nil
+}
+
+// verifySummary adds the comparison with a manifest.
+type verifySummary struct {
+	cli.VerifySummary
+	Missing    *int `json:"missing,omitempty"`
+	Additional *int `json:"additional,omitempty"`
+	Changed    *int `json:"changed,omitempty"`
+}
+
+// differenceObject is the "difference" object: one name for which the image is
+// not as the manifest has it.
+type differenceObject struct {
+	Type   string   `json:"type"`
+	Path   string   `json:"path"`
+	Kind   string   `json:"kind"`
+	Fields []string `json:"fields,omitempty"`
+}
+
+func (s *verifySummary) count(out *cli.Output, differences []imagetool.Difference) {
+	counts := map[string]*int{imagetool.Missing: new(int), imagetool.Additional: new(int), imagetool.Changed: new(int)}
+	s.Missing, s.Additional, s.Changed = counts[imagetool.Missing], counts[imagetool.Additional], counts[imagetool.Changed]
+	for _, d := range differences {
+		*counts[d.Kind]++
+		s.OK = false
+		out.Object(differenceObject{"difference", cli.Escape(d.Path), d.Kind, d.Fields})
+		text := d.Kind
+		if len(d.Fields) > 0 {
+			text += " since the manifest: " + strings.Join(d.Fields, ", ")
+		}
+		out.Printf("%s: %s\n", cli.EscapeName(d.Path), text)
+	}
+}
+
+func (s *verifySummary) differences() int {
+	if s.Missing == nil {
+		return 0
+	}
+	return *s.Missing + *s.Additional + *s.Changed
+}

@@ -1,0 +1,20 @@
+// Package imagetool is a guest's disk image as a tree of files that can be
+// signed and verified.
+//
+// It puts together the two packages below it: disk finds the partitions and
+// stages the output, ext4 reads the file systems and writes the labels. An Image
+// has one FileSystem for each ext2, ext3 or ext4 partition, or only the one that
+// was asked for. Its Tree is what package signer works on; Sign does the whole
+// work of one run:
+//
+//	check   the input, its file systems and whether the labels will fit
+//	stage   a copy; all that follows reads and writes the copy only
+//	sign    digest, sign and write the labels, then read them back
+//	commit  recheck the input, give the copy its name, write the manifest
+//
+// # Names
+//
+// Paths begin at the root of their file system. In an image with several of
+// them, the number of the partition goes in front: "2:/etc/passwd". Rules see
+// the path without it, and a manifest has the two apart.
+package imagetool

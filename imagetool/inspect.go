@@ -1,0 +1,200 @@
+package imagetool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool/ext4"
+)
+
+// An Inspection is what can be learned about an image, also of one that Sign
+// refuses.
+type Inspection struct {
+	Path       string                `json:"path"`
+	Format     string                `json:"format"`
+	Size       int64                 `json:"size"`
+	Table      string                `json:"table"`
+	SectorSize int                   `json:"sector_size"`
+	Partitions []PartitionInspection `json:"partitions"`
+	Problems   []Problem             `json:"-"`
+}
+
+// A PartitionInspection is one partition, or the whole disk (0).
+type PartitionInspection struct {
+	Number int       `json:"number"`
+	Start  int64     `json:"start"`
+	Size   int64     `json:"size"`
+	Type   string    `json:"type"`
+	Name   string    `json:"name"`
+	FS     string    `json:"fs"`
+	Ext    *ExtInfo  `json:"ext,omitempty"`
+	Labels *Labelled `json:"labels,omitempty"`
+	OS     string    `json:"os,omitempty"`
+	Kernel []string  `json:"kernels,omitempty"`
+}
+
+// ExtInfo is what the superblock says.
+type ExtInfo struct {
+	UUID       string   `json:"uuid"`
+	Label      string   `json:"label"`
+	BlockSize  int      `json:"block_size"`
+	InodeSize  int      `json:"inode_size"`
+	Blocks     uint64   `json:"blocks"`
+	FreeBlocks uint64   `json:"free_blocks"`
+	Inodes     uint64   `json:"inodes"`
+	FreeInodes uint64   `json:"free_inodes"`
+	Features   []string `json:"features"`
+}
+
+// Labelled counts the regular files by the kind of security.ima that they have.
+type Labelled struct {
+	Files      int            `json:"files"`
+	Signature  int            `json:"signature"`
+	Digest     int            `json:"digest"`
+	Verity     int            `json:"verity"`
+	Other      int            `json:"other"` // EVM values, and what is no label at all
+	None       int            `json:"none"`
+	EVM        int            `json:"evm"`     // files with security.evm
+	KeyIDs     map[string]int `json:"key_ids"` // signatures by the key that they name
+	Version1   int            `json:"version_1"`
+	HardLinked int            `json:"hard_linked"`
+}
+
+// A Problem keeps Sign from working on the image.
+type Problem struct {
+	Partition int // AnyPartition: the image as a whole
+	Err       error
+}
+
+// Inspect looks at an image. The error is for what kept it from looking; what is
+// wrong with the image is among the problems.
+func Inspect(ctx context.Context, path string) (*Inspection, error) {
+	d, refused, err := disk.Probe(path)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	r := &Inspection{
+		Path: path, Format: d.Format(), Size: d.Size(), Table: d.Table(), SectorSize: d.SectorSize(),
+		Partitions: []PartitionInspection{},
+	}
+	if refused != nil {
+		r.problem(AnyPartition, refused)
+	}
+	if err := d.Lock(disk.ForCopying); err != nil {
+		r.problem(AnyPartition, err)
+	}
+	ext := false
+	for _, p := range d.Partitions() {
+		r.Partitions = append(r.Partitions, PartitionInspection{
+			Number: p.Number, Start: p.Start, Size: p.Size, Type: p.Type, Name: p.Name, FS: p.FS,
+		})
+		if p.IsExt() {
+			ext = true
+			if err := r.inspectExt(ctx, d, p, &r.Partitions[len(r.Partitions)-1]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if !ext && refused == nil {
+		r.problem(AnyPartition, &NoFileSystemError{path, AnyPartition, d.Partitions()})
+	}
+	return r, nil
+}
+
+// problem notes each reason once: a superblock tells it before Open does.
+func (r *Inspection) problem(partition int, err error) {
+	same := func(p Problem) bool { return p.Partition == partition && p.Err.Error() == err.Error() }
+	if !slices.ContainsFunc(r.Problems, same) {
+		r.Problems = append(r.Problems, Problem{partition, err})
+	}
+}
+
+// inspectExt goes from what is certain to what may fail: the superblock, the
+// labels, the operating system. Only the end of the context is an error.
+func (r *Inspection) inspectExt(ctx context.Context, d *disk.Image, p disk.Partition, out *PartitionInspection) error {
+	info, err := ext4.ReadInfo(p.Section(d), p.Size)
+	if err != nil {
+		r.problem(p.Number, err)
+		return ctx.Err()
+	}
+	out.FS = info.Kind
+	out.Ext = &ExtInfo{
+		UUID: info.UUID, Label: info.Label, BlockSize: info.BlockSize, InodeSize: info.InodeSize,
+		Blocks: info.Blocks, FreeBlocks: info.FreeBlocks, Inodes: info.Inodes, FreeInodes: info.FreeInodes,
+		Features: info.Features,
+	}
+	for _, reason := range info.Problems {
+		r.problem(p.Number, errors.New(reason))
+	}
+	fs, err := ext4.Open(p.Section(d), p.Size)
+	if err != nil {
+		r.problem(p.Number, err)
+		return ctx.Err()
+	}
+	s := &FileSystem{fs, p}
+	if out.Labels, err = s.countLabels(ctx); err != nil {
+		r.problem(p.Number, err)
+	}
+	if out.Labels != nil && out.Labels.EVM > 0 {
+		r.problem(p.Number, fmt.Errorf("%d files: %w", out.Labels.EVM, ext4.ErrEVM))
+	}
+	if out.OS, err = s.OS(); err != nil {
+		r.problem(p.Number, err)
+	}
+	if out.Kernel, err = s.Kernels(); err != nil {
+		r.problem(p.Number, err)
+	}
+	return ctx.Err()
+}
+
+func (s *FileSystem) countLabels(ctx context.Context) (*Labelled, error) {
+	l, err := s.Check(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n := &Labelled{Files: len(l.Files), KeyIDs: map[string]int{}}
+	for _, f := range l.Files {
+		value, ok, err := s.Xattr(f.Inode, ima.XattrName)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", f.Paths[0], err)
+		}
+		if len(f.Paths) > 1 {
+			n.HardLinked++
+		}
+		if f.EVM {
+			n.EVM++
+		}
+		n.count(value, ok)
+	}
+	return n, nil
+}
+
+func (n *Labelled) count(value []byte, present bool) {
+	if !present {
+		n.None++
+		return
+	}
+	v, err := ima.Parse(value)
+	switch {
+	case err != nil:
+		n.Other++
+	case v.Type == ima.VeritySignature:
+		n.Verity++
+	case v.IsSignature():
+		n.Signature++
+		if v.Version == 1 {
+			n.Version1++
+		} else {
+			n.KeyIDs[v.KeyID.String()]++
+		}
+	case v.Type == ima.Digest || v.Type == ima.DigestNG:
+		n.Digest++
+	default:
+		n.Other++
+	}
+}

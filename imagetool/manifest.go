@@ -1,0 +1,137 @@
+package imagetool
+
+import (
+	"context"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/manifest"
+	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/signer"
+)
+
+// A manifestFile is a manifest in the making. A nil one stands for none.
+type manifestFile struct {
+	out    *disk.Output
+	header manifest.Header
+}
+
+// createManifest starts the manifest, if one is wanted: the digest of the image
+// before is the one of the copy while nothing is written to it.
+func createManifest(ctx context.Context, staged *disk.Staged, o *SignOptions) (*manifestFile, error) {
+	if o.Manifest == "" {
+		return nil, nil
+	}
+	before, err := staged.SHA256(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, err := disk.CreateOutput(o.Manifest, o.Force)
+	if err != nil {
+		return nil, err
+	}
+	return &manifestFile{out, manifest.Header{
+		Tool:        o.Tool,
+		ImageBefore: hex.EncodeToString(before),
+		KeyID:       o.KeyID.String(),
+		Hash:        o.Hash.String(),
+	}}, nil
+}
+
+func (f *manifestFile) write(ctx context.Context, staged *disk.Staged, t *Tree, r *signer.Report) error {
+	if f == nil {
+		return nil
+	}
+	after, err := staged.SHA256(ctx)
+	if err != nil {
+		return err
+	}
+	f.header.ImageAfter = hex.EncodeToString(after)
+	entries := t.entries(r)
+	if !slices.ContainsFunc(entries, func(e manifest.Entry) bool { return e.Label == manifest.LabelSignature }) {
+		f.header.KeyID = ""
+	}
+	f.header.Filesystems = t.filesystems()
+	w, err := manifest.NewWriter(f.out.File(), f.header)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := w.Write(e); err != nil {
+			return err
+		}
+	}
+	return w.Close()
+}
+
+func (f *manifestFile) commit() error {
+	if f == nil {
+		return nil
+	}
+	return f.out.Commit(0o644, nil)
+}
+
+func (f *manifestFile) abort() error {
+	if f == nil {
+		return nil
+	}
+	return f.out.Abort()
+}
+
+// filesystems lists the file systems as a manifest's header does.
+func (t *Tree) filesystems() []manifest.Filesystem {
+	var list []manifest.Filesystem
+	for _, s := range t.systems {
+		list = append(list, manifest.Filesystem{Partition: s.Partition.Number, UUID: s.Info().UUID})
+	}
+	return list
+}
+
+// entries makes the lines of a manifest, one for each name, in their order.
+func (t *Tree) entries(r *signer.Report) []manifest.Entry {
+	var entries []manifest.Entry
+	for i := range r.Records {
+		rec := &r.Records[i]
+		e := entryOf(rec.File)
+		e.Digest = hex.EncodeToString(rec.Digest)
+		e.Value = hex.EncodeToString(rec.Value)
+		e.Label, e.KeyID = labelKind(rec.Value)
+		e.Filesystem = rec.File.Ref.(ref).system
+		for _, p := range t.Plain(rec.File.Paths) {
+			e.Path = p
+			entries = append(entries, e)
+		}
+	}
+	slices.SortFunc(entries, manifest.Compare)
+	return entries
+}
+
+// entryOf is what a manifest says of a file besides its label.
+func entryOf(f *signer.File) manifest.Entry {
+	return manifest.Entry{Inode: f.Inode, Size: f.Size, Mode: f.Mode, UID: f.UID, GID: f.GID, Links: f.Links}
+}
+
+// labelKind names the kind of a label that Sign made or kept.
+func labelKind(value []byte) (kind, keyID string) {
+	if value == nil {
+		return manifest.LabelNone, ""
+	}
+	v, err := ima.Parse(value)
+	if err == nil && v.IsSignature() {
+		return manifest.LabelSignature, v.KeyID.String()
+	}
+	return manifest.LabelDigest, ""
+}
+
+// samePath reports whether two names, of which neither need exist, are the same.
+func samePath(a, b string) bool {
+	if filepath.Base(a) != filepath.Base(b) {
+		return false
+	}
+	x, errX := os.Stat(filepath.Dir(a))
+	y, errY := os.Stat(filepath.Dir(b))
+	return errX == nil && errY == nil && os.SameFile(x, y)
+}

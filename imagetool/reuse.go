@@ -1,0 +1,162 @@
+package imagetool
+
+import (
+	"context"
+	"crypto/rsa"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"os"
+
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/manifest"
+	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/signer"
+)
+
+// Labels are signatures of an earlier build, by what they sign. It is a
+// signer.Reuse, and package signer verifies each before it is used.
+type Labels map[labelKey][]byte
+
+type labelKey struct {
+	digest string
+	id     ima.KeyID
+	hash   ima.HashID
+}
+
+// Value finds the label for a digest.
+func (l Labels) Value(digest []byte, id ima.KeyID, hash ima.HashID) ([]byte, bool) {
+	value, ok := l[labelKey{string(digest), id, hash}]
+	return value, ok
+}
+
+// ReadLabels takes the signatures from a manifest or from an image. What a
+// signature in an image signs is computed from it with the public key, so no
+// contents are read.
+func ReadLabels(ctx context.Context, path string, pub *rsa.PublicKey) (Labels, error) {
+	isManifest, err := beginsLikeManifest(path)
+	if err != nil {
+		return nil, err
+	}
+	if isManifest {
+		return readManifestLabels(path)
+	}
+	return readImageLabels(ctx, path, pub)
+}
+
+func beginsLikeManifest(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return false, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var b [1]byte
+	_, err = io.ReadFull(f, b[:])
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b[0] == '{', err
+}
+
+func readManifestLabels(path string) (Labels, error) {
+	labels := Labels{}
+	_, err := readManifest(path, func(e manifest.Entry) error {
+		if e.Label != manifest.LabelSignature || e.Digest == "" {
+			return nil
+		}
+		// The reader has checked that both are hexadecimal.
+		digest, _ := hex.DecodeString(e.Digest)
+		value, _ := hex.DecodeString(e.Value)
+		v, err := ima.Parse(value)
+		if err != nil {
+			return err
+		}
+		labels[labelKey{string(digest), v.KeyID, v.Hash}] = value
+		return nil
+	})
+	return labels, err
+}
+
+// readManifest calls f for each entry.
+func readManifest(path string, f func(manifest.Entry) error) (manifest.Header, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return manifest.Header{}, err
+	}
+	defer file.Close()
+	r, err := manifest.NewReader(file)
+	if err != nil {
+		return manifest.Header{}, fmt.Errorf("%s: %w", path, err)
+	}
+	for {
+		e, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return r.Header(), nil
+		}
+		if err == nil {
+			err = f(e)
+		}
+		if err != nil {
+			return manifest.Header{}, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+}
+
+func readImageLabels(ctx context.Context, path string, pub *rsa.PublicKey) (Labels, error) {
+	img, err := Open(path, AnyPartition, disk.ForReading)
+	if err != nil {
+		return nil, err
+	}
+	defer img.Close()
+	t := img.Tree(ext4.EditOptions{})
+	files, err := t.Files(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	labels := Labels{}
+	for i := range files {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := labels.add(t, &files[i], pub); err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", path, files[i].Name(), err)
+		}
+	}
+	return labels, nil
+}
+
+// add takes the label of a file, if it is a signature that can be one of the key.
+func (l Labels) add(t *Tree, f *signer.File, pub *rsa.PublicKey) error {
+	value, err := t.Label(f)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", ima.XattrName, err)
+	}
+	v, err := ima.Parse(value)
+	if err != nil || v.Type != ima.Signature || v.Version != 2 {
+		return nil
+	}
+	if digest := signedDigest(pub, v); digest != nil {
+		l[labelKey{string(digest), v.KeyID, v.Hash}] = value
+	}
+	return nil
+}
+
+// signedDigest computes what a signature would have to be over: the end of the
+// encoded message (RFC 8017, section 9.2), which s^e mod n yields. The rest of
+// the encoding is checked by whoever verifies.
+func signedDigest(pub *rsa.PublicKey, v ima.Value) []byte {
+	s := new(big.Int).SetBytes(v.Signature)
+	size := v.Hash.Size()
+	if len(v.Signature) != pub.Size() || s.Cmp(pub.N) >= 0 || size > pub.Size() {
+		return nil
+	}
+	m := s.Exp(s, big.NewInt(int64(pub.E)), pub.N).FillBytes(make([]byte, pub.Size()))
+	return m[len(m)-size:]
+}

@@ -1,0 +1,140 @@
+package imagetool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/signer"
+)
+
+// SignOptions tell Sign what to do. The options of package signer are meant for
+// one image here: KeepGoing is ignored, and Action sees plain paths.
+type SignOptions struct {
+	signer.Options
+
+	Out      string // the signed copy; not needed for a dry run
+	Manifest string // where to write the manifest; "" for none
+	Force    bool   // replace what is at Out and Manifest
+	Tool     string // name and version, for the manifest
+
+	Time    *time.Time // ctime of the inodes that change; nil leaves it alone
+	DropEVM bool       // remove security.evm where it is in the way
+}
+
+// PhaseCopy is the phase of Progress in which the image is copied. It has no
+// files.
+const PhaseCopy signer.Phase = "copy"
+
+// SignResult is what Sign did, or in a dry run would do.
+type SignResult struct {
+	Report *signer.Report
+	Spaces []Space // of each file system
+	KeyID  ima.KeyID
+	Hash   ima.HashID
+}
+
+// Sign writes a signed copy of the image. An error leaves nothing behind.
+func (m *Image) Sign(ctx context.Context, o SignOptions) (*SignResult, error) {
+	o.KeepGoing = false
+	if o.Action == nil {
+		o.Action = func([]string) signer.Action { return signer.ActionSign }
+	}
+	edit := ext4.EditOptions{Time: o.Time, DropEVM: o.DropEVM}
+	if err := m.checkOutputs(&o); err != nil {
+		return nil, err
+	}
+	spaces, err := m.plan(ctx, &o.Options, edit)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
+	}
+	result := &SignResult{Spaces: spaces, KeyID: o.KeyID, Hash: o.Hash}
+	if o.DryRun {
+		result.Report, err = m.Tree(edit).sign(ctx, o.Options)
+	} else {
+		result.Report, err = m.signCopy(ctx, &o, edit)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+// checkOutputs refuses outputs before any work goes into them.
+func (m *Image) checkOutputs(o *SignOptions) error {
+	if o.DryRun {
+		return nil
+	}
+	if err := disk.CheckOutput(m.Disk, o.Out, o.Force); err != nil {
+		return err
+	}
+	if o.Manifest == "" {
+		return nil
+	}
+	if err := disk.CheckOutput(m.Disk, o.Manifest, o.Force); err != nil {
+		return err
+	}
+	if samePath(o.Out, o.Manifest) {
+		return errors.New("the manifest and the image cannot have the same name")
+	}
+	return nil
+}
+
+func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit ext4.EditOptions) (*signer.Report, error) {
+	staged, err := disk.Stage(ctx, m.Disk, o.Out, o.Force, copyProgress(o.Progress, m.Disk.Size()))
+	if err != nil {
+		return nil, err
+	}
+	report, list, err := m.signStaged(ctx, staged, o, edit)
+	if err != nil {
+		return nil, errors.Join(err, staged.Abort(), list.abort())
+	}
+	if err := staged.Commit(ctx); err != nil {
+		return nil, errors.Join(err, list.abort())
+	}
+	if err := list.commit(); err != nil {
+		return nil, fmt.Errorf("the image is complete, but not its manifest: %w", err)
+	}
+	return report, nil
+}
+
+// signStaged works on the copy alone. The manifest it returns is written, but
+// does not have its name yet.
+func (m *Image) signStaged(ctx context.Context, staged *disk.Staged, o *SignOptions, edit ext4.EditOptions) (*signer.Report, *manifestFile, error) {
+	list, err := createManifest(ctx, staged, o)
+	if err != nil {
+		return nil, list, err
+	}
+	t := &Tree{opt: edit}
+	for _, s := range m.Systems {
+		dev := staged.Device(s.Partition)
+		fs, err := ext4.Open(dev, s.Partition.Size)
+		if err != nil {
+			return nil, list, fmt.Errorf("copy of %s: %s: %w", m.Disk.Path(), Describe(s.Partition), err)
+		}
+		t.systems = append(t.systems, &FileSystem{fs, s.Partition})
+		t.devices = append(t.devices, dev)
+	}
+	report, err := t.sign(ctx, o.Options)
+	if err != nil {
+		return nil, list, fmt.Errorf("%s: %w", m.Disk.Path(), err)
+	}
+	return report, list, list.write(ctx, staged, t, report)
+}
+
+func (t *Tree) sign(ctx context.Context, o signer.Options) (*signer.Report, error) {
+	action := o.Action
+	o.Action = func(paths []string) signer.Action { return action(t.Plain(paths)) }
+	return signer.Sign(ctx, t, o)
+}
+
+func copyProgress(call func(signer.Progress), size int64) func(int64) {
+	if call == nil {
+		return nil
+	}
+	return func(done int64) { call(signer.Progress{Phase: PhaseCopy, Bytes: done, TotalBytes: size}) }
+}

@@ -1,0 +1,135 @@
+package imagetool
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/signer"
+)
+
+// A Tree is all file systems of an image as signer.Tree.
+type Tree struct {
+	systems  []*FileSystem
+	opt      ext4.EditOptions
+	devices  []ext4.Device // what Commit writes to; nil for a tree that is only read
+	listings []*ext4.Listing
+	edits    []*ext4.Edit
+}
+
+var _ signer.Tree = (*Tree)(nil)
+
+// ref is what the tree needs to find a file again.
+type ref struct {
+	system int
+	inode  *ext4.Inode
+}
+
+// Tree gives the image's files. Labels may be staged, but not committed.
+func (m *Image) Tree(opt ext4.EditOptions) *Tree {
+	return &Tree{systems: m.Systems, opt: opt}
+}
+
+// Files checks each file system and lists its regular files in disk order.
+func (t *Tree) Files(ctx context.Context) ([]signer.File, error) {
+	var files []signer.File
+	t.listings, t.edits = nil, nil
+	for i, s := range t.systems {
+		l, err := s.Check(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", Describe(s.Partition), err)
+		}
+		e, err := l.Edit(t.opt)
+		if err != nil {
+			return nil, err
+		}
+		t.listings, t.edits = append(t.listings, l), append(t.edits, e)
+		for _, f := range l.Files {
+			files = append(files, t.file(i, f))
+		}
+	}
+	return files, nil
+}
+
+func (t *Tree) file(system int, f ext4.File) signer.File {
+	in := f.Inode
+	paths := f.Paths
+	if prefix := t.prefix(system); prefix != "" {
+		paths = make([]string, len(f.Paths))
+		for i, p := range f.Paths {
+			paths[i] = prefix + p
+		}
+	}
+	return signer.File{
+		Paths: paths,
+		Inode: uint64(in.Number),
+		Size:  in.Size,
+		Mode:  uint32(in.Mode),
+		UID:   in.UID,
+		GID:   in.GID,
+		Links: in.Links,
+		Ref:   ref{system, in},
+	}
+}
+
+// prefix goes in front of the paths where they could be mistaken.
+func (t *Tree) prefix(system int) string {
+	if len(t.systems) == 1 {
+		return ""
+	}
+	return fmt.Sprintf("%d:", t.systems[system].Partition.Number)
+}
+
+// Plain gives the paths of a file without the number of the partition.
+func (t *Tree) Plain(paths []string) []string {
+	if len(t.systems) == 1 {
+		return paths
+	}
+	plain := make([]string, len(paths))
+	for i, p := range paths {
+		_, plain[i], _ = strings.Cut(p, ":")
+	}
+	return plain
+}
+
+// Open gives the contents.
+func (t *Tree) Open(f *signer.File) (io.ReadCloser, error) {
+	r := f.Ref.(ref)
+	c, err := t.systems[r.system].Contents(r.inode)
+	if err != nil {
+		return nil, err
+	}
+	return io.NopCloser(c), nil
+}
+
+// Label gives the present value of security.ima.
+func (t *Tree) Label(f *signer.File) ([]byte, error) {
+	r := f.Ref.(ref)
+	value, ok, err := t.systems[r.system].Xattr(r.inode, ima.XattrName)
+	if ok && value == nil {
+		value = []byte{} // there, if empty
+	}
+	return value, err
+}
+
+// SetLabel stages a value.
+func (t *Tree) SetLabel(f *signer.File, value []byte) error {
+	r := f.Ref.(ref)
+	return t.edits[r.system].SetIMA(r.inode.Number, value)
+}
+
+// Commit writes all staged values and reads them back.
+func (t *Tree) Commit(ctx context.Context) error {
+	if t.devices == nil {
+		return fmt.Errorf("the image is open for reading only")
+	}
+	for i, e := range t.edits {
+		if err := e.Commit(ctx, t.devices[i]); err != nil {
+			return fmt.Errorf("%s: %w", Describe(t.systems[i].Partition), err)
+		}
+	}
+	return nil
+}
