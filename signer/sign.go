@@ -16,11 +16,16 @@ import (
 // With an error the tree was not committed and the report is nil. Errors of
 // single files that Options.KeepGoing let pass are in the report.
 func Sign(ctx context.Context, t Tree, o Options) (*Report, error) {
-	lab, err := newLabeller(o)
+	lab, err := NewLabeller(o)
 	if err != nil {
 		return nil, err
 	}
-	r := &signing{tree: t, opt: o, labeller: lab, meter: &meter{call: o.Progress}}
+	r := &signing{
+		tree:   t,
+		opt:    o,
+		labels: &distinct{Labeller: lab, digests: make(map[string]*pending)},
+		meter:  &meter{call: o.Progress},
+	}
 	r.meter.start(PhaseList, 0, 0)
 	files, failures, err := list(ctx, t, o.KeepGoing)
 	if err != nil {
@@ -53,12 +58,12 @@ func list(ctx context.Context, t Tree, keepGoing bool) ([]File, []Failure, error
 
 // signing is one run of Sign.
 type signing struct {
-	tree     Tree
-	opt      Options
-	labeller *labeller
-	meter    *meter
-	records  []Record
-	errs     []error // by file, where it failed
+	tree    Tree
+	opt     Options
+	labels  *distinct
+	meter   *meter
+	records []Record
+	errs    []error // by file, where it failed
 
 	next    atomic.Int64  // the file to be read next
 	pending chan *pending // digests that wait for a label
@@ -137,14 +142,14 @@ func (r *signing) readOne(ctx context.Context, i int) error {
 		return r.fail(ctx, i, fmt.Errorf("reading: %w", err))
 	}
 	if rec.Action == ActionHash {
-		value, err := r.labeller.digest(rec.Digest)
+		value, err := r.labels.DigestLabel(rec.Digest)
 		if err != nil {
 			return err
 		}
 		rec.settle(present, label{value, Hashed})
 		return send(ctx, r.settled, i)
 	}
-	p, first := r.labeller.join(rec.Digest, waiting{i, present})
+	p, first := r.labels.join(rec.Digest, waiting{i, present})
 	switch {
 	case first:
 		return send(ctx, r.pending, p)
@@ -163,10 +168,10 @@ func (r *signing) sign(ctx context.Context) error {
 			if !ok {
 				return nil
 			}
-			if err := r.labeller.make(p); err != nil {
+			if err := r.labels.make(p); err != nil {
 				return err
 			}
-			for _, w := range r.labeller.finish(p) {
+			for _, w := range r.labels.finish(p) {
 				r.settleSigned(w, p.label)
 				if err := send(ctx, r.settled, w.file); err != nil {
 					return err
@@ -182,7 +187,7 @@ func (r *signing) sign(ctx context.Context) error {
 // label may be unknown; then only the file itself can say that it needs none.
 func (r *signing) settleSigned(w waiting, l label) {
 	rec := &r.records[w.file]
-	if l.value == nil && r.labeller.right(w.present, rec.Digest) {
+	if l.value == nil && r.labels.Right(w.present, rec.Digest) {
 		l.value = w.present
 	}
 	rec.settle(w.present, l)
@@ -245,7 +250,7 @@ func (r *signing) report(failures []Failure) *Report {
 	rep := &Report{
 		Records:    r.records,
 		Failures:   failures,
-		Signatures: r.labeller.signatures,
+		Signatures: r.labels.signatures,
 	}
 	rep.count()
 	return rep

@@ -36,8 +36,7 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(context.WithValue(ctx, outputKey{}, out))
 	err = classify(ctx, cmd, err, started)
-	code := out.finish(err)
-	return code
+	return out.finish(err)
 }
 
 // prepare gives the tree of commands what all of them share.
@@ -92,7 +91,7 @@ func classify(ctx context.Context, cmd *cobra.Command, err error, started bool) 
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 		return errors.New("interrupted")
 	}
 	if _, ok := errors.AsType[*UsageError](err); !ok && !started {

@@ -50,8 +50,8 @@ func (s SignSummary) Text() string {
 	if s.DryRun {
 		what = "dry run, nothing was written: "
 	}
-	return fmt.Sprintf("%s%s, %s, %s distinct: %d signed, %d kept, %d reused, %d hashed, %d skipped, %d failed; %s, %.1f s",
-		what, Count(s.Files, "file"), Size(s.Bytes), Count(s.Distinct, "digest"),
+	return fmt.Sprintf("%s%s, %s, %s: %d signed, %d kept, %d reused, %d hashed, %d skipped, %d failed; %s, %.1f s",
+		what, Count(s.Files, "file"), Size(s.Bytes), Count(s.Distinct, "distinct digest"),
 		s.Signed, s.Kept, s.Reused, s.Hashed, s.Skipped, s.Failed, Count(s.Signatures, "new signature"), s.Seconds)
 }
 

@@ -147,3 +147,17 @@ func (t *Tree) Commit(ctx context.Context) error {
 	t.dirty = nil
 	return nil
 }
+
+// Rooted gives names of the tree as seen from the directory that was opened
+// first: /etc/passwd for /mnt/guest/etc/passwd.
+func (t *Tree) Rooted(paths []string) []string {
+	rooted := make([]string, len(paths))
+	for i, p := range paths {
+		rel, err := filepath.Rel(t.roots[0].name, p)
+		if err != nil {
+			rel = p
+		}
+		rooted[i] = "/" + strings.TrimPrefix(rel, "/")
+	}
+	return rooted
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmseal/vmseal/signer"
+	"github.com/vmseal/vmseal/signer/cli"
+	"github.com/vmseal/vmseal/signer/hosttree"
+	"github.com/vmseal/vmseal/signer/rules"
+)
+
+func newSign() *cobra.Command {
+	var key cli.KeyFlags
+	var jobs int
+	var rulesFile string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "sign --key KEYREF PATH...",
+		Short: "Sign files of mounted directories",
+		Long: `Sign every regular file below each PATH, or the file that PATH is. Symbolic links
+are not followed, and other file systems mounted below PATH are left out. A
+label that is right already is kept, and files with the same contents are signed
+once.
+
+Setting security.ima needs CAP_SYS_ADMIN; --dry-run does not. To sign a disk
+image without mounting it, and without root, use imagetool.
+
+With --rules there is one PATH, a directory, and the patterns of the rules are
+matched below it: /etc/passwd is PATH/etc/passwd.
+
+A file that fails does not keep the others from being signed; the exit code is
+then 3.`,
+		Example: `  signer sign --key keys/private.pem /usr /opt/tool
+  signer sign --key keys/private.pem --rules debian.rules /mnt/guest
+  signer sign --key env://SIGNING_KEY --cert keys/cert.pem --hash sha512 ./program`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out := cli.Out(cmd)
+			if err := cli.CheckJobs(jobs); err != nil {
+				return err
+			}
+			tree, action, err := openTree(args, rulesFile)
+			if err != nil {
+				return err
+			}
+			defer tree.Close()
+			opt, err := key.Open(cmd.Context(), out)
+			if err != nil {
+				return err
+			}
+			opt.Action, opt.Jobs, opt.KeepGoing, opt.DryRun = action, jobs, true, dryRun
+			return sign(cmd, out, tree, opt)
+		},
+	}
+	key.Register(cmd)
+	cli.RegisterJobs(cmd, &jobs)
+	registerRules(cmd, &rulesFile)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done; read, but sign and write nothing")
+	return cmd
+}
+
+func sign(cmd *cobra.Command, out *cli.Output, tree *hosttree.Tree, opt signer.Options) error {
+	progress, done := out.Progress()
+	opt.Progress = progress
+	start := time.Now()
+	report, err := signer.Sign(cmd.Context(), tree, opt)
+	done()
+	if err != nil {
+		return err
+	}
+	out.Signed(report)
+	out.Failures(report.Failures)
+	boundaries(out, tree)
+	summary := cli.NewSignSummary(report, time.Since(start), opt.DryRun)
+	out.Object(summary)
+	out.Infof("%s\n", summary.Text())
+	return cli.SignResult(report)
+}
+
+func registerRules(cmd *cobra.Command, path *string) {
+	cmd.Flags().StringVar(path, "rules", "", "`file` that says by path what to sign, hash and skip")
+}
+
+// openTree opens what the arguments name, and the rules for it.
+func openTree(paths []string, rulesFile string) (*hosttree.Tree, func([]string) signer.Action, error) {
+	var rs *rules.Rules
+	if rulesFile != "" {
+		var err error
+		if rs, err = loadRules(rulesFile, paths); err != nil {
+			return nil, nil, err
+		}
+	}
+	tree, err := hosttree.Open(paths...)
+	if err != nil || rs == nil {
+		return tree, nil, err
+	}
+	return tree, func(paths []string) signer.Action { return rs.Action(tree.Rooted(paths)) }, nil
+}
+
+func loadRules(path string, args []string) (*rules.Rules, error) {
+	if len(args) != 1 {
+		return nil, cli.Usagef("--rules: wants one PATH, below which its patterns are matched")
+	}
+	if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
+		return nil, cli.Usagef("--rules: %s is not a directory", args[0])
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	rs, err := rules.Parse(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return rs, nil
+}
+
+// boundaries tells what was left out because something is mounted there.
+func boundaries(out *cli.Output, tree *hosttree.Tree) {
+	for _, path := range tree.Boundaries() {
+		out.Object(struct {
+			Type string `json:"type"`
+			Path string `json:"path"`
+		}{"boundary", cli.Escape(path)})
+		out.Infof("%s: left out, another file system\n", cli.EscapeName(path))
+	}
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmseal/vmseal/signer"
+	"github.com/vmseal/vmseal/signer/cli"
+)
+
+func newVerify() *cobra.Command {
+	var trust cli.TrustFlag
+	var jobs int
+	var rulesFile string
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "verify --trust TRUST|CERT|PUB PATH...",
+		Short: "Verify files of mounted directories",
+		Long: `Verify the label of every regular file below each PATH, or of the file that PATH
+is, and print what is wrong. Symbolic links are not followed, and other file
+systems mounted below PATH are left out.
+
+A file is as it should be if it has a signature that verifies. With --rules,
+which has to be the file that was signed with, a digest that matches will do
+where the rules say hash, and what they skip is not looked at.
+
+Reasons for which a label is invalid:
+
+  content-changed       genuine signature, but of other contents
+  label-of-other-file   the same, and another file has those contents
+  digest-differs        a digest, but not that of the contents
+  signature-damaged     not a signature of the key that it names
+  hash-id-damaged       genuine signature, but of another hash than it says
+  unknown-key           no key with that id is trusted
+  key-not-valid         the key is not valid now
+  hash-not-allowed      a hash that is too weak, or not known
+  version-1             an old kind of signature, over SHA-1
+  fs-verity             a signature over an fs-verity digest, not checked here
+  malformed             not a label
+
+The exit code is 3 if any file is not as it should be.`,
+		Example: `  signer verify --trust trust.pem /usr
+  signer verify --trust keys/cert.pem --rules debian.rules /mnt/guest
+  signer verify --json --trust keys/public.pem ./program`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := cli.CheckJobs(jobs); err != nil {
+				return err
+			}
+			store, err := trust.Load()
+			if err != nil {
+				return err
+			}
+			tree, action, err := openTree(args, rulesFile)
+			if err != nil {
+				return err
+			}
+			defer tree.Close()
+			out := cli.Out(cmd)
+			progress, done := out.Progress()
+			start := time.Now()
+			report, err := signer.Verify(cmd.Context(), tree, store, signer.VerifyOptions{
+				Action:    action,
+				Jobs:      jobs,
+				KeepGoing: true,
+				Progress:  progress,
+				Result: func(f *signer.Finding) error {
+					out.Finding(f, all)
+					return nil
+				},
+			})
+			done()
+			if err != nil {
+				return err
+			}
+			out.Failures(report.Failures)
+			boundaries(out, tree)
+			summary := cli.NewVerifySummary(report, time.Since(start))
+			out.Object(summary)
+			out.Infof("%s\n", summary.Text())
+			return cli.VerifyResult(report)
+		},
+	}
+	trust.Register(cmd)
+	cli.RegisterJobs(cmd, &jobs)
+	registerRules(cmd, &rulesFile)
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "print files that are as they should be, too")
+	return cmd
+}
