@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -77,7 +78,10 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 		}
 		action = expect.Action(t)
 	}
-	return f.verify(cmd, t, trust, expect, action, start)
+	if err := f.verify(cmd, t, trust, expect, action, start); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
 }
 
 func (f *verifyFlags) verify(cmd *cobra.Command, t *imagetool.Tree, trust *keys.TrustStore,

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/vmseal/vmseal/keys/private"
+)
+
+// TestMain lets the scripts and tests run the command as a process of its own.
+func TestMain(m *testing.M) {
+	// Tools that administrators use are not in the path of everybody.
+	os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
+	testscript.Main(m, map[string]func(){"imagetool": main})
+}
+
+// tool skips the test where an outside tool is missing, and fails it where every
+// tool has to be there.
+func tool(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			if os.Getenv("VMSEAL_REQUIRE_TOOLS") == "1" {
+				t.Fatalf("%s is not installed", name)
+			}
+			t.Skipf("%s is not installed", name)
+		}
+	}
+}
+
+func TestScripts(t *testing.T) {
+	tool(t, "mke2fs", "e2fsck", "debugfs", "sfdisk", "qemu-img", "evmctl", "dd")
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":   exits,
+			"fill":    fill,
+			"mkkey":   mkkey,
+			"mkfiles": mkfiles,
+		},
+	})
+}
+
+// exits CODE COMMAND... runs a command that must end with this code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits code command [args...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// fill IMAGE N writes a file into an image with 1 KiB blocks that leaves N free.
+func fill(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fill image blocks")
+	}
+	leave, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(ts.Exec("dumpe2fs", "-h", args[0]))
+	m := regexp.MustCompile(`Free blocks: +(\d+)`).FindStringSubmatch(ts.ReadFile("stdout"))
+	if m == nil {
+		ts.Fatalf("dumpe2fs tells no free blocks")
+	}
+	free, err := strconv.Atoi(m[1])
+	ts.Check(err)
+	filler := bytes.Repeat([]byte("x"), (free-leave)<<10)
+	ts.Check(os.WriteFile(ts.MkAbs("filler"), filler, 0o644))
+	ts.Check(ts.Exec("debugfs", "-w", "-R", "write filler /filler", args[0]))
+}
+
+// mkkey DIR makes a key.
+func mkkey(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mkkey dir")
+	}
+	_, err := private.Generate(ts.MkAbs(args[0]), private.GenerateOptions{Bits: 2048})
+	ts.Check(err)
+}
+
+// mkfiles DIR makes a folder with what an image of a guest has.
+func mkfiles(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mkfiles dir")
+	}
+	ts.Check(makeFiles(ts.MkAbs(args[0])))
+}
+
+func makeFiles(dir string) error {
+	files := map[string]string{
+		"usr/lib/os-release":          "NAME=Test\nPRETTY_NAME=\"Test OS 1\"\n",
+		"boot/vmlinuz-6.1":            "kernel",
+		"usr/lib/modules/6.1/vmlinuz": "kernel",
+		"usr/bin/tool":                "#!/bin/sh\necho tool\n",
+		"usr/bin/twin":                "#!/bin/sh\necho tool\n",
+		"usr/bin/empty":               "",
+		"var/log/messages":            "booted\n",
+		"var/cache/junk":              "junk",
+		"srv/\x1b[31mred":             "a name that steers terminals",
+		"srv/latin-1 \xe9":            "a name that is not UTF-8",
+		"srv/100%":                    "a name with a percent sign",
+	}
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		os.Mkdir(filepath.Join(dir, "etc"), 0o755),
+		os.Symlink("../usr/lib/os-release", filepath.Join(dir, "etc/os-release")),
+		os.Symlink("loop", filepath.Join(dir, "etc/loop")),
+		os.Link(filepath.Join(dir, "usr/bin/tool"), filepath.Join(dir, "usr/bin/hardlink")),
+	)
+}
