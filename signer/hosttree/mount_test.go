@@ -1,0 +1,87 @@
+package hosttree
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmseal/vmseal/signer"
+)
+
+// mount mounts for the time of the test.
+func mount(t *testing.T, source, target, fstype string, flags uintptr) {
+	t.Helper()
+	if err := unix.Mount(source, target, fstype, flags, ""); err != nil {
+		cannot(t, "mounting "+fstype+": "+err.Error())
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(target, 0); err != nil {
+			t.Errorf("unmounting %s: %v", target, err)
+		}
+	})
+}
+
+// No mount is entered: not another file system, nor a bind mount of the same
+// one, nor one on a file.
+func TestMountBoundary(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"tree/a": "", "tree/file": "", "tree/tmpfs/below": "", "tree/bind/below": "", "other/x": ""})
+	mount(t, "none", dir+"/tree/tmpfs", "tmpfs", 0)
+	write(t, dir, map[string]string{"tree/tmpfs/x": ""})
+	mount(t, dir+"/other", dir+"/tree/bind", "", unix.MS_BIND)
+	mount(t, dir+"/other/x", dir+"/tree/file", "", unix.MS_BIND)
+
+	tree := open1(t, dir+"/tree")
+	if got := names(t, tree, dir+"/tree"); !slices.Equal(got, []string{"/a"}) {
+		t.Errorf("files %q", got)
+	}
+	want := []string{dir + "/tree/bind", dir + "/tree/file", dir + "/tree/tmpfs"}
+	if got := tree.Boundaries(); !slices.Equal(got, want) {
+		t.Errorf("boundaries %q, want %q", got, want)
+	}
+}
+
+// A mount that appears over a listed file is not entered either.
+func TestMountedLater(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"tree/d/a": "same", "other/a": "same"})
+	tree := open1(t, dir+"/tree")
+	f := &list(t, tree)[0]
+	mount(t, dir+"/other", dir+"/tree/d", "", unix.MS_BIND)
+	if r, err := tree.Open(f); !errors.Is(err, unix.EXDEV) {
+		t.Errorf("%v, %v", r, err)
+	}
+}
+
+// The root may be a mount point itself.
+func TestReadOnlyMount(t *testing.T) {
+	needLabels(t)
+	dir := t.TempDir()
+	mount(t, "none", dir, "tmpfs", 0)
+	write(t, dir, map[string]string{"a": "1"})
+	if err := unix.Mount("none", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	tree := open1(t, dir)
+	err := tree.SetLabel(&list(t, tree)[0], []byte{1})
+	if _, ok := errors.AsType[*signer.FatalError](err); !ok || !errors.Is(err, unix.EROFS) {
+		t.Error(err)
+	}
+}
+
+// ramfs has no attributes at all: that is no fault of a single file.
+func TestNoAttributes(t *testing.T) {
+	dir := t.TempDir()
+	mount(t, "none", dir, "ramfs", 0)
+	write(t, dir, map[string]string{"a": "1"})
+	tree := open1(t, dir)
+	f := &list(t, tree)[0]
+	if _, err := tree.Label(f); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("Label: %v", err)
+	}
+	if err := tree.SetLabel(f, []byte{1}); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("SetLabel: %v", err)
+	}
+}
