@@ -140,8 +140,7 @@ func (fs *FS) Readlink(in *Inode) (string, error) {
 	if !in.IsSymlink() {
 		return "", fmt.Errorf("inode %d is a %s, not a symbolic link", in.Number, typeName(in.Mode))
 	}
-	// The kernel reads at most one block (ext4_symlink, PAGE_SIZE).
-	if in.Size == 0 || in.Size >= int64(fs.sb.blockSize) && in.Size > maxPath {
+	if in.Size == 0 || in.Size >= maxPath {
 		return "", damaged("inode %d: symbolic link of %d bytes", in.Number, in.Size)
 	}
 	c, err := fs.Contents(in)
