@@ -32,7 +32,14 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// bar shows bytes as its length and files as its text. A nil bar is no bar.
+// fileCost is how many bytes are hashed in the time of one signature. The length
+// of the bar counts both, so that it moves evenly.
+const fileCost = 1 << 20
+
+// work is how far along p is.
+func work(files int, bytes int64) int64 { return int64(files)*fileCost + bytes }
+
+// bar shows how far a run has come. A nil bar is no bar.
 type bar struct {
 	mu    sync.Mutex
 	w     io.Writer
@@ -54,8 +61,9 @@ func (b *bar) update(p signer.Progress) {
 		b.start(p)
 	}
 	if p.TotalFiles > 0 {
-		b.p.Describe(fmt.Sprintf("%s %d/%d files", phaseNames[p.Phase], p.Files, p.TotalFiles))
-		b.p.Set64(min(p.Bytes, p.TotalBytes))
+		b.p.Describe(fmt.Sprintf("%s %d/%d files, %s/%s",
+			phaseNames[p.Phase], p.Files, p.TotalFiles, Size(p.Bytes), Size(p.TotalBytes)))
+		b.p.Set64(min(work(p.Files, p.Bytes), work(p.TotalFiles, p.TotalBytes)))
 	}
 }
 
@@ -64,14 +72,13 @@ func (b *bar) start(p signer.Progress) {
 		b.p.Clear()
 	}
 	b.phase = p.Phase
-	total := p.TotalBytes
+	total := work(p.TotalFiles, p.TotalBytes)
 	if p.TotalFiles == 0 {
 		total = -1 // a spinner: how much there is to list is not known
 	}
 	b.p = progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(b.w),
 		progressbar.OptionSetDescription(phaseNames[p.Phase]),
-		progressbar.OptionShowBytes(true),
 		progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionSetPredictTime(true),
 		progressbar.OptionFullWidth(),
