@@ -94,5 +94,18 @@ func (m *Image) openSystems(partition int) error {
 	return nil
 }
 
+// PassedOver lists the partitions that may hold files which the image's trees do
+// not have: those with another kind of file system, or with something that hides
+// one. An EFI partition and swap have none that IMA looks at.
+func (m *Image) PassedOver() []disk.Partition {
+	var list []disk.Partition
+	for _, p := range m.Disk.Partitions() {
+		if !p.IsExt() && p.FS != "" && p.FS != "vfat" && p.FS != "swap" {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
 // Close releases the image.
 func (m *Image) Close() error { return m.Disk.Close() }

@@ -29,7 +29,7 @@ func createManifest(ctx context.Context, staged *disk.Staged, o *SignOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	out, err := disk.CreateOutput(o.Manifest, o.Force)
+	out, err := disk.CreateOutput(o.Manifest, 0o666, o.Force)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (f *manifestFile) commit() error {
 	if f == nil {
 		return nil
 	}
-	return f.out.Commit(0o644, nil)
+	return f.out.Commit(nil)
 }
 
 func (f *manifestFile) abort() error {

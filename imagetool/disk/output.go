@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -20,17 +21,19 @@ type Output struct {
 	temp  *os.File // nil once it is committed or aborted
 }
 
-// CreateOutput starts a file. A force of true lets Commit replace what is there.
-func CreateOutput(path string, force bool) (*Output, error) {
+// CreateOutput starts a file with these permissions, less the umask. A force of
+// true lets Commit replace what is there.
+func CreateOutput(path string, perm os.FileMode, force bool) (*Output, error) {
 	if _, err := os.Lstat(path); err == nil && !force {
 		return nil, fmt.Errorf("%s: %w", path, ErrOutputExists)
 	}
 	if err := checkFolder(path); err != nil {
 		return nil, err
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), ".vmseal-*.tmp")
+	hidden := filepath.Join(filepath.Dir(path), ".vmseal-"+rand.Text()+".tmp")
+	temp, err := os.OpenFile(hidden, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("making %s: %w", path, errors.Unwrap(err))
 	}
 	return &Output{path, force, temp}, nil
 }
@@ -44,6 +47,9 @@ func checkFolder(out string) error {
 	if !info.IsDir() {
 		return &os.PathError{Op: "open", Path: dir, Err: unix.ENOTDIR}
 	}
+	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return &os.PathError{Op: "write to", Path: dir, Err: err}
+	}
 	return nil
 }
 
@@ -52,8 +58,8 @@ func (o *Output) File() *os.File { return o.temp }
 
 // Commit makes the file durable and gives it its name. The last check runs when
 // nothing but that is left to do; it may be nil. A failure removes the file.
-func (o *Output) Commit(mode os.FileMode, last func() error) error {
-	if err := o.finish(mode, last); err != nil {
+func (o *Output) Commit(last func() error) error {
+	if err := o.finish(last); err != nil {
 		return errors.Join(err, o.Abort())
 	}
 	// From here on the file is there: nothing of it is taken back.
@@ -62,10 +68,7 @@ func (o *Output) Commit(mode os.FileMode, last func() error) error {
 	return errors.Join(temp.Close(), syncFolder(filepath.Dir(o.path)))
 }
 
-func (o *Output) finish(mode os.FileMode, last func() error) error {
-	if err := o.temp.Chmod(mode); err != nil {
-		return err
-	}
+func (o *Output) finish(last func() error) error {
 	if err := o.temp.Sync(); err != nil {
 		return fmt.Errorf("writing %s to disk: %w", o.path, err)
 	}

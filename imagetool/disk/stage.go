@@ -53,7 +53,7 @@ func Stage(ctx context.Context, in *Image, out string, force bool, progress func
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	o, err := CreateOutput(out, force)
+	o, err := CreateOutput(out, 0o600, force)
 	if err != nil {
 		return nil, err
 	}
@@ -78,11 +78,12 @@ func (s *Staged) SHA256(ctx context.Context) ([]byte, error) {
 // Commit puts the copy to its place with the permissions of the input, unless
 // the input was changed meanwhile. A failure removes the copy.
 func (s *Staged) Commit(ctx context.Context) error {
-	mode := os.FileMode(0o600)
 	if !s.in.isBlockDevice() {
-		mode = os.FileMode(s.in.stat.Mode & 0o777)
+		if err := s.out.File().Chmod(os.FileMode(s.in.stat.Mode & 0o777)); err != nil {
+			return errors.Join(err, s.Abort())
+		}
 	}
-	return s.out.Commit(mode, func() error {
+	return s.out.Commit(func() error {
 		if err := s.in.Unchanged(); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"strconv"
 	"time"
@@ -34,6 +35,17 @@ func openForReading(cmd *cobra.Command, path string, p *partitionFlag) (*imageto
 		return nil, err
 	}
 	return imagetool.Open(path, p.number, disk.ForReading)
+}
+
+// warnPassedOver tells of partitions that are left out without having been asked
+// to.
+func warnPassedOver(out *cli.Output, img *imagetool.Image, p *partitionFlag) {
+	if p.number != imagetool.AnyPartition || out.Quiet {
+		return
+	}
+	for _, part := range img.PassedOver() {
+		out.Warn(cli.WithHint(fmt.Errorf("%s is left out", imagetool.Describe(part)), disk.Advice(part.FS)))
+	}
 }
 
 // readRules reads a rules file; without one everything is signed.

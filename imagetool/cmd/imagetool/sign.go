@@ -90,6 +90,7 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 		}
 	}
 	out := cli.Out(cmd)
+	warnPassedOver(out, img, &f.partition)
 	if err := f.openKey(cmd.Context(), out, opt); err != nil {
 		return err
 	}

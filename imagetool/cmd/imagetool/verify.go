@@ -69,6 +69,7 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 		return err
 	}
 	defer img.Close()
+	warnPassedOver(cli.Out(cmd), img, &f.partition)
 	t := img.Tree(ext4.EditOptions{})
 	action := func(paths []string) signer.Action { return rules.Action(t.Plain(paths)) }
 	var expect *imagetool.Expectation
