@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -48,7 +47,7 @@ func expectEvmctlVerifies(t *testing.T, k *key, hash, root string) {
 		if got := v[path].Xattrs[imaName]; got != want {
 			t.Errorf("%q: security.ima\n got %x\nwant %x", path, got, want)
 		}
-		if out, err := exec.Command("evmctl", "ima_verify", "-a", hash, "-k", k.certDER, file).CombinedOutput(); err != nil {
+		if out, err := try("evmctl", "ima_verify", "-a", hash, "-k", k.certDER, file); err != nil {
 			t.Errorf("evmctl ima_verify %q: %v\n%s", path, err, out)
 		}
 	}

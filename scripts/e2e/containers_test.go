@@ -88,7 +88,7 @@ func TestInUse(t *testing.T) {
 	t.Run("loop-device", func(t *testing.T) {
 		image := refused{spoil: asMade}.image(t, workDir(t))
 		device := attach(t, image)
-		defer exec.Command("losetup", "--detach", device).Run()
+		defer try("losetup", "--detach", device)
 		expectRefused(t, image, "loop")
 	})
 	t.Run("mounted", func(t *testing.T) {
@@ -118,7 +118,7 @@ func holdWithQEMU(t *testing.T, image string) (release func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	release = func() {

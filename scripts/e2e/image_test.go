@@ -60,8 +60,8 @@ func mount(t *testing.T, image string, readOnly bool, offset int64) (dir string,
 		mode, loop = "ro", append(loop, "--read-only")
 	}
 	device := attach(t, image, loop...)
-	out, err := exec.Command("mount", "-o", mode, device, dir).CombinedOutput()
-	exec.Command("losetup", "--detach", device).Run() // when mounted, only marks it to go with the mount
+	out, err := try("mount", "-o", mode, device, dir)
+	try("losetup", "--detach", device) // when mounted, only marks it to go with the mount
 	if err != nil {
 		t.Fatalf("mounting %s: %v\n%s", image, err, out)
 	}
@@ -72,7 +72,10 @@ func mount(t *testing.T, image string, readOnly bool, offset int64) (dir string,
 			return
 		}
 		done = true
-		if err := unix.Unmount(dir, 0); err != nil {
+		starting.Lock() // no child between fork and exec, which holds whatever is open here
+		err := unix.Unmount(dir, 0)
+		starting.Unlock()
+		if err != nil {
 			t.Errorf("unmounting %s: %v", image, err)
 			unix.Unmount(dir, unix.MNT_DETACH)
 		}
@@ -112,8 +115,8 @@ func viewImage(t *testing.T, image string, offset int64) view {
 // fsck fails the test unless e2fsck finds nothing at all to say against the image.
 func fsck(t *testing.T, image string) {
 	t.Helper()
-	if out, err := exec.Command("e2fsck", "-fn", image).CombinedOutput(); err != nil {
-		t.Errorf("e2fsck -fn %s: %v\n%s", filepath.Base(image), err, clip(string(out)))
+	if out, err := try("e2fsck", "-fn", image); err != nil {
+		t.Errorf("e2fsck -fn %s: %v\n%s", filepath.Base(image), err, clip(out))
 	}
 }
 
@@ -159,7 +162,7 @@ func debugfs(t *testing.T, image string, write bool, commands ...string) string 
 	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	err := run(cmd)
 	complaint := ""
 	for _, line := range strings.Split(stderr.String(), "\n") {
 		if line != "" && !strings.HasPrefix(line, "debugfs 1.") && !strings.HasPrefix(line, "Warning: ") {

@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/hex"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -109,8 +108,8 @@ func expectValues(t *testing.T, v view, want func(path string) string) {
 // pass over a file in silence: ima_sign -r ignores errors.
 func evmctlTree(t *testing.T, k *key, dir string) {
 	t.Helper()
-	if out, err := exec.Command("evmctl", "ima_sign", "-r", "-a", "sha256", "-k", k.private, dir).CombinedOutput(); err != nil {
-		t.Fatalf("evmctl ima_sign -r: %v\n%s", err, clip(string(out)))
+	if out, err := try("evmctl", "ima_sign", "-r", "-a", "sha256", "-k", k.private, dir); err != nil {
+		t.Fatalf("evmctl ima_sign -r: %v\n%s", err, clip(out))
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -205,7 +204,7 @@ func (p *populator) specials() {
 	p.write("special/times", []byte("before 1970 and after 2106"))
 	p.must(unix.UtimesNanoAt(unix.AT_FDCWD, p.path("special/times"), []unix.Timespec{old, late}, 0))
 	p.write("special/immutable", []byte("immutable"))
-	p.must(exec.Command("chattr", "+i", p.path("special/immutable")).Run())
+	p.run("chattr", "+i", p.path("special/immutable"))
 }
 
 // bigDirectory has 5,000 entries over 64 inodes, and gaps where others were deleted.

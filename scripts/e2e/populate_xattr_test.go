@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +18,7 @@ func (p *populator) set(name, attr string, value []byte) {
 
 func (p *populator) run(name string, args ...string) {
 	p.t.Helper()
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+	if out, err := try(name, args...); err != nil {
 		p.t.Fatalf("populating: %s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 }

@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/binary"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -218,7 +217,7 @@ func externalJournal(t *testing.T, image string) string {
 	journal := newImage(t, dir, "journal.img", 8<<20)
 	peer(t, "mke2fs", "-q", "-F", "-b", "4096", "-O", "journal_dev", journal)
 	device := attach(t, journal)
-	defer exec.Command("losetup", "--detach", device).Run()
+	defer try("losetup", "--detach", device)
 	peer(t, "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-J", "device="+device, image)
 	return image
 }

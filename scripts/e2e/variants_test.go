@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -74,8 +73,8 @@ var variants = []variant{
 	{name: "full-inode-tables", args: full + "-E lazy_itable_init=0,lazy_journal_init=0"},
 	{name: "half-md4-unsigned", args: full + "-E hash_seed=3b5b0bd6-3c17-4b2b-a0c7-3a1f6d5e9c11"},
 	// Free space lies mostly in groups whose bitmaps were never written (BLOCK_UNINIT).
-	{name: "many-groups", args: full + "-N 20000", mib: 3000},
-	{name: "many-groups-no-flex", args: full + "-O ^flex_bg,^metadata_csum,uninit_bg -N 20000", mib: 3000},
+	{name: "many-groups", args: full + "-N 20000", mib: 1300},
+	{name: "many-groups-no-flex", args: full + "-O ^flex_bg,^metadata_csum,uninit_bg -N 20000", mib: 1300},
 	{name: "many-groups-1k", args: full + "-b 1024 -N 20000", mib: 600, bs: 1024},
 }
 
@@ -122,8 +121,8 @@ func spoilUnwritten(t *testing.T, image string, bs int64) {
 	defer f.Close()
 	for _, name := range []string{"all", "tail", "middle", "behind", "zeroed"} {
 		// Fails for a file with a block map, which has no unwritten extents.
-		out, _ := exec.Command("debugfs", "-R", "dump_extents /unwritten/"+name, image).Output()
-		for _, m := range uninit.FindAllStringSubmatch(string(out), -1) {
+		out, _ := try("debugfs", "-R", "dump_extents /unwritten/"+name, image)
+		for _, m := range uninit.FindAllStringSubmatch(out, -1) {
 			first, _ := strconv.ParseInt(m[1], 10, 64)
 			last, _ := strconv.ParseInt(m[2], 10, 64)
 			if _, err := f.WriteAt(bytes.Repeat([]byte("stale"), int((last-first+1)*bs/5)), first*bs); err != nil {
