@@ -112,6 +112,12 @@ func (o *Output) Warn(warning error) {
 	o.message("warning", warning, hint)
 }
 
+// Flush gives what was printed to whoever waits for it. At the end of a run that
+// happens by itself.
+func (o *Output) Flush() {
+	o.result(func(io.Writer) error { return o.stdout.Flush() })
+}
+
 func (o *Output) result(write func(io.Writer) error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -145,9 +151,7 @@ func (o *Output) finish(err error) int {
 		}{"error", Escape(err.Error()), hint, code})
 		o.message("error", err, hint)
 	}
-	if e := o.stdout.Flush(); e != nil && o.err == nil {
-		o.err = fmt.Errorf("writing output: %w", e)
-	}
+	o.Flush()
 	if o.err != nil && !errors.Is(err, o.err) {
 		o.message("error", o.err, "")
 		if code == ExitOK {

@@ -60,11 +60,16 @@ func (b *bar) update(p signer.Progress) {
 	if b.p == nil || b.phase != p.Phase {
 		b.start(p)
 	}
-	if p.TotalFiles > 0 {
+	if measured(p) {
 		b.p.Describe(fmt.Sprintf("%s %d/%d files, %s/%s",
 			phaseNames[p.Phase], p.Files, p.TotalFiles, Size(p.Bytes), Size(p.TotalBytes)))
 		b.p.Set64(min(work(p.Files, p.Bytes), work(p.TotalFiles, p.TotalBytes)))
 	}
+}
+
+// measured reports whether it is known how much the phase has to do.
+func measured(p signer.Progress) bool {
+	return p.TotalFiles > 0 && (p.Phase == signer.PhaseSign || p.Phase == signer.PhaseVerify)
 }
 
 func (b *bar) start(p signer.Progress) {
@@ -72,9 +77,9 @@ func (b *bar) start(p signer.Progress) {
 		b.p.Clear()
 	}
 	b.phase = p.Phase
-	total := work(p.TotalFiles, p.TotalBytes)
-	if p.TotalFiles == 0 {
-		total = -1 // a spinner: how much there is to list is not known
+	total := int64(-1) // a spinner
+	if measured(p) {
+		total = work(p.TotalFiles, p.TotalBytes)
 	}
 	b.p = progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(b.w),

@@ -75,6 +75,9 @@ func (b *blobs) printAll(ctx context.Context, items <-chan *item) error {
 				return err
 			}
 			b.print(it.digest, it.value, it.name)
+			if len(items) == 0 {
+				b.out.Flush() // someone may wait for this answer with the next question
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
