@@ -54,7 +54,7 @@ func (f *manifestFile) write(ctx context.Context, staged *disk.Staged, t *Tree, 
 	if !slices.ContainsFunc(entries, func(e manifest.Entry) bool { return e.Label == manifest.LabelSignature }) {
 		f.header.KeyID = ""
 	}
-	f.header.Filesystems = t.filesystems()
+	f.header.Filesystems, f.header.Entries = t.filesystems(), len(entries)
 	w, err := manifest.NewWriter(f.out.File(), f.header)
 	if err != nil {
 		return err

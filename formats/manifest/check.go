@@ -35,6 +35,9 @@ func (h Header) check() error {
 	if len(h.Filesystems) == 0 {
 		return errors.New("no file systems")
 	}
+	if h.Entries < 0 {
+		return fmt.Errorf("%d entries", h.Entries)
+	}
 	for i, fs := range h.Filesystems {
 		if fs.Partition < 0 || len(fs.UUID) > 64 || strings.ContainsFunc(fs.UUID, isNotUUID) {
 			return fmt.Errorf("file system %d: bad partition number or uuid", i)

@@ -9,6 +9,7 @@
 // Writer writes it, and the Reader refuses everything else: a field that is
 // unknown, missing, doubled or out of order, other spacing, another format
 // number, entries out of order or twice, a label that contradicts its entry, a
-// line without an end, a line above MaxLine bytes. A cut between two lines does
-// not show; a manifest is as trustworthy as the place where it is kept.
+// line without an end, a line above MaxLine bytes, another number of entries than
+// the header announces. It carries no signature of its own: a manifest is as
+// trustworthy as the place where it is kept.
 package manifest

@@ -17,6 +17,7 @@ type headerLine struct {
 	KeyID       string           `json:"key_id"`
 	Hash        string           `json:"hash"`
 	Filesystems []filesystemLine `json:"filesystems"`
+	Entries     int              `json:"entries"`
 }
 
 type filesystemLine struct {
@@ -40,7 +41,7 @@ type entryLine struct {
 }
 
 func (h Header) line() headerLine {
-	l := headerLine{Format, h.Tool, h.ImageBefore, h.ImageAfter, h.KeyID, h.Hash, nil}
+	l := headerLine{Format, h.Tool, h.ImageBefore, h.ImageAfter, h.KeyID, h.Hash, nil, h.Entries}
 	for _, fs := range h.Filesystems {
 		l.Filesystems = append(l.Filesystems, filesystemLine(fs))
 	}
@@ -48,7 +49,7 @@ func (h Header) line() headerLine {
 }
 
 func (l headerLine) header() Header {
-	h := Header{l.Format, l.Tool, l.ImageBefore, l.ImageAfter, l.KeyID, l.Hash, nil}
+	h := Header{l.Format, l.Tool, l.ImageBefore, l.ImageAfter, l.KeyID, l.Hash, nil, l.Entries}
 	for _, fs := range l.Filesystems {
 		h.Filesystems = append(h.Filesystems, Filesystem(fs))
 	}

@@ -16,6 +16,7 @@ type Header struct {
 	KeyID       string       // of the signing key, eight lower-case hex digits; empty if nothing was signed
 	Hash        string       // the hash of all digests: sha256, sha384 or sha512
 	Filesystems []Filesystem // what Entry.Filesystem counts
+	Entries     int          // how many follow, so that a lost line shows
 }
 
 // Filesystem is one file system of the image.

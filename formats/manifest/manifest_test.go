@@ -22,6 +22,7 @@ var header = Header{
 	KeyID:       "c169a8fa",
 	Hash:        "sha256",
 	Filesystems: []Filesystem{{1, "6dfb1a1e-6c0c-4f9a-9c3b-0b9d8f1d9b11"}, {2, ""}},
+	Entries:     5,
 }
 
 func hexValue(t testing.TB, v ima.Value) string {
@@ -50,6 +51,7 @@ func entries(t testing.TB) []Entry {
 func write(t testing.TB, h Header, es []Entry) []byte {
 	t.Helper()
 	var b bytes.Buffer
+	h.Entries = len(es)
 	w, err := NewWriter(&b, h)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +105,7 @@ func TestRoundTrip(t *testing.T) {
 func TestText(t *testing.T) {
 	h := Header{Tool: "t", Hash: "sha512", Filesystems: []Filesystem{{0, "x"}}}
 	got := write(t, h, []Entry{{0, "/a\xff%\u00e9<\x01", 1, 2, 3, 4, 5, 6, "", LabelNone, "", ""}})
-	const want = `{"vmseal_manifest":1,"tool":"t","image_before":"","image_after":"","key_id":"","hash":"sha512","filesystems":[{"partition":0,"uuid":"x"}]}
+	const want = `{"vmseal_manifest":1,"tool":"t","image_before":"","image_after":"","key_id":"","hash":"sha512","filesystems":[{"partition":0,"uuid":"x"}],"entries":1}
 {"filesystem":0,"path":"/a%FF%25é<\u0001","inode":1,"size":2,"mode":3,"uid":4,"gid":5,"links":6,"digest":"","label":"none","key_id":"","value":""}
 `
 	if string(got) != want {
@@ -268,7 +270,14 @@ func TestWriterRefuses(t *testing.T) {
 			t.Errorf("%s: Close forgets the error", name)
 		}
 	}
-	w, err := NewWriter(io.Discard, header)
+	if w, err := NewWriter(io.Discard, header); err != nil {
+		t.Fatal(err)
+	} else if w.Close() == nil {
+		t.Error("Close does not miss the entries")
+	}
+	empty := header
+	empty.Entries = 0
+	w, err := NewWriter(io.Discard, empty)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +294,9 @@ type brokenPipe struct{}
 func (brokenPipe) Write([]byte) (int, error) { return 0, fmt.Errorf("broken pipe") }
 
 func TestWriterError(t *testing.T) {
-	w, err := NewWriter(brokenPipe{}, header)
+	empty := header
+	empty.Entries = 0
+	w, err := NewWriter(brokenPipe{}, empty)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,6 +345,16 @@ func BenchmarkReader(b *testing.B) {
 	for b.Loop() {
 		if _, _, err := readAll(text); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestCutBetweenLines takes whole lines away at the end.
+func TestCutBetweenLines(t *testing.T) {
+	text := write(t, header, entries(t))
+	for n := bytes.LastIndexByte(text[:len(text)-1], '\n'); n > 0; n = bytes.LastIndexByte(text[:n], '\n') {
+		if _, _, err := readAll(text[:n+1]); err == nil || !strings.Contains(err.Error(), "ends after") {
+			t.Errorf("cut after %d bytes: %v", n+1, err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ type Reader struct {
 	header Header
 	line   int // of the line read last, from 1
 	last   *Entry
+	count  int
 	err    error // sticky
 }
 
@@ -57,12 +58,16 @@ func (m *Reader) Next() (Entry, error) {
 		return Entry{}, err
 	}
 	m.last = &e
+	m.count++
 	return e, nil
 }
 
 func (m *Reader) next() (Entry, error) {
 	raw, err := m.readLine()
-	if err != nil {
+	switch {
+	case err == io.EOF && m.count != m.header.Entries:
+		return Entry{}, fmt.Errorf("the manifest ends after %d of %d entries", m.count, m.header.Entries)
+	case err != nil:
 		return Entry{}, err
 	}
 	var l entryLine
@@ -78,6 +83,9 @@ func (m *Reader) next() (Entry, error) {
 	}
 	if m.last != nil && Compare(*m.last, e) >= 0 {
 		return Entry{}, fmt.Errorf("entry %q does not come after %q", e.Path, m.last.Path)
+	}
+	if m.count == m.header.Entries {
+		return Entry{}, fmt.Errorf("entry %q is one more than the header announces", e.Path)
 	}
 	return e, nil
 }

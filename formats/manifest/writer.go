@@ -13,6 +13,7 @@ type Writer struct {
 	w      *bufio.Writer
 	header Header
 	last   *Entry
+	count  int
 	err    error // sticky
 }
 
@@ -54,18 +55,23 @@ func (m *Writer) write(e Entry) error {
 		return fmt.Errorf("manifest entry %q: %w", e.Path, err)
 	}
 	m.last = &e
+	m.count++
 	_, err = m.w.Write(line)
 	return err
 }
 
 var errClosed = errors.New("manifest writer is closed")
 
-// Close writes out what is buffered. It does not close the underlying writer.
+// Close writes out what is buffered, and fails if there are not as many entries
+// as the header says. It does not close the underlying writer.
 func (m *Writer) Close() error {
 	if m.err != nil {
 		return m.err
 	}
 	m.err = errClosed
+	if m.count != m.header.Entries {
+		return fmt.Errorf("manifest has %d entries, but its header announces %d", m.count, m.header.Entries)
+	}
 	return m.w.Flush()
 }
 
