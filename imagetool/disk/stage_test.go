@@ -148,6 +148,10 @@ func TestInputChanged(t *testing.T) {
 		"mode":     func(p string) error { return os.Chmod(p, 0o604) }, // ctime only
 		"replaced": func(p string) error { return errors.Join(os.Rename(p, p+"-"), os.WriteFile(p, nil, 0o600)) },
 		"removed":  os.Remove,
+		"folder replaced": func(p string) error { // the inode stays as it was
+			dir := filepath.Dir(p)
+			return errors.Join(os.Rename(dir, dir+"-"), os.Mkdir(dir, 0o700), os.WriteFile(p, nil, 0o600))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := open(t, extDisk(t))
@@ -182,12 +186,18 @@ func TestCancelled(t *testing.T) {
 	onlyNames(t, dir)
 }
 
-// TestCopyKinds copies through both ways of copying and compares bytes and digest.
+// TestCopyKinds copies through both ways of copying and compares bytes and digest,
+// with data at the end and with a hole there.
 func TestCopyKinds(t *testing.T) {
 	path := sparse(t, 5*mib+123)
 	poke(t, path, 0, bytes.Repeat([]byte("begin"), 1000))
 	poke(t, path, 3*mib-5, bytes.Repeat([]byte("middle"), 300_000))
+	testCopyKinds(t, path)
 	poke(t, path, -1, []byte("."))
+	testCopyKinds(t, path)
+}
+
+func testCopyKinds(t *testing.T, path string) {
 	src, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)

@@ -166,6 +166,14 @@ var refused = []struct {
 		poke(t, p, 512+80, []byte{0xff, 0xff, 0xff, 0xff})
 		fixCRC(t, p)
 	}, "room for 4294967295"},
+	{"another disk's backup", gptDisk, func(t *testing.T, p string) {
+		poke(t, p, 512+56, []byte("another disk"))
+		fixCRC(t, p)
+	}, "contradicts"},
+	{"entries over the header", gptDisk, func(t *testing.T, p string) {
+		poke(t, p, 512+72, []byte{1})
+		fixCRC(t, p)
+	}, "entries at sector 1"},
 	{"last usable beyond", gptDisk, func(t *testing.T, p string) {
 		poke(t, p, 512+48, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
 		fixCRC(t, p)
