@@ -214,3 +214,37 @@ func TestDropEVM(t *testing.T) {
 	}
 	expectSigned(t, k, before, after)
 }
+
+// TestDryRun: the number of blocks that a dry run foretells is the number that a run takes, also when there are too few.
+func TestDryRun(t *testing.T) {
+	need(t, "mke2fs", "losetup", "dumpe2fs", "openssl")
+	dir, k := workDir(t), defaultKey(t)
+	free := func(image string) int {
+		return int(number(t, peer(t, "dumpe2fs", "-h", image), `(?m)^Free blocks: +(\d+)`))
+	}
+	foretold := func(image string) (needed, available int) {
+		sum := fileSum(t, image)
+		r := imagetool(t, "sign", "--json", "--dry-run", "--key", k.private, image, "--out", filepath.Join(dir, "none.img"))
+		if _, err := os.Stat(filepath.Join(dir, "none.img")); err == nil || fileSum(t, image) != sum {
+			t.Error("a dry run wrote something")
+		}
+		systems, _ := r.summary(t)["filesystems"].([]any)
+		if len(systems) != 1 {
+			t.Fatalf("no file system in the summary:\n%v", r)
+		}
+		fs := systems[0].(map[string]any)
+		return int(fs["new_blocks"].(float64)), int(fs["free_blocks"].(float64))
+	}
+	image, out := smallImage(t, dir), filepath.Join(dir, "out.img")
+	imagetool(t, "sign", "--key", k.private, image, "--out", out).expect(t, 0)
+	needed, available := foretold(image)
+	if took := free(image) - free(out); needed != took || available != free(image) {
+		t.Errorf("foretold %d of %d blocks, took %d of %d", needed, available, took, free(image))
+	}
+	full := refused{spoil: mounted(fillUp)}.image(t, workDir(t))
+	r := imagetool(t, "sign", "--dry-run", "--key", k.private, full, "--out", filepath.Join(dir, "none.img")).expect(t, 1)
+	needed, available = int(number(t, r.stderr, `need (\d+) new blocks`)), int(number(t, r.stderr, `but (\d+) are free`))
+	if needed < 200 || available != free(full) || needed <= available {
+		t.Errorf("foretold %d of %d blocks for 200 files and more; %d are free", needed, available, free(full))
+	}
+}
