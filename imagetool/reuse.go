@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"os"
 
 	"github.com/vmseal/vmseal/formats/ima"
@@ -142,21 +141,8 @@ func (l Labels) add(t *Tree, f *signer.File, pub *rsa.PublicKey) error {
 	if err != nil || v.Type != ima.Signature || v.Version != 2 {
 		return nil
 	}
-	if digest := signedDigest(pub, v); digest != nil {
+	if digest := signer.Recover(pub, v); digest != nil {
 		l[labelKey{string(digest), v.KeyID, v.Hash}] = value
 	}
 	return nil
-}
-
-// signedDigest computes what a signature would have to be over: the end of the
-// encoded message (RFC 8017, section 9.2), which s^e mod n yields. The rest of
-// the encoding is checked by whoever verifies.
-func signedDigest(pub *rsa.PublicKey, v ima.Value) []byte {
-	s := new(big.Int).SetBytes(v.Signature)
-	size := v.Hash.Size()
-	if len(v.Signature) != pub.Size() || s.Cmp(pub.N) >= 0 || size > pub.Size() {
-		return nil
-	}
-	m := s.Exp(s, big.NewInt(int64(pub.E)), pub.N).FillBytes(make([]byte, pub.Size()))
-	return m[len(m)-size:]
 }

@@ -3,10 +3,8 @@ package signer
 import (
 	"bytes"
 	"context"
-	"crypto/rsa"
 	"errors"
 	"fmt"
-	"math/big"
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/keys"
@@ -96,8 +94,8 @@ func (v *verification) judge(f *Finding, label ima.Value) {
 func (v *verification) diagnose(f *Finding, label ima.Value) {
 	for _, hash := range []ima.HashID{label.Hash, ima.SHA256, ima.SHA384, ima.SHA512} {
 		label.Hash = hash
-		digest, ok := v.signedDigest(f.Key.RSA, label)
-		if !ok {
+		digest := Recover(f.Key.RSA, label)
+		if _, err := v.trust.Verify(label, digest); err != nil {
 			continue
 		}
 		if hash != f.Hash {
@@ -109,19 +107,4 @@ func (v *verification) diagnose(f *Finding, label ima.Value) {
 		return
 	}
 	f.invalid(ReasonSignature, "signature is damaged, or of another key with id %v", label.KeyID)
-}
-
-// signedDigest recovers what was signed. A PKCS #1 v1.5 signature gives it back:
-// the digest is the end of the encoded message (RFC 8017, section 9.2), which
-// the public operation s^e mod n yields. Whether the rest of the encoding is
-// right is left to Verify.
-func (v *verification) signedDigest(pub *rsa.PublicKey, label ima.Value) ([]byte, bool) {
-	s := new(big.Int).SetBytes(label.Signature)
-	if s.Cmp(pub.N) >= 0 {
-		return nil, false
-	}
-	em := s.Exp(s, big.NewInt(int64(pub.E)), pub.N).FillBytes(make([]byte, pub.Size()))
-	digest := em[len(em)-label.Hash.Size():]
-	_, err := v.trust.Verify(label, digest)
-	return digest, err == nil
 }
