@@ -60,7 +60,7 @@ func readRules(path string) (*rules.Rules, error) {
 	defer f.Close()
 	r, err := rules.Parse(f)
 	if err != nil {
-		return nil, cli.Usagef("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, nil
 }

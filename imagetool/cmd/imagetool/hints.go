@@ -36,6 +36,8 @@ func hint(err error) string {
 		return "choose with --partition N, or put the number in front of the path: 2:/etc; 'imagetool inspect IMAGE' lists them"
 	case errors.Is(err, ext4.ErrEVM):
 		return "--drop-evm removes it; the guest's own EVM would have to make it anew"
+	case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
+		return "without file locks it cannot be told whether a guest uses the image: copy it to a file system that has them"
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return "the output needs as much room as the data of the input; a file system with reflinks (XFS, Btrfs) needs next to none"
 	case errors.Is(err, fs.ErrPermission):
