@@ -19,7 +19,7 @@ type partitionFlag struct{ number int }
 
 func (p *partitionFlag) register(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&p.number, "partition", imagetool.AnyPartition, "work on the partition with this `number` only; 0 is a whole disk")
-	cmd.Flags().Lookup("partition").DefValue = ""
+	cmd.Flags().Lookup("partition").DefValue = "0" // keeps help from showing a default
 }
 
 func (p *partitionFlag) check(cmd *cobra.Command) error {
