@@ -26,10 +26,6 @@ type SignOptions struct {
 	DropEVM bool       // remove security.evm where it is in the way
 }
 
-// PhaseCopy is the phase of Progress in which the image is copied. It has no
-// files.
-const PhaseCopy signer.Phase = "copy"
-
 // SignResult is what Sign did, or in a dry run would do.
 type SignResult struct {
 	Report *signer.Report
@@ -136,5 +132,5 @@ func copyProgress(call func(signer.Progress), size int64) func(int64) {
 	if call == nil {
 		return nil
 	}
-	return func(done int64) { call(signer.Progress{Phase: PhaseCopy, Bytes: done, TotalBytes: size}) }
+	return func(done int64) { call(signer.Progress{Phase: signer.PhaseCopy, Bytes: done, TotalBytes: size}) }
 }

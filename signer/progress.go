@@ -6,6 +6,7 @@ import "sync"
 type Phase string
 
 const (
+	PhaseCopy   Phase = "copy"   // copying what is to be signed; has bytes, no files
 	PhaseList   Phase = "list"   // finding the files
 	PhaseSign   Phase = "sign"   // reading, signing, setting labels
 	PhaseVerify Phase = "verify" // reading and verifying

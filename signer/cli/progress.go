@@ -48,6 +48,7 @@ type bar struct {
 }
 
 var phaseNames = map[signer.Phase]string{
+	signer.PhaseCopy:   "copying",
 	signer.PhaseList:   "listing",
 	signer.PhaseSign:   "signing",
 	signer.PhaseVerify: "verifying",
@@ -61,15 +62,28 @@ func (b *bar) update(p signer.Progress) {
 		b.start(p)
 	}
 	if measured(p) {
-		b.p.Describe(fmt.Sprintf("%s %d/%d files, %s/%s",
-			phaseNames[p.Phase], p.Files, p.TotalFiles, Size(p.Bytes), Size(p.TotalBytes)))
+		b.p.Describe(describe(p))
 		b.p.Set64(min(work(p.Files, p.Bytes), work(p.TotalFiles, p.TotalBytes)))
 	}
 }
 
 // measured reports whether it is known how much the phase has to do.
 func measured(p signer.Progress) bool {
-	return p.TotalFiles > 0 && (p.Phase == signer.PhaseSign || p.Phase == signer.PhaseVerify)
+	switch p.Phase {
+	case signer.PhaseCopy:
+		return p.TotalBytes > 0
+	case signer.PhaseSign, signer.PhaseVerify:
+		return p.TotalFiles > 0
+	}
+	return false
+}
+
+func describe(p signer.Progress) string {
+	bytes := Size(p.Bytes) + "/" + Size(p.TotalBytes)
+	if p.TotalFiles == 0 {
+		return fmt.Sprintf("%s %s", phaseNames[p.Phase], bytes)
+	}
+	return fmt.Sprintf("%s %d/%d files, %s", phaseNames[p.Phase], p.Files, p.TotalFiles, bytes)
 }
 
 func (b *bar) start(p signer.Progress) {
