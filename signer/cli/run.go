@@ -20,7 +20,11 @@ type Hints func(error) string
 // code. The first interrupt cancels the context of the command, the second kills
 // the process.
 func Main(root *cobra.Command, hints ...Hints) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) wants it to stay so
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	root.SetIn(os.Stdin)
