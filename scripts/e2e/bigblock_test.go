@@ -119,7 +119,7 @@ func runDebugfs(t *testing.T, image string, commands []string) string {
 	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
 	var out strings.Builder
 	cmd.Stdout = &out
-	if err := run(cmd); err != nil {
+	if err := cmd.Run(); err != nil {
 		t.Fatalf("debugfs: %v", err)
 	}
 	return out.String()

@@ -118,7 +118,7 @@ func holdWithQEMU(t *testing.T, image string) (release func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := start(cmd); err != nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	release = func() {

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 )
@@ -41,23 +40,6 @@ func workDir(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-// starting is held for reading while a process is being started, and for writing by who unmounts: a child keeps every
-// open file of its parent until it executes its program, and a file that is open keeps its file system mounted.
-var starting sync.RWMutex
-
-func start(cmd *exec.Cmd) error {
-	starting.RLock()
-	defer starting.RUnlock()
-	return cmd.Start() // returns once the program is executed
-}
-
-func run(cmd *exec.Cmd) error {
-	if err := start(cmd); err != nil {
-		return err
-	}
-	return cmd.Wait()
 }
 
 // result is what a run of one of our commands gave.
@@ -103,7 +85,7 @@ func finish(t *testing.T, cmd *exec.Cmd) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := run(cmd)
+	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
@@ -145,7 +127,7 @@ func peerInput(t *testing.T, input, name string, args ...string) string {
 	cmd.Env = append(environment(), "LC_ALL=C.UTF-8")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := run(cmd); err != nil {
+	if err := cmd.Run(); err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, clip(stderr.String()+stdout.String()))
 	}
 	return stdout.String()
@@ -156,6 +138,6 @@ func try(name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err := run(cmd)
+	err := cmd.Run()
 	return out.String(), err
 }

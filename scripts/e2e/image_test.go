@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,9 +73,9 @@ func mount(t *testing.T, image string, readOnly bool, offset int64) (dir string,
 			return
 		}
 		done = true
-		starting.Lock() // no child between fork and exec, which holds whatever is open here
-		err := unix.Unmount(dir, 0)
-		starting.Unlock()
+		// A child keeps every open file of its parent until it executes its program, and so a mount busy.
+		var err error
+		await(func() bool { err = unix.Unmount(dir, 0); return err != unix.EBUSY })
 		if err != nil {
 			t.Errorf("unmounting %s: %v", image, err)
 			unix.Unmount(dir, unix.MNT_DETACH)
@@ -86,25 +87,30 @@ func mount(t *testing.T, image string, readOnly bool, offset int64) (dir string,
 	return dir, umount
 }
 
-// awaitDetached makes sure that the loop device has let go of the image. A udev worker or another process that looks
-// at the device may hold it for a moment longer than the mount.
+// awaitDetached returns once the loop device has let go of the image: whoever looks through the devices, as losetup
+// --find does, may hold it for a moment longer than the mount did.
 func awaitDetached(t *testing.T, device, image string) {
 	t.Helper()
-	f, err := os.Open(device)
-	if err != nil {
-		return // the device node is gone with the device
-	}
-	defer f.Close()
-	info, err := unix.IoctlLoopGetStatus64(int(f.Fd()))
-	if err != nil {
-		return // ENXIO: detached
-	}
-	if name := unix.ByteSliceToString(info.File_name[:]); strings.HasPrefix(image, name) || name == image {
-		unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0)
+	backing := filepath.Join("/sys/block", filepath.Base(device), "loop/backing_file")
+	if !await(func() bool {
+		b, err := os.ReadFile(backing)
+		return err != nil || strings.TrimSpace(string(b)) != image
+	}) {
+		t.Errorf("%s still holds %s", device, image)
 	}
 }
 
-// view mounts an image read-only, reads everything that the kernel shows of it, and unmounts it.
+// await gives a condition that others bring about ten seconds to come true.
+func await(condition func() bool) bool {
+	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
+}
+
+// viewImage mounts an image read-only, reads everything that the kernel shows of it, and unmounts it.
 func viewImage(t *testing.T, image string, offset int64) view {
 	t.Helper()
 	dir, umount := mount(t, image, true, offset)
@@ -162,7 +168,7 @@ func debugfs(t *testing.T, image string, write bool, commands ...string) string 
 	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := run(cmd)
+	err := cmd.Run()
 	complaint := ""
 	for _, line := range strings.Split(stderr.String(), "\n") {
 		if line != "" && !strings.HasPrefix(line, "debugfs 1.") && !strings.HasPrefix(line, "Warning: ") {

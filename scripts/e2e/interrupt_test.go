@@ -54,7 +54,7 @@ func interrupt(t *testing.T, k *key, image, whole string, sig syscall.Signal, ev
 	cmd := ours("imagetool", true, "sign", "--key", k.private, image, "--out", out)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
-	if err := start(cmd); err != nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for _, event := range events {
