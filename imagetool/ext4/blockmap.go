@@ -49,13 +49,7 @@ func (m *blockMap) count(g uint64) (n uint64) {
 func (sb *superblock) bitmap(g uint64, words []uint64) []byte {
 	b := make([]byte, sb.blockSize)
 	for i, w := range words {
-		if 8*i+8 <= len(b) {
-			le.PutUint64(b[8*i:], w)
-		} else { // blocksPerGroup is a multiple of 8, not of 64
-			var last [8]byte
-			le.PutUint64(last[:], w)
-			copy(b[8*i:], last[:])
-		}
+		le.PutUint64(b[8*i:], w)
 	}
 	padBitmap(b, sb.groupEnd(g)-sb.groupStart(g))
 	return b

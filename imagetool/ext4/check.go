@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -23,6 +24,7 @@ type Listing struct {
 	fs    *FS
 	used  *blockMap
 	refs  map[uint64]uint32 // references to each extended attribute block
+	last  xattrBlock        // the one that was parsed last
 	inode map[uint32]*facts
 }
 
@@ -32,7 +34,7 @@ type facts struct {
 	links uint16 // i_links_count
 	names uint32 // directory entries that refer to it, ".." included
 	file  int    // index into Files, -1 if it is not a regular file
-	acl   uint64
+	index bool   // a directory with a hash tree
 }
 
 // Check makes one pass over all inodes and directories. It builds the map of
@@ -43,10 +45,6 @@ func (fs *FS) Check(ctx context.Context) (*Listing, error) {
 	l := &Listing{fs: fs, used: newBlockMap(fs.sb), refs: map[uint64]uint32{}, inode: map[uint32]*facts{}}
 	if err := l.markMetadata(); err != nil {
 		return nil, err
-	}
-	fixed := make([]uint64, fs.sb.groups) // blocks of metadata in each group
-	for g := range fixed {
-		fixed[g] = l.used.count(uint64(g))
 	}
 	if err := l.scanInodes(ctx); err != nil {
 		return nil, err
@@ -60,7 +58,7 @@ func (fs *FS) Check(ctx context.Context) (*Listing, error) {
 	if err := l.walkNames(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.checkBlockBitmaps(fixed); err != nil {
+	if err := l.checkBlockBitmaps(); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(l.Files, func(a, b File) int {
@@ -94,11 +92,8 @@ func (l *Listing) markMetadata() error {
 func (l *Listing) scanInodes(ctx context.Context) error {
 	var free uint64
 	for g := range l.fs.groups {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		d := &l.fs.groups[g]
-		if err := l.scanGroup(d); err != nil {
+		if err := l.scanGroup(ctx, d); err != nil {
 			return err
 		}
 		free += d.freeInodes
@@ -109,7 +104,7 @@ func (l *Listing) scanInodes(ctx context.Context) error {
 	return nil
 }
 
-func (l *Listing) scanGroup(d *group) error {
+func (l *Listing) scanGroup(ctx context.Context, d *group) error {
 	sb := l.fs.sb
 	bitmap := make([]byte, sb.blockSize)
 	scan := sb.inodesPerGroup - d.itableUnused
@@ -131,10 +126,14 @@ func (l *Listing) scanGroup(d *group) error {
 			return damaged("inode %d is in use, but lies in a part of the table marked as never used", d.number*sb.inodesPerGroup+i+1)
 		}
 	}
+	padded := slices.Clone(bitmap)
+	if padBitmap(padded, sb.inodesPerGroup); !slices.Equal(bitmap, padded) {
+		return damaged("inode bitmap of group %d: padding at its end is not set", d.number)
+	}
 	if used+d.freeInodes != sb.inodesPerGroup {
 		return damaged("group %d: descriptor counts %d free inodes, the bitmap %d", d.number, d.freeInodes, sb.inodesPerGroup-used)
 	}
-	err := l.fs.eachInode(d, scan, func(i uint64, raw []byte) error {
+	err := l.fs.eachInode(ctx, d, scan, func(i uint64, raw []byte) error {
 		isDir, err := l.scanInode(uint32(d.number*sb.inodesPerGroup+i+1), raw, bitmap[i/8]&(1<<(i%8)) != 0)
 		if isDir {
 			dirs++
@@ -152,7 +151,7 @@ func (l *Listing) scanGroup(d *group) error {
 
 // eachInode reads the first n inodes of a group's table in large steps. raw is
 // valid during the call only.
-func (fs *FS) eachInode(d *group, n uint64, fn func(i uint64, raw []byte) error) error {
+func (fs *FS) eachInode(ctx context.Context, d *group, n uint64, fn func(i uint64, raw []byte) error) error {
 	const step = 1 << 18
 	per := step / fs.sb.inodeSize
 	for from := uint64(0); from < n; from += per {
@@ -163,6 +162,9 @@ func (fs *FS) eachInode(d *group, n uint64, fn func(i uint64, raw []byte) error)
 			return fmt.Errorf("reading inode table of group %d: %w", d.number, err)
 		}
 		for i := range count {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			if err := fn(from+i, buf[i*fs.sb.inodeSize:][:fs.sb.inodeSize]); err != nil {
 				return err
 			}
@@ -205,7 +207,7 @@ func isZero(b []byte) bool {
 // takeInode claims an inode's blocks and remembers what the walk over the
 // names has to find again.
 func (l *Listing) takeInode(in *Inode, reserved bool) error {
-	f := &facts{mode: in.Mode, links: uint16(in.Links), file: -1, acl: in.acl}
+	f := &facts{mode: in.Mode, links: uint16(in.Links), file: -1, index: in.IsDir() && in.has(flIndex)}
 	l.inode[in.Number] = f
 	first, blocks, err := l.claimBlocks(in)
 	if err != nil {
@@ -277,30 +279,55 @@ func (sb *superblock) isReservedGDT(block uint64) bool {
 	return off >= used && off < used+reserved
 }
 
+// An xattrBlock is one extended attribute block, parsed.
+type xattrBlock struct {
+	number  uint64
+	refs    uint32 // h_refcount
+	entries []entry
+}
+
+// parsed reads an attribute block. Inodes that share one mostly lie together.
+func (l *Listing) parsed(block uint64) (*xattrBlock, error) {
+	if l.last.number != block {
+		raw, entries, err := l.fs.xattrBlock(block)
+		if err != nil {
+			return nil, err
+		}
+		l.last = xattrBlock{block, le.Uint32(raw[xaOffRefcount:]), entries}
+	}
+	return &l.last, nil
+}
+
 // claimXattrs checks an inode's attributes and claims their block.
 func (l *Listing) claimXattrs(in *Inode) (evm bool, err error) {
-	body, block, err := l.fs.allEntries(in)
-	if err != nil {
-		return false, err
+	isEVM := func(e entry) bool { return e.is(indexSecurity, evmName) }
+	body, err := in.bodyEntries()
+	if err != nil || in.acl == 0 {
+		return slices.ContainsFunc(body, isEVM), err
 	}
-	if in.acl != 0 {
-		if l.refs[in.acl]++; l.refs[in.acl] == 1 {
-			if err := l.used.mark(in.acl, 1); err != nil {
-				return false, fmt.Errorf("inode %d: extended attributes: %w", in.Number, err)
-			}
+	b, err := l.parsed(in.acl)
+	if err != nil {
+		return false, fmt.Errorf("inode %d: %w", in.Number, err)
+	}
+	switch l.refs[in.acl]++; {
+	case l.refs[in.acl] > b.refs:
+		return false, damaged("extended attribute block %d: h_refcount is %d, but more inodes refer to it", in.acl, b.refs)
+	case l.refs[in.acl] == 1:
+		if err := l.used.mark(in.acl, 1); err != nil {
+			return false, fmt.Errorf("inode %d: extended attributes: %w", in.Number, err)
 		}
 	}
-	isEVM := func(e entry) bool { return e.is(indexSecurity, evmName) }
-	return slices.ContainsFunc(body, isEVM) || slices.ContainsFunc(block, isEVM), nil
+	evm = slices.ContainsFunc(body, isEVM) || slices.ContainsFunc(b.entries, isEVM)
+	return evm, in.checkDistinct(body, b.entries)
 }
 
 func (l *Listing) checkRefcounts() error {
-	for block, n := range l.refs {
+	for _, block := range slices.Sorted(maps.Keys(l.refs)) {
 		raw, err := l.fs.readBlock(block)
 		if err != nil {
 			return err
 		}
-		if got := le.Uint32(raw[xaOffRefcount:]); got != n {
+		if got, n := le.Uint32(raw[xaOffRefcount:]), l.refs[block]; got != n {
 			return damaged("extended attribute block %d: h_refcount is %d, but %d inodes refer to it", block, got, n)
 		}
 	}
@@ -308,16 +335,15 @@ func (l *Listing) checkRefcounts() error {
 }
 
 // checkBlockBitmaps compares the map that the pass built with what the file
-// system says. fixed counts the metadata in each group: nothing else may lie in
-// a group whose bitmap was never written.
-func (l *Listing) checkBlockBitmaps(fixed []uint64) error {
+// system says.
+func (l *Listing) checkBlockBitmaps() error {
 	sb := l.fs.sb
 	var free uint64
 	for g := range l.fs.groups {
 		d := &l.fs.groups[g]
 		used := l.used.count(d.number)
 		if d.flags&bgBlockUninit != 0 {
-			if used != fixed[g] {
+			if used != sb.ownBlocks(d) {
 				return damaged("group %d: bitmap is marked as never written, but blocks are in use", g)
 			}
 		} else if err := l.compareBitmap(d); err != nil {
@@ -332,6 +358,21 @@ func (l *Listing) checkBlockBitmaps(fixed []uint64) error {
 		return damaged("superblock counts %d free blocks, the groups %d", sb.freeBlocks, free)
 	}
 	return nil
+}
+
+// ownBlocks is how many blocks of a group hold its own metadata: what the kernel
+// takes for used where the bitmap was never written (ext4_init_block_bitmap).
+func (sb *superblock) ownBlocks(d *group) uint64 {
+	start, end := sb.groupStart(d.number), sb.groupEnd(d.number)
+	used, reserved := sb.baseBlocks(d.number)
+	n := used + reserved
+	for _, r := range [][2]uint64{{d.blockBitmap, 1}, {d.inodeBitmap, 1}, {d.inodeTable, sb.itableBlocks()}} {
+		from, to := max(r[0], start), min(r[0]+r[1], end)
+		if from < to {
+			n += to - from
+		}
+	}
+	return n
 }
 
 func (l *Listing) compareBitmap(d *group) error {

@@ -13,7 +13,7 @@ type Contents struct {
 	fs     *FS
 	number uint32
 	size   int64
-	inline []byte // all of it, where the file has no blocks
+	inline []byte // what lies in the inode, where the file has no blocks; zeros follow
 	runs   []run  // written ones that begin before the size, in logical order
 	pos    int64
 }
@@ -83,7 +83,9 @@ func (c *Contents) ReadAt(p []byte, off int64) (int, error) {
 		p, eof = p[:c.size-off], io.EOF
 	}
 	if c.inline != nil {
-		return copy(p, c.inline[off:]), eof
+		n := copy(p, c.inline[min(off, int64(len(c.inline))):])
+		clear(p[n:])
+		return len(p), eof
 	}
 	for done := 0; done < len(p); {
 		n, err := c.readPart(p[done:], uint64(off)+uint64(done))
@@ -121,18 +123,20 @@ func (c *Contents) readPart(p []byte, off uint64) (int, error) {
 }
 
 // inlineData is i_block followed by the value of system.data
-// (fs/ext4/inline.c). The kernel keeps that attribute even when it is empty.
+// (fs/ext4/inline.c), cut to the size. The kernel keeps that attribute even when
+// it is empty. A regular file may be larger than what lies there; the kernel
+// reads zeros then (ext4_read_inline_folio).
 func (fs *FS) inlineData(in *Inode) ([]byte, error) {
 	rest, err := in.inlineRest()
 	if err != nil {
 		return nil, err
 	}
-	if in.Size > int64(inBlockSize+len(rest)) {
+	if in.Size > int64(inBlockSize+len(rest)) && !in.IsRegular() {
 		return nil, damaged("inode %d: size is %d, but only %d bytes lie in the inode", in.Number, in.Size, inBlockSize+len(rest))
 	}
 	data := make([]byte, 0, inBlockSize+len(rest))
 	data = append(append(data, in.iBlock()...), rest...)
-	return data[:in.Size], nil
+	return data[:min(in.Size, int64(len(data)))], nil
 }
 
 // Readlink returns the target of a symbolic link.
@@ -140,7 +144,7 @@ func (fs *FS) Readlink(in *Inode) (string, error) {
 	if !in.IsSymlink() {
 		return "", fmt.Errorf("inode %d is a %s, not a symbolic link", in.Number, typeName(in.Mode))
 	}
-	if in.Size == 0 || in.Size >= maxPath {
+	if in.Size == 0 || in.Size >= min(maxPath, int64(fs.sb.blockSize)) { // ext4_symlink
 		return "", damaged("inode %d: symbolic link of %d bytes", in.Number, in.Size)
 	}
 	c, err := fs.Contents(in)

@@ -197,14 +197,15 @@ func (d *dirReader) parse(b []byte, fn func(DirEntry) error) error {
 	return nil
 }
 
-// recLen follows ext4_rec_len_from_disk: blocks of 64 KiB do not fit in 16 bits.
+// recLen follows ext4_rec_len_from_disk: a block of 64 KiB does not fit in 16
+// bits, and only there have some values another meaning.
 func (fs *FS) recLen(v uint16) int {
 	bs := int(fs.sb.blockSize)
 	switch {
-	case v == deMaxRecLen || v == 0:
-		return bs
 	case bs < 65536:
 		return int(v)
+	case v == deMaxRecLen || v == 0:
+		return bs
 	}
 	return int(v&^3) | int(v&3)<<16
 }
@@ -312,7 +313,15 @@ func (t *dxTree) entries(b []byte, at, levels int) error {
 			return err
 		}
 	}
+	var before uint32
 	for i := range count {
+		// The first entry's hash is where limit and count stand.
+		if hash := le.Uint32(b[at+dxEntrySize*i:]); i > 0 {
+			if hash < before {
+				return damaged("hashes of a node are out of order")
+			}
+			before = hash
+		}
 		block := uint64(le.Uint32(b[at+dxEntrySize*i+4:]) & dxBlockMask)
 		if block >= uint64(len(t.roles)) || t.roles[block] != 0 {
 			return damaged("node refers to block %d, which does not exist or is used twice", block)

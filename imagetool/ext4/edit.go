@@ -101,6 +101,9 @@ func (e *Edit) plan() (*plan, error) {
 			return nil, fmt.Errorf("%q (inode %d): %w", e.l.Files[e.l.inode[number].file].Paths[0], number, err)
 		}
 		e.l.share(p, c)
+		if err := c.check(e.l.fs, e.opt.Time); err != nil {
+			return nil, err
+		}
 		p.changes = append(p.changes, c)
 	}
 	return p, nil

@@ -23,7 +23,7 @@ func smallImage(t testing.TB, args ...string) memory {
 			t.Fatal(err)
 		}
 	}
-	img := makeImage(t, dir, "2M", append([]string{"-t", "ext4", "-b", "1024", "-N", "64", "-O", "^has_journal,^resize_inode"}, args...)...)
+	img := makeImage(t, dir, "2M", smallArgs(args)...)
 	set := func(path, name string, n int) {
 		file := filepath.Join(values, "v")
 		if err := os.WriteFile(file, pattern(n, int64(n)), 0o644); err != nil {
@@ -265,4 +265,13 @@ func TestReadBack(t *testing.T) {
 	if writes < 4 {
 		t.Errorf("only %d writes", writes)
 	}
+}
+
+// smallArgs makes ext4 unless another type is asked for.
+func smallArgs(args []string) []string {
+	kind := []string{"-t", "ext4"}
+	if slices.Contains(args, "-t") {
+		kind = nil
+	}
+	return slices.Concat(kind, []string{"-b", "1024", "-N", "64", "-O", "^has_journal,^resize_inode"}, args)
 }

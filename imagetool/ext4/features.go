@@ -19,6 +19,7 @@ const (
 	incompatExtents    = 0x0040
 	incompat64Bit      = 0x0080
 	incompatFlexBG     = 0x0200
+	incompatEAInode    = 0x0400
 	incompatCsumSeed   = 0x2000
 	incompatLargeDir   = 0x4000
 	incompatInlineData = 0x8000
@@ -26,6 +27,7 @@ const (
 	roSparseSuper   = 0x0001
 	roHugeFile      = 0x0008
 	roGdtCsum       = 0x0010
+	roDirNlink      = 0x0020
 	roMetadataCsum  = 0x0400
 	roOrphanPresent = 0x10000
 )
@@ -74,7 +76,7 @@ var features = []feature{
 	{incompat, incompat64Bit, "64bit", nil},
 	{incompat, 0x100, "mmp", notYet("mmp")},
 	{incompat, incompatFlexBG, "flex_bg", nil},
-	{incompat, 0x400, "ea_inode", nil}, // values in inodes of their own are refused where they are met
+	{incompat, incompatEAInode, "ea_inode", nil}, // values in inodes of their own are refused where they are met
 	{incompat, 0x1000, "dirdata", notYet("dirdata")},
 	{incompat, incompatCsumSeed, "metadata_csum_seed", nil},
 	{incompat, incompatLargeDir, "large_dir", nil},
@@ -86,7 +88,7 @@ var features = []feature{
 	{roCompat, 0x2, "large_file", nil},
 	{roCompat, roHugeFile, "huge_file", nil},
 	{roCompat, roGdtCsum, "uninit_bg", nil},
-	{roCompat, 0x20, "dir_nlink", nil},
+	{roCompat, roDirNlink, "dir_nlink", nil},
 	{roCompat, 0x40, "extra_isize", nil},
 	{roCompat, 0x100, "quota", notYet("quota")},
 	{roCompat, 0x200, "bigalloc", notYet("bigalloc")},

@@ -11,7 +11,6 @@ import (
 type FS struct {
 	r      io.ReaderAt
 	sb     *superblock
-	descs  []byte // all group descriptors as they lie on disk
 	groups []group
 }
 

@@ -102,33 +102,31 @@ func (sb *superblock) itableBlocks() uint64 {
 // that what they point to lies inside the file system.
 func (fs *FS) readDescriptors() error {
 	per := fs.sb.descsPerBlock()
-	fs.descs = make([]byte, 0, fs.sb.groups*fs.sb.descSize)
 	for i := range fs.sb.descBlocks() {
 		b, err := fs.readBlock(fs.sb.descBlock(i))
 		if err != nil {
 			return fmt.Errorf("reading block %d of the group descriptors: %w", i, err)
 		}
-		n := min(per, fs.sb.groups-i*per)
-		fs.descs = append(fs.descs, b[:n*fs.sb.descSize]...)
-	}
-	fs.groups = make([]group, fs.sb.groups)
-	for g := range fs.sb.groups {
-		raw := fs.desc(g)
-		if fs.sb.groupCsum() {
-			if got, want := le.Uint16(raw[gdChecksum:]), fs.sb.descChecksum(g, raw); got != want {
-				return damaged("group descriptor %d: checksum is %#04x, computed %#04x", g, got, want)
+		for g := i * per; g < min((i+1)*per, fs.sb.groups); g++ {
+			if err := fs.addGroup(g, b[g%per*fs.sb.descSize:][:fs.sb.descSize]); err != nil {
+				return err
 			}
-		}
-		fs.groups[g] = fs.sb.decodeGroup(g, raw)
-		if err := fs.checkGroup(&fs.groups[g]); err != nil {
-			return err
 		}
 	}
 	return nil
 }
 
-func (fs *FS) desc(g uint64) []byte {
-	return fs.descs[g*fs.sb.descSize : (g+1)*fs.sb.descSize]
+func (fs *FS) addGroup(g uint64, raw []byte) error {
+	if fs.sb.groupCsum() {
+		if got, want := le.Uint16(raw[gdChecksum:]), fs.sb.descChecksum(g, raw); got != want {
+			return damaged("group descriptor %d: checksum is %#04x, computed %#04x", g, got, want)
+		}
+	} else if le.Uint16(raw[gdFlags:])&(bgInodeUninit|bgBlockUninit) != 0 {
+		return damaged("group descriptor %d: says that bitmaps were never written, which takes checksums", g)
+	}
+	d := fs.sb.decodeGroup(g, raw)
+	fs.groups = append(fs.groups, d)
+	return fs.checkGroup(&d)
 }
 
 func (sb *superblock) decodeGroup(number uint64, raw []byte) group {

@@ -3,6 +3,7 @@ package ext4
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -82,10 +83,10 @@ func (fs *FS) decodeInode(number uint32, raw []byte) (*Inode, error) {
 		in.acl |= uint64(le.Uint16(raw[inFileACLHi:])) << 32
 	}
 	size := uint64(le.Uint32(raw[inSizeLo:]))
-	if in.IsRegular() || in.IsDir() {
+	if in.IsRegular() || fs.sb.has(incompat, incompatLargeDir) { // ext4_isize
 		size |= uint64(le.Uint32(raw[inSizeHi:])) << 32
 	}
-	if size > fs.sb.blockSize<<32 {
+	if size > fs.maxSize(in) {
 		return nil, damaged("inode %d: size %d is impossible", number, size)
 	}
 	in.Size = int64(size)
@@ -94,6 +95,20 @@ func (fs *FS) decodeInode(number uint32, raw []byte) (*Inode, error) {
 	in.Ctime = in.timestamp(inCtime, inCtimeExtra)
 	in.Mtime = in.timestamp(inMtime, inMtimeExtra)
 	return in, fs.checkInode(in)
+}
+
+// maxSize is how far the block map of an inode reaches (ext4_max_size,
+// ext4_max_bitmap_size).
+func (fs *FS) maxSize(in *Inode) uint64 {
+	if in.has(flExtents) {
+		return exMaxBlocks * fs.sb.blockSize
+	}
+	per := fs.sb.blockSize / 4
+	blocks := directBlocks + per + per*per + per*per*per
+	if !fs.sb.has(roCompat, roHugeFile) { // i_blocks has 32 bits
+		blocks = min(blocks, math.MaxUint32/(fs.sb.blockSize/512))
+	}
+	return blocks * fs.sb.blockSize
 }
 
 // checkInode refuses what the kernel refuses (__ext4_iget) and what this

@@ -12,11 +12,14 @@ const (
 
 	sbInodesCount      = 0x00
 	sbBlocksCountLo    = 0x04
+	sbReservedBlocksLo = 0x08
 	sbFreeBlocksLo     = 0x0c
 	sbFreeInodes       = 0x10
 	sbFirstDataBlock   = 0x14
 	sbLogBlockSize     = 0x18
+	sbLogClusterSize   = 0x1c
 	sbBlocksPerGroup   = 0x20
+	sbClustersPerGroup = 0x24
 	sbInodesPerGroup   = 0x28
 	sbMagic            = 0x38
 	sbState            = 0x3a
@@ -37,6 +40,7 @@ const (
 	sbDescSize         = 0xfe
 	sbFirstMetaBG      = 0x104
 	sbBlocksCountHi    = 0x150
+	sbReservedBlocksHi = 0x154
 	sbFreeBlocksHi     = 0x158
 	sbChecksumType     = 0x175
 	sbBackupBGs        = 0x24c
@@ -81,6 +85,7 @@ const (
 	maxDescSize         = 1024
 	maxLogBlockSize     = 6 // 64 KiB, EXT4_MAX_BLOCK_LOG_SIZE
 	minBlockSize        = 1024
+	minBlocksPerGroup   = 256 // as mke2fs has it; fewer could not even hold the metadata
 	goodOldInodeSize    = 128 // EXT4_GOOD_OLD_INODE_SIZE
 	goodOldFirstInode   = 11  // EXT4_GOOD_OLD_FIRST_INO
 	superBackupsPerList = 2
@@ -94,7 +99,6 @@ const (
 	inAtime       = 0x08
 	inCtime       = 0x0c
 	inMtime       = 0x10
-	inDtime       = 0x14
 	inGIDLo       = 0x18
 	inLinks       = 0x1a
 	inBlocksLo    = 0x1c
@@ -135,7 +139,6 @@ const (
 	flIndex      = 0x00001000
 	flHugeFile   = 0x00040000
 	flExtents    = 0x00080000
-	flVerity     = 0x00100000
 	flEAInode    = 0x00200000
 	flInlineData = 0x10000000
 	flCasefold   = 0x40000000

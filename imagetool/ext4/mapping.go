@@ -22,7 +22,7 @@ func (fs *FS) mapBlocks(in *Inode, m mapper) error {
 	w := &mapWalker{fs: fs, in: in, mapper: m}
 	var err error
 	if in.has(flExtents) {
-		err = w.extents(in.iBlock(), -1, 1<<32)
+		err = w.extents(in.iBlock(), nil, exMaxBlocks)
 	} else {
 		err = w.indirect()
 	}
@@ -38,6 +38,8 @@ func (fs *FS) mapBlocks(in *Inode, m mapper) error {
 // hasMap reports whether the inode has a block map at all.
 func (fs *FS) hasMap(in *Inode) bool {
 	switch {
+	case in.Number == inoBad: // has blocks, but no file type
+		return true
 	case in.has(flInlineData):
 		return false
 	case in.IsSymlink():
@@ -47,10 +49,14 @@ func (fs *FS) hasMap(in *Inode) bool {
 }
 
 // isFastSymlink reports whether the target lies in i_block
-// (ext4_inode_is_fast_symlink: no blocks but that of the attributes).
+// (ext4_inode_is_fast_symlink: no blocks but that of the attributes; with
+// ea_inode, where attributes may have many, a size that fits).
 func (fs *FS) isFastSymlink(in *Inode) bool {
 	if !in.IsSymlink() || in.has(flInlineData) {
 		return false
+	}
+	if fs.sb.has(incompat, incompatEAInode) {
+		return in.Size > 0 && in.Size < inBlockSize
 	}
 	var units uint64
 	if in.acl != 0 {
@@ -63,12 +69,14 @@ type mapWalker struct {
 	fs *FS
 	in *Inode
 	mapper
-	next    uint64 // first logical block that may come now
-	visited uint64 // blocks of all kinds, to end on maps that refer to themselves
+	next    uint64          // first logical block that may come now
+	visited uint64          // blocks of all kinds
+	nodes   map[uint64]bool // blocks of the map itself
 	pending run
 }
 
-// visit bounds the work on a damaged map by the size of the file system.
+// visit bounds the work on a damaged map by the size of the file system, and
+// visitNode by what is really there: no block of the map counts twice.
 func (w *mapWalker) visit(block, count uint64) error {
 	if !w.fs.sb.holds(block) || count > w.fs.sb.blocks-block {
 		return damaged("block map refers to blocks %d+%d, outside the file system", block, count)
@@ -83,6 +91,13 @@ func (w *mapWalker) visitNode(block uint64) ([]byte, error) {
 	if err := w.visit(block, 1); err != nil {
 		return nil, err
 	}
+	if w.nodes[block] {
+		return nil, damaged("block map refers to its block %d twice", block)
+	}
+	if w.nodes == nil {
+		w.nodes = map[uint64]bool{}
+	}
+	w.nodes[block] = true
 	if w.node != nil {
 		if err := w.node(block); err != nil {
 			return nil, err
@@ -125,6 +140,7 @@ const (
 	exMaxDepth   = 5     // EXT4_MAX_EXTENT_DEPTH
 	exMaxInitLen = 32768 // EXT_INIT_MAX_LEN; longer means unwritten
 	exTailSize   = 4
+	exMaxBlocks  = 1<<32 - 1 // EXT_MAX_BLOCKS: no extent reaches the last block
 	exOffEntries = 2
 	exOffMax     = 4
 	exOffDepth   = 6
@@ -135,21 +151,31 @@ const (
 	exOffLeafHi  = 8
 )
 
-// extents walks one node of an extent tree, whose keys must stay below end.
-// depth is what the parent promises, -1 for the root.
-func (w *mapWalker) extents(node []byte, depth int, end uint64) error {
+// A promise is what a node's parent says about it.
+type promise struct {
+	depth int
+	key   uint64 // first logical block
+}
+
+// extents walks one node of an extent tree, whose extents must stay below end.
+// The root has no parent.
+func (w *mapWalker) extents(node []byte, parent *promise, end uint64) error {
 	if le.Uint16(node) != exMagic {
 		return damaged("extent node has no magic number")
 	}
 	entries, limit, d := int(le.Uint16(node[exOffEntries:])), int(le.Uint16(node[exOffMax:])), int(le.Uint16(node[exOffDepth:]))
 	room := (len(node) - exEntrySize) / exEntrySize
 	switch {
-	case depth < 0 && d > exMaxDepth, depth >= 0 && d != depth:
-		return damaged("extent node has depth %d, expected %d", d, depth)
+	case d > exMaxDepth:
+		return damaged("extent tree has depth %d", d)
+	case parent != nil && d != parent.depth:
+		return damaged("extent node has depth %d, expected %d", d, parent.depth)
 	case limit == 0 || limit > room || entries > limit:
 		return damaged("extent node has %d of %d entries, but room for %d", entries, limit, room)
-	case entries == 0 && (d > 0 || depth >= 0):
+	case entries == 0 && (d > 0 || parent != nil):
 		return damaged("extent node is empty")
+	case parent != nil && uint64(le.Uint32(node[exEntrySize:])) != parent.key: // ext4_valid_extent_entries
+		return damaged("extent node begins at file block %d, expected %d", le.Uint32(node[exEntrySize:]), parent.key)
 	}
 	for i := range entries {
 		e := node[exEntrySize*(i+1):][:exEntrySize]
@@ -191,7 +217,7 @@ func (w *mapWalker) extentChild(e []byte, depth int, childEnd, end uint64) error
 		}
 	}
 	w.next = key
-	return w.extents(node, depth, childEnd)
+	return w.extents(node, &promise{depth, key}, childEnd)
 }
 
 func (w *mapWalker) extent(e []byte, end uint64) error {

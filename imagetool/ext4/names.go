@@ -2,11 +2,19 @@ package ext4
 
 import (
 	"context"
+	"maps"
+	"slices"
 )
 
-// dirLinkMax is EXT4_LINK_MAX: a directory with more subdirectories than that
-// has a link count of 1 (dir_nlink).
+// dirLinkMax is EXT4_LINK_MAX.
 const dirLinkMax = 65000
+
+// uncounted reports whether a directory may have given up counting its
+// subdirectories: a link count of 1 says that there once were too many. In a
+// hash tree it stays so when they get fewer (ext4_dec_count).
+func (l *Listing) uncounted(f *facts) bool {
+	return f.names > dirLinkMax || f.index && l.fs.sb.has(roCompat, roDirNlink)
+}
 
 // A dirNode is a directory that was named but not yet listed.
 type dirNode struct {
@@ -52,7 +60,7 @@ func (l *Listing) walkDir(dir dirNode, pending []dirNode) ([]dirNode, error) {
 	l.inode[dir.ino].names++ // "."
 	for _, e := range entries {
 		if len(dir.path)+1+len(e.Name) >= maxPath {
-			return nil, refuse("", "path of %q in %q is longer than %d bytes", e.Name, dir.path, maxPath-1)
+			return nil, refuse("move what lies so deep further up: programs cannot name it either", "path of %q in %q is longer than %d bytes", e.Name, dir.path, maxPath-1)
 		}
 		path := dir.path + "/" + e.Name
 		f, err := l.name(e, path)
@@ -87,14 +95,15 @@ func (l *Listing) name(e DirEntry, path string) (*facts, error) {
 }
 
 func (l *Listing) checkLinks() error {
-	for number, f := range l.inode {
+	for _, number := range slices.Sorted(maps.Keys(l.inode)) {
+		f := l.inode[number]
 		if number < l.fs.sb.firstInode && number != inoRoot || number == l.fs.orphanFile() {
 			continue
 		}
 		if f.names == 0 {
 			return damaged("inode %d is in use, but has no name", number)
 		}
-		if f.mode&modeType == modeDir && f.links == 1 && f.names > dirLinkMax {
+		if f.mode&modeType == modeDir && f.links == 1 && l.uncounted(f) {
 			continue
 		}
 		if uint32(f.links) != f.names {

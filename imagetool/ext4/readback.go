@@ -29,8 +29,8 @@ func (e *Edit) readBack(ctx context.Context, p *plan, dev Device) error {
 	for i := range after.Files {
 		before, in := e.l.Files[i].Inode, after.Files[i].Inode
 		switch c := changes[in.Number]; {
-		case before.Number != in.Number:
-			err = fmt.Errorf("inode %d became inode %d", before.Number, in.Number)
+		case before.Number != in.Number || !slices.Equal(e.l.Files[i].Paths, after.Files[i].Paths):
+			err = fmt.Errorf("inode %d became inode %d, %q", before.Number, in.Number, after.Files[i].Paths)
 		case c != nil:
 			err = e.compare(fs, in, c)
 		case !bytes.Equal(before.raw, in.raw):
@@ -43,8 +43,16 @@ func (e *Edit) readBack(ctx context.Context, p *plan, dev Device) error {
 	return nil
 }
 
-// compare holds an inode's attributes against the change that was meant.
+// compare holds an inode and its attributes against the change that was meant.
 func (e *Edit) compare(fs *FS, in *Inode, c *change) error {
+	want := *c.inode
+	want.raw = bytes.Clone(want.raw)
+	if err := c.rewrite(fs, &want, e.opt.Time); err != nil {
+		return err
+	}
+	if !bytes.Equal(want.raw, in.raw) {
+		return fmt.Errorf("inode %d is not what was written", in.Number)
+	}
 	body, block, err := fs.allEntries(in)
 	if err != nil {
 		return err

@@ -160,6 +160,26 @@ func dirBlock(t testing.TB, fs *FS, role byte) uint64 {
 	return blockOf(t, fs, in, uint64(1+bytes.IndexByte(roles[1:], role)))
 }
 
+// editInode edits an inode and repairs its checksum.
+func editInode(t testing.TB, m memory, fs *FS, in *Inode, edit func(raw []byte)) {
+	t.Helper()
+	block, off, err := fs.inodeLocation(in.Number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := *in
+	changed.raw = m[block*fs.sb.blockSize+off:][:fs.sb.inodeSize]
+	edit(changed.raw)
+	if !fs.sb.metadataCsum() {
+		return
+	}
+	sum := changed.checksum()
+	le.PutUint16(changed.raw[inChecksumLo:], uint16(sum))
+	if changed.hasChecksumHi() {
+		le.PutUint16(changed.raw[inChecksumHi:], uint16(sum>>16))
+	}
+}
+
 // TestFlippedBit flips one bit in each kind of structure that has a checksum.
 // e2fsck confirms that it did damage; we must refuse and name the structure.
 func TestFlippedBit(t *testing.T) {
@@ -265,6 +285,19 @@ func TestRefused(t *testing.T) {
 		{"size", "but only 8388608 bytes are there", func(m memory) {
 			patch(m, func(sb []byte) { le.PutUint32(sb[sbBlocksCountLo:], 8193) })
 		}},
+		{"clusters", "clusters are not blocks", func(m memory) { patch(m, func(sb []byte) { sb[sbLogClusterSize]++ }) }},
+		{"reserved blocks", "s_r_blocks_count", func(m memory) {
+			patch(m, func(sb []byte) { le.PutUint32(sb[sbReservedBlocksLo:], 5000) })
+		}},
+		{"no orphan file", "names no orphan file", func(m memory) {
+			patch(m, func(sb []byte) { le.PutUint32(sb[sbOrphanFileInum:], 0) })
+		}},
+		{"journal without the feature", "feature has_journal is missing", func(m memory) {
+			patch(m, func(sb []byte) {
+				sb[sbFeatureCompat] &^= compatHasJournal
+				sb[sbFeatureCompat+1] &^= compatOrphanFile >> 8
+			})
+		}},
 		{"free blocks", "superblock counts", func(m memory) {
 			patch(m, func(sb []byte) { le.PutUint32(sb[sbFreeBlocksLo:], le.Uint32(sb[sbFreeBlocksLo:])+1) })
 		}},
@@ -296,15 +329,7 @@ func TestLyingCounts(t *testing.T) {
 		le.PutUint16(d[gdBlockBitmapSumHi:], uint16(sum>>16))
 		le.PutUint16(d[gdChecksum:], fs.sb.descChecksum(0, d))
 	}
-	sealInode := func(m memory, edit func(raw []byte)) {
-		block, off, _ := fs.inodeLocation(frag.Number)
-		in := *frag
-		in.raw = m[block*bs+off:][:fs.sb.inodeSize]
-		edit(in.raw)
-		sum := in.checksum()
-		le.PutUint16(in.raw[inChecksumLo:], uint16(sum))
-		le.PutUint16(in.raw[inChecksumHi:], uint16(sum>>16))
-	}
+	sealInode := func(m memory, edit func(raw []byte)) { editInode(t, m, fs, frag, edit) }
 	for _, c := range []struct {
 		name, want string
 		edit       func(m memory)

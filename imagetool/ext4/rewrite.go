@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"time"
@@ -12,6 +13,21 @@ const (
 	minTime = math.MinInt32
 	maxTime = math.MaxInt32 + 3<<32
 )
+
+// check finds out beforehand what could keep rewrite from succeeding.
+func (c *change) check(fs *FS, now *time.Time) error {
+	in := *c.inode
+	in.raw = bytes.Clone(in.raw)
+	if c.fresh && c.from == 0 {
+		if err := fs.addBlock(&in); err != nil {
+			return err
+		}
+	}
+	if now != nil {
+		return in.touch(*now)
+	}
+	return nil
+}
 
 // rewrite brings the inode's own bytes to the state after the change.
 func (c *change) rewrite(fs *FS, in *Inode, now *time.Time) error {

@@ -15,6 +15,7 @@ type superblock struct {
 	blockSize      uint64
 	blocks         uint64 // s_blocks_count
 	freeBlocks     uint64
+	reservedBlocks uint64 // s_r_blocks_count: free ones that only root may use
 	inodes         uint32
 	freeInodes     uint32
 	firstData      uint64
@@ -65,6 +66,7 @@ func (sb *superblock) decode() {
 	sb.blockSize = minBlockSize << min(sb.u32(sbLogBlockSize), maxLogBlockSize+1)
 	sb.blocks = uint64(sb.u32(sbBlocksCountLo))
 	sb.freeBlocks = uint64(sb.u32(sbFreeBlocksLo))
+	sb.reservedBlocks = uint64(sb.u32(sbReservedBlocksLo))
 	sb.inodes, sb.freeInodes = sb.u32(sbInodesCount), sb.u32(sbFreeInodes)
 	sb.firstData = uint64(sb.u32(sbFirstDataBlock))
 	sb.blocksPerGroup = uint64(sb.u32(sbBlocksPerGroup))
@@ -77,6 +79,7 @@ func (sb *superblock) decode() {
 	if sb.has(incompat, incompat64Bit) {
 		sb.blocks |= uint64(sb.u32(sbBlocksCountHi)) << 32
 		sb.freeBlocks |= uint64(sb.u32(sbFreeBlocksHi)) << 32
+		sb.reservedBlocks |= uint64(sb.u32(sbReservedBlocksHi)) << 32
 		sb.descSize = uint64(sb.u16(sbDescSize))
 	}
 	if sb.blocksPerGroup != 0 && sb.blocks > sb.firstData {
@@ -112,6 +115,12 @@ func (sb *superblock) checkState() (out []*RefusedError) {
 	if state&stateValid == 0 {
 		out = append(out, refuse(hintRecover, "file system was not unmounted cleanly"))
 	}
+	if !sb.has(compat, compatHasJournal) && sb.u32(sbJournalInum)|sb.u32(sbJournalDev) != 0 {
+		out = append(out, damaged("superblock names a journal, but the feature has_journal is missing"))
+	}
+	if sb.has(compat, compatOrphanFile) && sb.u32(sbOrphanFileInum) == 0 {
+		out = append(out, damaged("superblock names no orphan file, but has the feature"))
+	}
 	if n := sb.u32(sbLastOrphan); n != 0 {
 		out = append(out, refuse(hintRecover, "orphan inode %d waits to be deleted", n))
 	}
@@ -143,9 +152,13 @@ func (sb *superblock) checkGeometry(size int64) []*RefusedError {
 			"file system has %d blocks of %d bytes, but only %d bytes are there", sb.blocks, sb.blockSize, size)}
 	case sb.firstData != wantFirst:
 		return bad("s_first_data_block is %d, expected %d", sb.firstData, wantFirst)
+	case sb.u32(sbLogClusterSize) != sb.u32(sbLogBlockSize) || sb.u32(sbClustersPerGroup) != sb.u32(sbBlocksPerGroup):
+		return bad("clusters are not blocks, but the feature bigalloc is missing")
+	case sb.reservedBlocks > sb.blocks/2:
+		return bad("s_r_blocks_count %d is out of range", sb.reservedBlocks)
 	case sb.groups == 0:
 		return bad("there are no block groups")
-	case sb.blocksPerGroup > sb.blockSize*8 || sb.blocksPerGroup%8 != 0:
+	case sb.blocksPerGroup < minBlocksPerGroup || sb.blocksPerGroup > sb.blockSize*8 || sb.blocksPerGroup%8 != 0:
 		return bad("s_blocks_per_group %d is out of range", sb.blocksPerGroup)
 	case sb.inodeSize < goodOldInodeSize || sb.inodeSize > min(sb.blockSize, goodOldInodeSize+maxExtraIsize) || bits.OnesCount64(sb.inodeSize) != 1:
 		return bad("s_inode_size %d is out of range", sb.inodeSize)
@@ -154,7 +167,7 @@ func (sb *superblock) checkGeometry(size int64) []*RefusedError {
 		return bad("s_inodes_per_group %d is out of range", sb.inodesPerGroup)
 	case uint64(sb.inodes) != sb.inodesPerGroup*sb.groups:
 		return bad("s_inodes_count is %d, but %d groups have %d inodes each", sb.inodes, sb.groups, sb.inodesPerGroup)
-	case sb.firstInode < goodOldFirstInode || sb.firstInode > uint32(sb.inodesPerGroup):
+	case sb.firstInode < goodOldFirstInode || sb.firstInode > sb.inodes:
 		return bad("s_first_ino %d is out of range", sb.firstInode)
 	case sb.has(incompat, incompat64Bit) && (sb.descSize < gdSize64 || sb.descSize > min(maxDescSize, sb.blockSize) || bits.OnesCount64(sb.descSize) != 1):
 		return bad("s_desc_size %d is out of range", sb.descSize)

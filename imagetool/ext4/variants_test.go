@@ -51,6 +51,7 @@ var variants = []struct {
 	{"ext2", []string{"-t", "ext2"}},
 	{"ext2 1k", []string{"-t", "ext2", "-b", "1024"}},
 	{"small groups", []string{"-t", "ext4", "-b", "1024", "-g", "1024"}},
+	{"few inodes per group", []string{"-t", "ext4", "-b", "1024", "-g", "256", "-O", "^resize_inode", "-N", "1024"}},
 	{"odd groups", []string{"-t", "ext4", "-b", "1024", "-g", "1000", "-O", "^resize_inode"}},
 }
 

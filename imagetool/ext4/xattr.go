@@ -55,6 +55,10 @@ type entry struct {
 	hash  uint32 // e_hash as it stands on disk
 }
 
+func contains(entries []entry, e *entry) bool {
+	return slices.ContainsFunc(entries, func(o entry) bool { return o.is(e.index, e.name) })
+}
+
 func (e *entry) is(index byte, name string) bool { return e.index == index && e.name == name }
 
 func (e *entry) fullName() string {
@@ -105,14 +109,11 @@ func parseEntries(area []byte, first int) ([]entry, error) {
 		}
 		size, from := int64(le.Uint32(h[xaOffValueSize:])), int64(le.Uint16(h[xaOffValue:]))
 		if size > 0 {
-			if from+size > int64(len(area)) {
+			if size > int64(len(area)) || from+int64(pad4(int(size))) > int64(len(area)) {
 				return nil, damaged("value of %q runs past its area", e.fullName())
 			}
 			e.value = bytes.Clone(area[from : from+size])
 			spans = append(spans, span{int(from), int(from) + pad4(int(size))})
-		}
-		if slices.ContainsFunc(out, func(o entry) bool { return o.is(e.index, e.name) }) {
-			return nil, damaged("extended attribute %q is there twice", e.fullName())
 		}
 		out = append(out, e)
 		p += pad4(xaEntryHeader + len(e.name))
@@ -196,8 +197,12 @@ func (in *Inode) bodyEntries() ([]entry, error) {
 	}
 	for i := range entries {
 		// 0 is what the kernel writes here; old tools wrote the hash.
-		if e := &entries[i]; e.hash != 0 && !e.hashValid() {
+		e := &entries[i]
+		if e.hash != 0 && !e.hashValid() {
 			return nil, damaged("inode %d: hash of %q is wrong", in.Number, e.fullName())
+		}
+		if contains(entries[:i], e) {
+			return nil, damaged("inode %d: extended attribute %q is there twice", in.Number, e.fullName())
 		}
 	}
 	return entries, nil
@@ -249,8 +254,14 @@ func (fs *FS) parseXattrBlock(block uint64, raw []byte) ([]entry, error) {
 		return nil, err
 	}
 	for i := range entries {
-		if e := &entries[i]; !e.hashValid() {
+		e := &entries[i]
+		if !e.hashValid() {
 			return nil, damaged("hash of %q is wrong", e.fullName())
+		}
+		// Looking for a name, the kernel stops at the first that comes after it
+		// (xattr_find_entry): it would not see what stands out of order.
+		if i > 0 && compareEntries(&entries[i-1], e) >= 0 {
+			return nil, damaged("%q stands out of order or twice", e.fullName())
 		}
 	}
 	return entries, nil
@@ -274,17 +285,22 @@ func (fs *FS) allEntries(in *Inode) (body, block []entry, err error) {
 	if _, block, err = fs.xattrBlock(in.acl); err != nil {
 		return nil, nil, fmt.Errorf("inode %d: %w", in.Number, err)
 	}
-	for i := range block {
-		e := &block[i]
-		if slices.ContainsFunc(body, func(o entry) bool { return o.is(e.index, e.name) }) {
-			return nil, nil, damaged("inode %d: extended attribute %q is there twice", in.Number, e.fullName())
+	return body, block, in.checkDistinct(body, block)
+}
+
+// checkDistinct refuses a name that is both in the inode and in its block.
+func (in *Inode) checkDistinct(body, block []entry) error {
+	for i := range body {
+		if contains(block, &body[i]) {
+			return damaged("inode %d: extended attribute %q is there twice", in.Number, body[i].fullName())
 		}
 	}
-	return body, block, nil
+	return nil
 }
 
 // Xattrs lists an inode's extended attributes, sorted by name. The one that
-// holds inline data is not among them: the kernel does not show it.
+// holds inline data is not among them: the kernel does not show it. ACLs come as
+// they lie on disk (ext4_acl_header), which is not what getxattr(2) gives.
 func (fs *FS) Xattrs(in *Inode) ([]Xattr, error) {
 	body, block, err := fs.allEntries(in)
 	if err != nil {
