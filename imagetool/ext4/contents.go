@@ -158,6 +158,21 @@ func (fs *FS) Readlink(in *Inode) (string, error) {
 	return cString(b), nil
 }
 
+// checkSymlink makes sure that a symbolic link has a target as long as it says.
+func (fs *FS) checkSymlink(in *Inode) error {
+	if !in.IsSymlink() {
+		return nil
+	}
+	target, err := fs.Readlink(in)
+	if err != nil {
+		return err
+	}
+	if int64(len(target)) != in.Size {
+		return damaged("inode %d: symbolic link of %d bytes has a target of %d", in.Number, in.Size, len(target))
+	}
+	return nil
+}
+
 func typeName(mode uint16) string {
 	switch mode & modeType {
 	case modeRegular:

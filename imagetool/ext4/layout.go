@@ -99,6 +99,7 @@ const (
 	inAtime       = 0x08
 	inCtime       = 0x0c
 	inMtime       = 0x10
+	inDtime       = 0x14
 	inGIDLo       = 0x18
 	inLinks       = 0x1a
 	inBlocksLo    = 0x1c

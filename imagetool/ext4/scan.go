@@ -1,0 +1,211 @@
+package ext4
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// scanInodes reads the inode tables of all groups.
+func (l *Listing) scanInodes(ctx context.Context) error {
+	var free uint64
+	for g := range l.fs.groups {
+		d := &l.fs.groups[g]
+		if err := l.scanGroup(ctx, d); err != nil {
+			return err
+		}
+		free += d.freeInodes
+	}
+	if free != uint64(l.fs.sb.freeInodes) {
+		return damaged("superblock counts %d free inodes, the groups %d", l.fs.sb.freeInodes, free)
+	}
+	return nil
+}
+
+func (l *Listing) scanGroup(ctx context.Context, d *group) error {
+	// INODE_UNINIT says that neither bitmap nor table were ever written.
+	var bitmap []byte
+	var written uint64
+	if d.flags&bgInodeUninit == 0 {
+		var err error
+		if bitmap, err = l.fs.inodeBitmap(d); err != nil {
+			return err
+		}
+		written = l.fs.sb.inodesPerGroup - d.itableUnused
+	}
+	if err := l.checkInodeBitmap(d, bitmap, written); err != nil {
+		return err
+	}
+	var dirs uint64
+	err := l.fs.eachInode(ctx, d, written, func(i uint64, raw []byte) error {
+		isDir, err := l.scanInode(uint32(d.number*l.fs.sb.inodesPerGroup+i+1), raw, bitmap[i/8]&(1<<(i%8)) != 0)
+		if isDir {
+			dirs++
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if dirs != d.usedDirs {
+		return damaged("group %d: descriptor counts %d directories, the inode table %d", d.number, d.usedDirs, dirs)
+	}
+	return nil
+}
+
+// checkInodeBitmap holds the bitmap, nil if there is none, to the descriptor.
+func (l *Listing) checkInodeBitmap(d *group, bitmap []byte, written uint64) error {
+	per := l.fs.sb.inodesPerGroup
+	var used uint64
+	if bitmap != nil {
+		for i := range per {
+			if bitmap[i/8]&(1<<(i%8)) == 0 {
+				continue
+			}
+			if used++; i >= written {
+				return damaged("inode %d is in use, but lies in a part of the table marked as never used", d.number*per+i+1)
+			}
+		}
+		padded := slices.Clone(bitmap)
+		if padBitmap(padded, per); !slices.Equal(bitmap, padded) {
+			return damaged("inode bitmap of group %d: padding at its end is not set", d.number)
+		}
+	}
+	if used+d.freeInodes != per {
+		return damaged("group %d: descriptor counts %d free inodes, the bitmap %d", d.number, d.freeInodes, per-used)
+	}
+	return nil
+}
+
+// eachInode reads the first n inodes of a group's table in large steps. raw is
+// valid during the call only.
+func (fs *FS) eachInode(ctx context.Context, d *group, n uint64, fn func(i uint64, raw []byte) error) error {
+	const step = 1 << 18
+	per := step / fs.sb.inodeSize
+	for from := uint64(0); from < n; from += per {
+		count := min(per, n-from)
+		blocks := (count*fs.sb.inodeSize + fs.sb.blockSize - 1) / fs.sb.blockSize
+		buf := make([]byte, blocks*fs.sb.blockSize)
+		if err := fs.readInto(buf, d.inodeTable+from*fs.sb.inodeSize/fs.sb.blockSize); err != nil {
+			return fmt.Errorf("reading inode table of group %d: %w", d.number, err)
+		}
+		for i := range count {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := fn(from+i, buf[i*fs.sb.inodeSize:][:fs.sb.inodeSize]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// scanInode takes one inode into the books. An inode is in use if its bit says
+// so, and then it has links; both must agree.
+func (l *Listing) scanInode(number uint32, raw []byte, inUse bool) (isDir bool, err error) {
+	reserved := number < l.fs.sb.firstInode && number != inoRoot
+	links := le.Uint16(raw[inLinks:])
+	if reserved && (!inUse || isZero(raw)) {
+		if !inUse {
+			return false, damaged("reserved inode %d is marked free", number)
+		}
+		return false, nil
+	}
+	if !reserved && inUse != (links != 0) {
+		return false, damaged("inode %d has %d links, but its bit in the bitmap is %t", number, links, inUse)
+	}
+	if !inUse {
+		return false, nil
+	}
+	if !reserved && le.Uint32(raw[inDtime:]) != 0 {
+		return false, damaged("inode %d is in use, but has a time of deletion", number)
+	}
+	in, err := l.fs.decodeInode(number, slices.Clone(raw))
+	if err != nil {
+		return false, err
+	}
+	if err := l.takeInode(in, reserved); err != nil {
+		return false, err
+	}
+	return in.IsDir(), nil
+}
+
+func isZero(b []byte) bool {
+	return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 })
+}
+
+// takeInode claims an inode's blocks and remembers what the walk over the
+// names has to find again.
+func (l *Listing) takeInode(in *Inode, reserved bool) error {
+	f := &facts{mode: in.Mode, links: uint16(in.Links), file: -1, index: in.IsDir() && in.has(flIndex)}
+	l.inode[in.Number] = f
+	first, blocks, err := l.claimBlocks(in)
+	if err != nil || reserved {
+		return err // mke2fs, resize2fs and the kernel count reserved ones in ways of their own
+	}
+	evm, err := l.claimXattrs(in)
+	if err != nil {
+		return err
+	}
+	if in.acl != 0 {
+		blocks++
+	}
+	if want := blocks * l.fs.sb.blockSize / 512; in.units != want {
+		return damaged("inode %d: i_blocks is %d, but it has %d", in.Number, in.units, want)
+	}
+	if _, ok := fileTypes[in.Mode&modeType]; !ok {
+		return damaged("inode %d: mode %#o has no file type that is known", in.Number, in.Mode)
+	}
+	if err := l.fs.checkSymlink(in); err != nil {
+		return err
+	}
+	if in.IsRegular() && in.Number != l.fs.orphanFile() {
+		f.file = len(l.Files)
+		l.Files = append(l.Files, File{Inode: in, FirstBlock: first, EVM: evm})
+	}
+	return nil
+}
+
+func (l *Listing) claimBlocks(in *Inode) (first, blocks uint64, err error) {
+	if !l.fs.hasMap(in) {
+		if in.has(flInlineData) {
+			_, err = l.fs.inlineData(in)
+		}
+		return 0, 0, err
+	}
+	claim := func(block, count uint64) error {
+		blocks += count
+		// The resize inode's map lists the blocks reserved for descriptors.
+		if in.Number == inoResize && l.fs.sb.isReservedGDT(block) {
+			return nil
+		}
+		return l.used.mark(block, count)
+	}
+	err = l.fs.mapBlocks(in, mapper{
+		node: func(b uint64) error { return claim(b, 1) },
+		run: func(r run) error {
+			if first == 0 {
+				first = r.physical
+			}
+			if in.Number != inoResize {
+				return claim(r.physical, r.count)
+			}
+			for i := range r.count {
+				if err := claim(r.physical+i, 1); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	})
+	return first, blocks, err
+}
+
+// isReservedGDT reports whether block is kept for more group descriptors.
+func (sb *superblock) isReservedGDT(block uint64) bool {
+	g := sb.groupOf(block)
+	used, reserved := sb.baseBlocks(g)
+	off := block - sb.groupStart(g)
+	return off >= used && off < used+reserved
+}
