@@ -6,8 +6,8 @@
 // RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and RESOLVE_NO_XDEV, and what was opened
 // must be the inode that was listed, with the size and the times that it had
 // then. Labels are read and set through that same descriptor. A symbolic link is
-// never followed, a mount point never crossed, and a file that was replaced or
-// written to in the meantime is an error of that file.
+// never followed, a mount point below what was named never crossed, and a file
+// that was replaced or written to in the meantime is an error of that file.
 //
 // What can still happen is a write between the reading of a file and the setting
 // of its label. Such a label does not verify; it fails safe.

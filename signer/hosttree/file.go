@@ -23,16 +23,19 @@ var (
 	ErrChanged     = errors.New("changed or replaced since it was listed")
 )
 
-// openBelow opens what lies below a directory, come what may: no link is
-// followed, no mount crossed. A device or FIFO that took the place of a file
-// does not block.
-func openBelow(dir *os.File, rel string, flags uint64) (*os.File, error) {
+// open opens what lies below the root, come what may: no link is followed, and
+// no mount crossed unless it lies on the file that was named. A device or FIFO
+// that took the place of a file does not block.
+func (r *root) open(rel string, flags uint64) (*os.File, error) {
 	how := &unix.OpenHow{
 		Flags:   flags | unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	if r.only == "" {
+		how.Resolve |= unix.RESOLVE_NO_XDEV
 	}
 	for {
-		fd, err := unix.Openat2(int(dir.Fd()), rel, how)
+		fd, err := unix.Openat2(int(r.dir.Fd()), rel, how)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -46,7 +49,7 @@ func openBelow(dir *os.File, rel string, flags uint64) (*os.File, error) {
 // open opens a file and makes sure that it is the one that was listed.
 func open(f *signer.File) (*os.File, *node, error) {
 	n := f.Ref.(*node)
-	file, err := openBelow(n.root.dir, n.rel, 0)
+	file, err := n.root.open(n.rel, 0)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENXIO) {
 		return nil, nil, fmt.Errorf("%w (%w)", ErrChanged, err)
 	}
@@ -108,6 +111,12 @@ func (t *Tree) SetLabel(f *signer.File, value []byte) error {
 	defer file.Close()
 	if err := xattr.FSet(file, ima.XattrName, value); err != nil {
 		return setError(file, err)
+	}
+	if n.root.only != "" && n.stat.mountPoint {
+		// Commit reaches the file system of the directory alone.
+		if err := file.Sync(); err != nil {
+			return err
+		}
 	}
 	if !slices.Contains(t.dirty, n.root) {
 		t.dirty = append(t.dirty, n.root)

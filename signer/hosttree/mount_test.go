@@ -1,12 +1,17 @@
 package hosttree
 
 import (
+	"bytes"
 	"errors"
+	"io"
+	"os"
 	"slices"
 	"testing"
 
+	"github.com/pkg/xattr"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/signer"
 )
 
@@ -40,6 +45,51 @@ func TestMountBoundary(t *testing.T) {
 	want := []string{dir + "/tree/bind", dir + "/tree/file", dir + "/tree/tmpfs"}
 	if got := tree.Boundaries(); !slices.Equal(got, want) {
 		t.Errorf("boundaries %q, want %q", got, want)
+	}
+}
+
+// A file that is named is its own root, even where it is a mount.
+func TestNamedMount(t *testing.T) {
+	needLabels(t)
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"file": "below", "tmpfs/x": ""})
+	mount(t, "none", dir+"/tmpfs", "tmpfs", 0)
+	write(t, dir, map[string]string{"tmpfs/x": "mounted"})
+	mount(t, dir+"/tmpfs/x", dir+"/file", "", unix.MS_BIND)
+
+	tree := open1(t, dir+"/file")
+	files := list(t, tree)
+	if len(files) != 1 || len(tree.Boundaries()) > 0 {
+		t.Fatalf("files %v, boundaries %q", files, tree.Boundaries())
+	}
+	r, err := tree.Open(&files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if b, err := io.ReadAll(r); string(b) != "mounted" || err != nil {
+		t.Errorf("contents %q, %v", b, err)
+	}
+	if err := errors.Join(tree.SetLabel(&files[0], []byte{1}), tree.Commit(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if value, err := xattr.LGet(dir+"/tmpfs/x", ima.XattrName); !bytes.Equal(value, []byte{1}) {
+		t.Errorf("label %x, %v", value, err)
+	}
+}
+
+// What was named and is gone when it is looked at is told.
+func TestNamedGone(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, map[string]string{"file": "", "d/below": ""})
+	for _, name := range []string{"/file", "/d"} {
+		tree := open1(t, dir+name)
+		if err := os.RemoveAll(dir + name); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tree.Files(t.Context()); !errors.Is(err, unix.ENOENT) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -24,7 +24,7 @@ type walk struct {
 
 func (w *walk) root(r *root) error {
 	if r.only != "" {
-		w.entry(r, r.dir, r.only, nil)
+		w.named(r)
 		return w.ctx.Err()
 	}
 	// Directories are opened from the root, one at a time: depth costs neither
@@ -43,11 +43,25 @@ func (w *walk) root(r *root) error {
 	return nil
 }
 
+// named looks at a file that is a root itself: whatever is mounted on it is what
+// was named, and that it is not there any more is a failure.
+func (w *walk) named(r *root) {
+	st, err := statAt(r.dir, r.only)
+	if err == nil && !st.isRegular() {
+		err = ErrChanged
+	}
+	if err != nil {
+		w.fail(r.path(r.only), err)
+		return
+	}
+	w.file(r, r.only, st)
+}
+
 // dir lists one directory. Directories in it go to dirs.
 func (w *walk) dir(r *root, rel string, dirs *[]string) error {
-	d, err := openBelow(r.dir, rel, unix.O_DIRECTORY)
+	d, err := r.open(rel, unix.O_DIRECTORY)
 	switch {
-	case errors.Is(err, unix.ENOENT):
+	case errors.Is(err, unix.ENOENT) && rel != ".":
 		return nil // gone by now
 	case errors.Is(err, unix.EXDEV):
 		w.boundaries = append(w.boundaries, r.path(rel))
@@ -82,7 +96,7 @@ func (w *walk) entry(r *root, d *os.File, rel string, dirs *[]string) {
 		w.boundaries = append(w.boundaries, r.path(rel))
 	case st.isDir() && st.dev != r.dev:
 		w.boundaries = append(w.boundaries, r.path(rel))
-	case st.isDir() && dirs != nil:
+	case st.isDir():
 		*dirs = append(*dirs, rel)
 	case st.isRegular():
 		w.file(r, rel, st)
