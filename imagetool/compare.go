@@ -15,7 +15,8 @@ import (
 type Expectation struct {
 	path    string
 	header  manifest.Header
-	entries map[nameKey]manifest.Entry
+	entries map[nameKey]manifest.Entry // of the partitions that were asked for
+	gone    []int                      // those of them that have no file system any more
 }
 
 // nameKey is one name of a file, wherever the file system stands in the list.
@@ -25,7 +26,8 @@ type nameKey struct {
 }
 
 // ReadExpectation reads a manifest and holds its file systems to those of the
-// image: a manifest of another image would only yield nonsense.
+// image: a manifest of another image would only yield nonsense. A file system that
+// the image has lost is a finding, not an error: all that was in it is missing.
 func (m *Image) ReadExpectation(path string) (*Expectation, error) {
 	x := &Expectation{path: path, entries: map[nameKey]manifest.Entry{}}
 	var list []manifest.Entry
@@ -39,7 +41,15 @@ func (m *Image) ReadExpectation(path string) (*Expectation, error) {
 	}
 	systems := x.header.Filesystems
 	for _, e := range list {
-		x.entries[nameKey{systems[e.Filesystem].Partition, e.Path}] = e
+		if n := systems[e.Filesystem].Partition; m.covers(n) {
+			x.entries[nameKey{n, e.Path}] = e
+		}
+	}
+	for _, f := range systems {
+		held := slices.ContainsFunc(m.Systems, func(s *FileSystem) bool { return s.Partition.Number == f.Partition })
+		if m.covers(f.Partition) && !held {
+			x.gone = append(x.gone, f.Partition)
+		}
 	}
 	for _, s := range m.Systems {
 		i := slices.IndexFunc(systems, func(f manifest.Filesystem) bool { return f.Partition == s.Partition.Number })
@@ -54,7 +64,8 @@ func (m *Image) ReadExpectation(path string) (*Expectation, error) {
 	return x, nil
 }
 
-// A Difference is one name for which image and manifest disagree.
+// A Difference is one name for which image and manifest disagree. Where a whole
+// file system is missing, its root is a name too ("2:/").
 type Difference struct {
 	Path   string   // with the number of the partition, where there are several
 	Kind   string   // "missing", "additional" or "changed"
@@ -103,7 +114,7 @@ func (t *Tree) name(k nameKey) string {
 			return t.prefix(i) + k.path
 		}
 	}
-	return k.path
+	return fmt.Sprintf("%d:%s", k.partition, k.path)
 }
 
 // Compare lists all differences, sorted by path. The tree's files are read anew;
@@ -131,9 +142,12 @@ func (x *Expectation) Compare(ctx context.Context, t *Tree, findings []*signer.F
 		}
 	}
 	for k := range x.entries {
-		if !seen[k] && slices.ContainsFunc(t.systems, func(s *FileSystem) bool { return s.Partition.Number == k.partition }) {
+		if !seen[k] {
 			differences = append(differences, Difference{Path: t.name(k), Kind: Missing})
 		}
+	}
+	for _, number := range x.gone {
+		differences = append(differences, Difference{Path: t.name(nameKey{number, "/"}), Kind: Missing})
 	}
 	slices.SortFunc(differences, func(a, b Difference) int { return strings.Compare(a.Path, b.Path) })
 	return differences, nil

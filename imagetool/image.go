@@ -16,6 +16,7 @@ const AnyPartition = -1
 type Image struct {
 	Disk    *disk.Image
 	Systems []*FileSystem
+	chosen  int // the number of a partition, or AnyPartition
 }
 
 // A FileSystem is one of the image's ext file systems.
@@ -65,21 +66,21 @@ func Open(path string, partition int, mode disk.LockMode) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img := &Image{Disk: d}
+	img := &Image{Disk: d, chosen: partition}
 	if err := d.Lock(mode); err != nil {
 		d.Close()
 		return nil, err
 	}
-	if err := img.openSystems(partition); err != nil {
+	if err := img.openSystems(); err != nil {
 		d.Close()
 		return nil, err
 	}
 	return img, nil
 }
 
-func (m *Image) openSystems(partition int) error {
+func (m *Image) openSystems() error {
 	for _, p := range m.Disk.Partitions() {
-		if !p.IsExt() || partition != AnyPartition && partition != p.Number {
+		if !p.IsExt() || !m.covers(p.Number) {
 			continue
 		}
 		fs, err := ext4.Open(p.Section(m.Disk), p.Size)
@@ -89,10 +90,13 @@ func (m *Image) openSystems(partition int) error {
 		m.Systems = append(m.Systems, &FileSystem{fs, p})
 	}
 	if len(m.Systems) == 0 {
-		return &NoFileSystemError{m.Disk.Path(), partition, m.Disk.Partitions()}
+		return &NoFileSystemError{m.Disk.Path(), m.chosen, m.Disk.Partitions()}
 	}
 	return nil
 }
+
+// covers reports whether a partition is among those that were asked for.
+func (m *Image) covers(number int) bool { return m.chosen == AnyPartition || m.chosen == number }
 
 // PassedOver lists the partitions that may hold files which the image's trees do
 // not have: those with another kind of file system, or with something that hides
