@@ -11,7 +11,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -51,7 +50,7 @@ func newWorkshop(t *testing.T, bits int) workshop {
 	if w.signer, err = Open(context.Background(), w.path(PrivateFile), Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if w.store, err = certs.LoadTrust(w.path(CertificateFile)); err != nil {
+	if w.store, err = certs.LoadTrust(t.Context(), w.path(CertificateFile)); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Write(t, w.path("file"), contents)
@@ -84,17 +83,23 @@ func TestValuesAreEvmctls(t *testing.T) {
 			t.Run(fmt.Sprintf("RSA-%d %v", bits, hash), func(t *testing.T) {
 				ours := w.sign(t, hash)
 
-				// By the bare key, by the certificate's SKID, into a file.
+				// By the bare key, by the certificate's SKID.
 				for _, args := range [][]string{{"-n"}, {"-n", "--keyid-from-cert", "cert.der"}} {
 					args = append([]string{"ima_sign", "-a", hash.String(), "--key", PrivateFile}, append(args, "file")...)
 					if theirs := testkit.Hex(t, testkit.Run(t, w.dir, "evmctl", args...)); !bytes.Equal(ours, theirs) {
 						t.Fatalf("%v gives\n%x, ours is\n%x", args, theirs, ours)
 					}
 				}
-				testkit.Run(t, w.dir, "evmctl", "ima_sign", "--sigfile", "-a", hash.String(), "--key", PrivateFile, "file")
-				theirs, err := os.ReadFile(w.path("file.sig"))
-				if err != nil || !bytes.Equal(ours, theirs) {
-					t.Fatalf("the signature file holds\n%x, %v, ours is\n%x", theirs, err, ours)
+				// By its digest, which needs no privilege, as --sigfile does: that sets the
+				// attribute as well.
+				testkit.Write(t, w.path("line"), fmt.Appendf(nil, "%x file\n", digestOf(hash, contents)))
+				line := bytes.Fields(testkit.Run(t, w.dir, "sh", "-c", "evmctl sign_hash -a "+hash.String()+" --key "+PrivateFile+" <line"))
+				if len(line) != 3 {
+					t.Fatalf("evmctl prints %q", line)
+				}
+				theirs := testkit.Hex(t, line[2])
+				if !bytes.Equal(ours, theirs) {
+					t.Fatalf("sign_hash gives\n%x, ours is\n%x", theirs, ours)
 				}
 
 				// Theirs verifies here.
