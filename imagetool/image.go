@@ -1,6 +1,7 @@
 package imagetool
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -99,16 +100,39 @@ func (m *Image) openSystems() error {
 func (m *Image) covers(number int) bool { return m.chosen == AnyPartition || m.chosen == number }
 
 // PassedOver lists the partitions that may hold files which the image's trees do
-// not have: those with another kind of file system, or with something that hides
-// one. An EFI partition and swap have none that IMA looks at.
-func (m *Image) PassedOver() []disk.Partition {
+// not have: those with another kind of file system, with something that hides one,
+// or with unknown contents. None are passed over if one was chosen.
+func (m *Image) PassedOver(ctx context.Context) ([]disk.Partition, error) {
 	var list []disk.Partition
 	for _, p := range m.Disk.Partitions() {
-		if !p.IsExt() && p.FS != "" && p.FS != "vfat" && p.FS != "swap" {
+		if p.IsExt() || m.chosen != AnyPartition {
+			continue
+		}
+		files, err := m.mayHaveFiles(ctx, p)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
+		}
+		if files {
 			list = append(list, p)
 		}
 	}
-	return list
+	return list, nil
+}
+
+// mayHaveFiles goes by what a partition holds, and by its type only where that is
+// unknown. An EFI partition and swap have no files that IMA looks at.
+func (m *Image) mayHaveFiles(ctx context.Context, p disk.Partition) (bool, error) {
+	switch p.FS {
+	case "vfat", "swap":
+		return false, nil
+	case "":
+		if p.IsFileless() {
+			return false, nil
+		}
+		zero, err := m.Disk.IsZero(ctx, p)
+		return !zero, err
+	}
+	return true, nil
 }
 
 // Close releases the image.

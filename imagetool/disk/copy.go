@@ -23,7 +23,7 @@ func copyImage(ctx context.Context, dst, src *os.File, size int64, progress func
 	if err := dst.Truncate(size); err != nil {
 		return err
 	}
-	return dataRanges(src, size, func(start, end int64) error {
+	return dataRanges(src, 0, size, func(start, end int64) error {
 		for start < end {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -39,12 +39,12 @@ func copyImage(ctx context.Context, dst, src *os.File, size int64, progress func
 	})
 }
 
-// dataRanges calls f for each range that is not a hole. Where the file system
-// cannot tell, or for a block device, the whole file is one range.
-func dataRanges(src *os.File, size int64, f func(start, end int64) error) error {
-	for pos := int64(0); pos < size; {
+// dataRanges calls f for each range between two offsets that is not a hole. Where
+// the file system cannot tell, or for a block device, all of it is one range.
+func dataRanges(src *os.File, pos, size int64, f func(start, end int64) error) error {
+	for pos < size {
 		start, err := unix.Seek(int(src.Fd()), pos, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) { // only a hole is left
+		if errors.Is(err, unix.ENXIO) || err == nil && start >= size { // only a hole is left
 			return nil
 		}
 		if err != nil {
@@ -100,29 +100,38 @@ func copyBuffered(dst, src *os.File, off, n int64) error {
 	return nil
 }
 
-// digestRanges feeds the image to w, zeros for the holes without reading them.
-func digestRanges(ctx context.Context, w io.Writer, f *os.File, size int64) error {
+// readData reads what lies between two offsets, without the holes, and calls f for
+// each piece and its offset.
+func readData(ctx context.Context, src *os.File, pos, size int64, f func(b []byte, off int64) error) error {
 	buf := make([]byte, 1<<20)
-	pos := int64(0)
-	err := dataRanges(f, size, func(start, end int64) error {
-		if err := writeZeros(ctx, w, start-pos); err != nil {
-			return err
-		}
+	return dataRanges(src, pos, size, func(start, end int64) error {
 		for start < end {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			b := buf[:min(end-start, int64(len(buf)))]
-			if err := readFull(f, b, start); err != nil {
+			if err := readFull(src, b, start); err != nil {
 				return fmt.Errorf("at byte %d: %w", start, err)
 			}
-			if _, err := w.Write(b); err != nil {
+			if err := f(b, start); err != nil {
 				return err
 			}
 			start += int64(len(b))
 		}
-		pos = end
 		return nil
+	})
+}
+
+// digestRanges feeds the image to w, zeros for the holes without reading them.
+func digestRanges(ctx context.Context, w io.Writer, f *os.File, size int64) error {
+	pos := int64(0)
+	err := readData(ctx, f, 0, size, func(b []byte, off int64) error {
+		if err := writeZeros(ctx, w, off-pos); err != nil {
+			return err
+		}
+		pos = off + int64(len(b))
+		_, err := w.Write(b)
+		return err
 	})
 	if err != nil {
 		return err

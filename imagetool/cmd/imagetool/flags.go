@@ -38,14 +38,16 @@ func openForReading(cmd *cobra.Command, path string, p *partitionFlag) (*imageto
 }
 
 // warnPassedOver tells of partitions that are left out without having been asked
-// to.
-func warnPassedOver(out *cli.Output, img *imagetool.Image, p *partitionFlag) {
-	if p.number != imagetool.AnyPartition || out.Quiet {
-		return
+// to. That files were not looked at belongs to the result: --quiet does not hide it.
+func warnPassedOver(cmd *cobra.Command, img *imagetool.Image) error {
+	parts, err := img.PassedOver(cmd.Context())
+	if err != nil {
+		return err
 	}
-	for _, part := range img.PassedOver() {
-		out.Warn(cli.WithHint(fmt.Errorf("%s is left out", imagetool.Describe(part)), disk.Advice(part.FS)))
+	for _, p := range parts {
+		cli.Out(cmd).Warn(cli.WithHint(fmt.Errorf("%s is left out", imagetool.Describe(p)), disk.Advice(p.FS)))
 	}
+	return nil
 }
 
 // readRules reads a rules file; without one everything is signed.

@@ -48,6 +48,9 @@ alone, for files that the guest must be able to change.
 such a list, or from a signed image, so that a rebuilt image asks the key only
 for what is new.
 
+Files outside of ext2, ext3 and ext4 are not signed: each partition that may have
+some is named in a warning, with --quiet and --json too, unless --partition was given.
+
 An image is refused, and nothing written, if it is in use, was not unmounted
 cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 		Example: `  imagetool sign --key key/private.pem disk.raw --out signed.raw
@@ -90,7 +93,9 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 		}
 	}
 	out := cli.Out(cmd)
-	warnPassedOver(out, img, &f.partition)
+	if err := warnPassedOver(cmd, img); err != nil {
+		return err
+	}
 	if err := f.openKey(cmd.Context(), out, opt); err != nil {
 		return err
 	}

@@ -34,7 +34,10 @@ be is named with the reason, and the exit code is 3.
 
 Every file should have a signature. --rules FILE says otherwise, as it did for
 'imagetool sign'; so does --manifest FILE, which also reports files that are missing,
-additional, or changed in any other way since the manifest was written.`,
+additional, or changed in any other way since the manifest was written.
+
+Files outside of ext2, ext3 and ext4 are not looked at: each partition that may have
+some is named in a warning, with --quiet and --json too, unless --partition was given.`,
 		Example: `  imagetool verify --trust key/cert.pem signed.raw
   imagetool verify --trust trust.pem --manifest signed.manifest signed.raw`,
 		Args: cobra.ExactArgs(1),
@@ -69,7 +72,9 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 		return err
 	}
 	defer img.Close()
-	warnPassedOver(cli.Out(cmd), img, &f.partition)
+	if err := warnPassedOver(cmd, img); err != nil {
+		return err
+	}
 	t := img.Tree(ext4.EditOptions{})
 	action := func(paths []string) signer.Action { return rules.Action(t.Plain(paths)) }
 	var expect *imagetool.Expectation
