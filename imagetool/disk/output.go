@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,10 +26,7 @@ type Output struct {
 // CreateOutput starts a file with these permissions, less the umask. A force of
 // true lets Commit replace what is there.
 func CreateOutput(path string, perm os.FileMode, force bool) (*Output, error) {
-	if _, err := os.Lstat(path); err == nil && !force {
-		return nil, fmt.Errorf("%s: %w", path, ErrOutputExists)
-	}
-	if err := checkFolder(path); err != nil {
+	if err := checkPlace(path, force); err != nil {
 		return nil, err
 	}
 	hidden := filepath.Join(filepath.Dir(path), ".vmseal-"+rand.Text()+".tmp")
@@ -36,6 +35,29 @@ func CreateOutput(path string, perm os.FileMode, force bool) (*Output, error) {
 		return nil, fmt.Errorf("making %s: %w", path, errors.Unwrap(err))
 	}
 	return &Output{path, force, temp}, nil
+}
+
+// checkPlace tells whether a file may get this name. A symbolic link is refused: to
+// replace it is not what was meant (/dev/stdout), and to follow it would leave
+// open what it names at the end of a long run.
+func checkPlace(out string, force bool) error {
+	if strings.HasSuffix(out, "/") {
+		return fmt.Errorf("output %s is the name of a folder", out)
+	}
+	info, err := os.Lstat(out)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return checkFolder(out)
+	case err != nil:
+		return err
+	case info.Mode()&fs.ModeSymlink != 0:
+		return fmt.Errorf("output %s is a symbolic link: give the name of the file itself", out)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("output %s is there and not a regular file", out)
+	case !force:
+		return fmt.Errorf("%s: %w", out, ErrOutputExists)
+	}
+	return checkFolder(out)
 }
 
 func checkFolder(out string) error {

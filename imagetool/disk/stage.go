@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -21,13 +20,6 @@ type Staged struct {
 // CheckOutput tells, without writing anything, whether the image may be staged
 // for this output.
 func CheckOutput(in *Image, out string, force bool) error {
-	info, err := os.Lstat(out)
-	if errors.Is(err, fs.ErrNotExist) {
-		return checkFolder(out)
-	}
-	if err != nil {
-		return err
-	}
 	if target, err := os.Stat(out); err == nil {
 		if input, err := in.file.Stat(); err != nil {
 			return err
@@ -35,13 +27,7 @@ func CheckOutput(in *Image, out string, force bool) error {
 			return fmt.Errorf("output %s is the input image", out)
 		}
 	}
-	if !force {
-		return fmt.Errorf("%s: %w", out, ErrOutputExists)
-	}
-	if !info.Mode().IsRegular() && info.Mode()&fs.ModeSymlink == 0 {
-		return fmt.Errorf("output %s is there and not a regular file", out)
-	}
-	return nil
+	return checkPlace(out, force)
 }
 
 // Stage copies the image to a hidden file in the folder of out. A force of true

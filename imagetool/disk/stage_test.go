@@ -81,8 +81,10 @@ func TestOutputRefused(t *testing.T) {
 	path := extDisk(t)
 	in := open(t, path)
 	dir := filepath.Dir(path)
-	hard, soft, other := filepath.Join(dir, "hard"), filepath.Join(dir, "soft"), filepath.Join(dir, "other")
-	if err := errors.Join(os.Link(path, hard), os.Symlink(path, soft), os.WriteFile(other, nil, 0o600)); err != nil {
+	name := func(s string) string { return filepath.Join(dir, s) }
+	hard, soft, other := name("hard"), name("soft"), name("other")
+	if err := errors.Join(os.Link(path, hard), os.Symlink(path, soft), os.WriteFile(other, nil, 0o600),
+		os.Symlink("other", name("link")), os.Symlink("/dev/null", name("null")), os.Symlink("nothing", name("dangling"))); err != nil {
 		t.Fatal(err)
 	}
 	// The new link changed the inode's ctime; the image is opened anew for that.
@@ -97,14 +99,28 @@ func TestOutputRefused(t *testing.T) {
 		{hard, true, "is the input"},
 		{soft, true, "is the input"},
 		{other, false, "exists"},
+		{name("link"), false, "is a symbolic link"},
+		{name("link"), true, "is a symbolic link"},
+		{name("null"), true, "is a symbolic link"},
+		{name("dangling"), true, "is a symbolic link"},
+		{"/dev/stdout", true, "is a symbolic link"},
+		{"/dev/null", true, "not a regular file"},
 		{dir, true, "not a regular file"},
-		{filepath.Join(dir, "missing", "out"), false, "no such file"},
+		{dir + "/", true, "name of a folder"},
+		{name("new") + "/", false, "name of a folder"},
+		{name("missing/out"), false, "no such file"},
 	} {
 		if _, err := Stage(context.Background(), in, c.out, c.force, nil); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", c.out, err, c.want)
 		}
+		if c.want == "is the input" {
+			continue // only what is made from an image knows one
+		}
+		if _, err := CreateOutput(c.out, 0o600, c.force); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s, alone: %v, want %q", c.out, err, c.want)
+		}
 	}
-	onlyNames(t, dir, "disk.img", "hard", "other", "soft")
+	onlyNames(t, dir, "dangling", "disk.img", "hard", "link", "null", "other", "soft")
 }
 
 func TestForce(t *testing.T) {
