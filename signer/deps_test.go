@@ -30,10 +30,10 @@ func ours(t *testing.T, pattern string) []string {
 // or the enforcer.
 func TestImports(t *testing.T) {
 	base := []string{"formats/ima", "keys", "signer"}
-	commands := append([]string{"keys/certs", "keys/private", "signer/cli"}, base...)
+	commands := append([]string{"keys/certs", "keys/input", "keys/private", "signer/cli"}, base...)
 	for pkg, allowed := range map[string][]string{
 		"signer":            base,
-		"signer/rules":      append([]string{"signer/rules"}, base...),
+		"signer/rules":      append([]string{"signer/rules", "keys/input"}, base...),
 		"signer/hosttree":   append([]string{"signer/hosttree"}, base...),
 		"signer/cli":        commands,
 		"signer/cmd/signer": append([]string{"signer/cmd/signer", "signer/hosttree", "signer/rules"}, commands...),

@@ -2,12 +2,14 @@ package rules
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"unicode/utf8"
 
+	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer"
 )
 
@@ -27,7 +29,21 @@ type rule struct {
 	pattern pattern
 }
 
-// Parse reads a rules file.
+// Load reads the rules file of that name.
+func Load(ctx context.Context, path string) (*Rules, error) {
+	f, err := input.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	rs, err := Parse(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return rs, nil
+}
+
+// Parse reads the text of a rules file.
 func Parse(r io.Reader) (*Rules, error) {
 	rs := &Rules{}
 	scan := bufio.NewScanner(r)

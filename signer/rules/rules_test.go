@@ -1,7 +1,10 @@
 package rules
 
 import (
+	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -126,7 +129,7 @@ func TestDebianRules(t *testing.T) {
 		"/var/lib/dpkg/status":                 signer.ActionHash,
 		"/var/lib/dpkg/info/bash.list":         signer.ActionHash,
 		"/var/lib/dpkg/info/bash.postinst":     signer.ActionSign,
-		"/var/lib/apt/lists/deb.debian.org_x":  signer.ActionSkip,
+		"/var/lib/apt/lists/mirror_Packages":   signer.ActionSkip,
 		"/var/cache/apt/archives/bash_5.2.deb": signer.ActionSkip,
 		"/tmp/x":                               signer.ActionSkip,
 		"/run/utmp":                            signer.ActionSkip,
@@ -177,5 +180,22 @@ func BenchmarkAction(b *testing.B) {
 	paths := []string{"/usr/lib/modules/6.1.0-56-amd64/kernel/drivers/net/ethernet/intel/e1000/e1000.ko"}
 	for b.Loop() {
 		rs.Action(paths)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rules")
+	if err := os.WriteFile(path, []byte("skip /a\nfrob /b\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(t.Context(), path); err == nil || !strings.HasPrefix(err.Error(), path+": line 2: ") {
+		t.Error(err)
+	}
+	if _, err := Load(t.Context(), path+"x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	rs, err := Load(t.Context(), "debian.rules")
+	if err != nil || rs.Action([]string{"/bin/true"}) != signer.ActionSign {
+		t.Errorf("%v, %v", rs, err)
 	}
 }

@@ -1,8 +1,7 @@
 package main
 
 import (
-	"errors"
-	"fmt"
+	"context"
 	"os"
 	"time"
 
@@ -44,7 +43,7 @@ then 3.`,
 			if err := cli.CheckJobs(jobs); err != nil {
 				return err
 			}
-			tree, action, err := openTree(args, rulesFile)
+			tree, action, err := openTree(cmd.Context(), args, rulesFile)
 			if err != nil {
 				return err
 			}
@@ -87,11 +86,11 @@ func registerRules(cmd *cobra.Command, path *string) {
 }
 
 // openTree opens what the arguments name, and the rules for it.
-func openTree(paths []string, rulesFile string) (*hosttree.Tree, func([]string) signer.Action, error) {
+func openTree(ctx context.Context, paths []string, rulesFile string) (*hosttree.Tree, func([]string) signer.Action, error) {
 	var rs *rules.Rules
 	if rulesFile != "" {
 		var err error
-		if rs, err = loadRules(rulesFile, paths); err != nil {
+		if rs, err = loadRules(ctx, rulesFile, paths); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -102,22 +101,15 @@ func openTree(paths []string, rulesFile string) (*hosttree.Tree, func([]string) 
 	return tree, func(paths []string) signer.Action { return rs.Action(tree.Rooted(paths)) }, nil
 }
 
-func loadRules(path string, args []string) (*rules.Rules, error) {
+// loadRules makes sure that there is one directory for the rules to be about.
+func loadRules(ctx context.Context, path string, args []string) (*rules.Rules, error) {
 	if len(args) != 1 {
 		return nil, cli.Usagef("--rules: wants one PATH, below which its patterns are matched")
 	}
 	if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
 		return nil, cli.Usagef("--rules: %s is not a directory", args[0])
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	rs, err := rules.Parse(f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return rs, nil
+	return rules.Load(ctx, path)
 }
 
 // boundaries tells what was left out because something is mounted there.

@@ -52,7 +52,7 @@ The exit code is 3 if any file is not as it should be.`,
 			if err != nil {
 				return err
 			}
-			tree, action, err := openTree(args, rulesFile)
+			tree, action, err := openTree(cmd.Context(), args, rulesFile)
 			if err != nil {
 				return err
 			}
