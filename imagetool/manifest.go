@@ -67,11 +67,12 @@ func (f *manifestFile) write(ctx context.Context, staged *disk.Staged, t *Tree, 
 	return w.Close()
 }
 
-func (f *manifestFile) commit() error {
+// outputs is what has to be committed along with the image.
+func (f *manifestFile) outputs() []*disk.Output {
 	if f == nil {
 		return nil
 	}
-	return f.out.Commit(nil)
+	return []*disk.Output{f.out}
 }
 
 func (f *manifestFile) abort() error {

@@ -34,7 +34,8 @@ type SignResult struct {
 	Hash   ima.HashID
 }
 
-// Sign writes a signed copy of the image. An error leaves nothing behind.
+// Sign writes a signed copy of the image. An error leaves nothing
+// behind; see disk.Commit for what it may have replaced.
 func (m *Image) Sign(ctx context.Context, o SignOptions) (*SignResult, error) {
 	o.KeepGoing = false
 	if o.Action == nil {
@@ -89,11 +90,8 @@ func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit ext4.EditOpti
 	if err != nil {
 		return nil, errors.Join(err, staged.Abort(), list.abort())
 	}
-	if err := staged.Commit(ctx); err != nil {
-		return nil, errors.Join(err, list.abort())
-	}
-	if err := list.commit(); err != nil {
-		return nil, fmt.Errorf("the image is complete, but not its manifest: %w", err)
+	if err := staged.Commit(ctx, list.outputs()...); err != nil {
+		return nil, err
 	}
 	return report, nil
 }

@@ -18,9 +18,11 @@ var ErrOutputExists = errors.New("output file exists")
 // An Output is a file in the making: hidden in the folder where it will be, and
 // not seen under its name before it is complete.
 type Output struct {
-	path  string
-	force bool
-	temp  *os.File // nil once it is committed or aborted
+	path     string
+	force    bool
+	temp     *os.File // nil once it is committed or aborted
+	name     string   // the hidden one, then path
+	replaced bool     // there was something at path
 }
 
 // CreateOutput starts a file with these permissions, less the umask. A force of
@@ -34,7 +36,7 @@ func CreateOutput(path string, perm os.FileMode, force bool) (*Output, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making %s: %w", path, errors.Unwrap(err))
 	}
-	return &Output{path, force, temp}, nil
+	return &Output{path: path, force: force, temp: temp, name: hidden}, nil
 }
 
 // checkPlace tells whether a file may get this name. A symbolic link is refused: to
@@ -78,48 +80,72 @@ func checkFolder(out string) error {
 // File is what to write to, until Commit or Abort.
 func (o *Output) File() *os.File { return o.temp }
 
-// Commit makes the file durable and gives it its name. The last check runs when
-// nothing but that is left to do; it may be nil. A failure removes the file.
-func (o *Output) Commit(last func() error) error {
-	if err := o.finish(last); err != nil {
-		return errors.Join(err, o.Abort())
+// Commit makes files durable and then gives them their names, all of them or none.
+// The last check runs when nothing but that is left to do; it may be nil. A failure
+// removes the files; what one of them has replaced by then stays lost, and the
+// error says so.
+func Commit(last func() error, outputs ...*Output) error {
+	err := place(last, outputs)
+	for _, o := range outputs {
+		if err != nil {
+			err = errors.Join(err, o.Abort())
+			continue
+		}
+		o.temp.Close() // Sync has told what there was to tell
+		o.temp = nil
 	}
-	// From here on the file is there: nothing of it is taken back.
-	temp := o.temp
-	o.temp = nil
-	return errors.Join(temp.Close(), syncFolder(filepath.Dir(o.path)))
+	return err
 }
 
-func (o *Output) finish(last func() error) error {
-	if err := o.temp.Sync(); err != nil {
-		return fmt.Errorf("writing %s to disk: %w", o.path, err)
+func place(last func() error, outputs []*Output) error {
+	for _, o := range outputs {
+		if err := o.temp.Sync(); err != nil {
+			return fmt.Errorf("writing %s to disk: %w", o.path, err)
+		}
 	}
 	if last != nil {
 		if err := last(); err != nil {
 			return err
 		}
 	}
-	return o.rename()
+	for _, o := range outputs {
+		if err := o.rename(); err != nil {
+			return err
+		}
+	}
+	for _, o := range outputs {
+		if err := syncFolder(filepath.Dir(o.path)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (o *Output) rename() error {
-	temp := o.temp.Name()
-	if o.force {
-		return os.Rename(temp, o.path)
-	}
-	err := unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, o.path, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // the file system has no such flag
-		if err = unix.Link(temp, o.path); err == nil {
-			return os.Remove(temp)
-		}
-	}
+	err := renameNew(o.name, o.path)
 	if errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("%s: %w", o.path, ErrOutputExists)
+		if !o.force {
+			return fmt.Errorf("%s: %w", o.path, ErrOutputExists)
+		}
+		err = unix.Rename(o.name, o.path)
+		o.replaced = err == nil
 	}
 	if err != nil {
-		return &os.LinkError{Op: "rename", Old: temp, New: o.path, Err: err}
+		return &os.LinkError{Op: "rename", Old: o.name, New: o.path, Err: err}
 	}
+	o.name = o.path
 	return nil
+}
+
+// renameNew replaces nothing.
+func renameNew(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // the file system has no such flag
+		if err = unix.Link(from, to); err == nil {
+			return unix.Unlink(from)
+		}
+	}
+	return err
 }
 
 // Abort removes the file. After Commit it does nothing.
@@ -129,7 +155,10 @@ func (o *Output) Abort() error {
 	}
 	temp := o.temp
 	o.temp = nil
-	return errors.Join(temp.Close(), os.Remove(temp.Name()))
+	if o.replaced {
+		return errors.Join(temp.Close(), fmt.Errorf("%s has been replaced already", o.path))
+	}
+	return errors.Join(temp.Close(), os.Remove(o.name))
 }
 
 func syncFolder(dir string) error {

@@ -30,7 +30,8 @@ func CheckOutput(in *Image, out string, force bool) error {
 	return checkPlace(out, force)
 }
 
-// Stage copies the image to a hidden file in the folder of out. A force of true
+// Stage copies the image to a hidden file in the folder of out, and its permissions
+// with it. A force of true
 // lets Commit replace what is at out.
 func Stage(ctx context.Context, in *Image, out string, force bool, progress func(done int64)) (*Staged, error) {
 	if err := CheckOutput(in, out, force); err != nil {
@@ -47,10 +48,19 @@ func Stage(ctx context.Context, in *Image, out string, force bool, progress func
 	if err := copyImage(ctx, o.File(), in.file, in.size, progress); err != nil {
 		return nil, errors.Join(fmt.Errorf("copying %s to %s: %w", in.path, out, err), s.Abort())
 	}
-	if err := in.Unchanged(); err != nil {
+	if err := s.finishCopy(); err != nil {
 		return nil, errors.Join(err, s.Abort())
 	}
 	return s, nil
+}
+
+func (s *Staged) finishCopy() error {
+	if !s.in.isBlockDevice() {
+		if err := s.out.File().Chmod(os.FileMode(s.in.stat.Mode & 0o777)); err != nil {
+			return err
+		}
+	}
+	return s.in.Unchanged()
 }
 
 // Device gives read and write access to one partition of the copy.
@@ -61,20 +71,17 @@ func (s *Staged) SHA256(ctx context.Context) ([]byte, error) {
 	return sha256Of(ctx, s.out.File(), s.in.size)
 }
 
-// Commit puts the copy to its place with the permissions of the input, unless
-// the input was changed meanwhile. A failure removes the copy.
-func (s *Staged) Commit(ctx context.Context) error {
-	if !s.in.isBlockDevice() {
-		if err := s.out.File().Chmod(os.FileMode(s.in.stat.Mode & 0o777)); err != nil {
-			return errors.Join(err, s.Abort())
-		}
-	}
-	return s.out.Commit(func() error {
+// Commit puts the copy and what else belongs to it to their places, unless the
+// input was changed meanwhile. A failure removes all of it, as Commit of outputs
+// does.
+func (s *Staged) Commit(ctx context.Context, with ...*Output) error {
+	last := func() error {
 		if err := s.in.Unchanged(); err != nil {
 			return err
 		}
 		return ctx.Err()
-	})
+	}
+	return Commit(last, append([]*Output{s.out}, with...)...)
 }
 
 // Abort removes the copy. After Commit it does nothing.
