@@ -10,6 +10,7 @@ import (
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/signer/cli"
 )
 
 // hint is what a person can do about an error.
@@ -38,12 +39,18 @@ func hint(err error) string {
 		return "--drop-evm removes it; the guest's own EVM would have to make it anew"
 	case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
 		return "without file locks it cannot be told whether a guest uses the image: copy it to a file system that has them"
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		return "the output needs as much room as the data of the input; a file system with reflinks (XFS, Btrfs) needs next to none"
 	case errors.Is(err, fs.ErrPermission):
 		return "imagetool needs no root, but has to be able to read the image and to write to the folder of the output"
 	}
 	return ""
+}
+
+// roomHint tells what an output needs. Only who writes one wants to know.
+func roomHint(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return cli.WithHint(err, "the output needs as much room as the data of the input; a file system with reflinks (XFS, Btrfs) needs next to none")
+	}
+	return err
 }
 
 func spaceHint(e *imagetool.NoSpaceError) string {

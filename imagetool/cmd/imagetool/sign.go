@@ -104,7 +104,7 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 	defer done()
 	result, err := img.Sign(cmd.Context(), *opt)
 	if err != nil {
-		return err
+		return roomHint(err)
 	}
 	done()
 	f.report(out, result, time.Since(start))
