@@ -56,6 +56,11 @@ func newInspectObject(r *imagetool.Inspection) inspectObject {
 	for i := range escaped.Partitions {
 		p := &escaped.Partitions[i]
 		p.Name, p.OS = cli.Escape(p.Name), cli.Escape(p.OS)
+		if p.Ext != nil {
+			ext := *p.Ext
+			ext.Label = cli.Escape(ext.Label)
+			p.Ext = &ext
+		}
 		p.Kernel = slices.Clone(p.Kernel)
 		for j := range p.Kernel {
 			p.Kernel[j] = cli.Escape(p.Kernel[j])
