@@ -56,21 +56,6 @@ func (m *Image) Lock(mode LockMode) error {
 	return nil
 }
 
-// InUse fails with an *InUseError if anybody uses the file in a way that is
-// visible here: a lock of QEMU's, another write lock, a loop device, or, for a
-// block device, an exclusive opening (a mount is one). It leaves no lock behind.
-func InUse(f *os.File) error {
-	img := &Image{file: f, path: f.Name()}
-	if err := unix.Fstat(int(f.Fd()), &img.stat); err != nil {
-		return err
-	}
-	err := img.Lock(ForCopying)
-	for _, h := range img.held {
-		h.Close()
-	}
-	return err
-}
-
 // reopen makes an open file description of our own, since both kinds of lock
 // belong to that. O_EXCL on a block device claims it (bd_prepare_to_claim).
 func reopen(f *os.File, exclusive bool) (*os.File, error) {

@@ -13,14 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// inUse is what keeps Lock from working, if anything does.
 func inUse(t *testing.T, path string) *InUseError {
 	t.Helper()
-	f, err := os.Open(path)
+	img, _, err := Probe(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	err = InUse(f)
+	defer img.Close()
+	err = img.Lock(ForCopying)
 	var e *InUseError
 	if err != nil && !errors.As(err, &e) {
 		t.Fatal(err)

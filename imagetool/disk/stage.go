@@ -68,7 +68,11 @@ func (s *Staged) Device(p Partition) *Device { return &Device{s.out.File(), p.St
 
 // SHA256 digests the copy as it is now.
 func (s *Staged) SHA256(ctx context.Context) ([]byte, error) {
-	return sha256Of(ctx, s.out.File(), s.in.size)
+	h := sha256.New()
+	if err := digestRanges(ctx, h, s.out.File(), s.in.size); err != nil {
+		return nil, fmt.Errorf("digesting the copy of %s: %w", s.in.path, err)
+	}
+	return h.Sum(nil), nil
 }
 
 // Commit puts the copy and what else belongs to it to their places, unless the
@@ -106,17 +110,4 @@ func (m *Image) Unchanged() error {
 		return fmt.Errorf("%s was changed while it was being read", m.path)
 	}
 	return nil
-}
-
-// SHA256 digests the whole image.
-func (m *Image) SHA256(ctx context.Context) ([]byte, error) {
-	return sha256Of(ctx, m.file, m.size)
-}
-
-func sha256Of(ctx context.Context, f *os.File, size int64) ([]byte, error) {
-	h := sha256.New()
-	if err := digestRanges(ctx, h, f, size); err != nil {
-		return nil, fmt.Errorf("digesting %s: %w", f.Name(), err)
-	}
-	return h.Sum(nil), nil
 }

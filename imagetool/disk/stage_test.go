@@ -241,9 +241,10 @@ func testCopyKinds(t *testing.T, path string) {
 		if got, _ := os.ReadFile(dst.Name()); !bytes.Equal(got, want) {
 			t.Errorf("%s: the copy differs", name)
 		}
-		digest, err := sha256Of(context.Background(), dst, size)
-		if wantSum := sha256.Sum256(want); err != nil || !bytes.Equal(digest, wantSum[:]) {
-			t.Errorf("%s: digest %x, %v", name, digest, err)
+		h := sha256.New()
+		err = digestRanges(context.Background(), h, dst, size)
+		if wantSum := sha256.Sum256(want); err != nil || !bytes.Equal(h.Sum(nil), wantSum[:]) {
+			t.Errorf("%s: digest %x, %v", name, h.Sum(nil), err)
 		}
 	}
 }
