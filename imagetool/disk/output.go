@@ -16,7 +16,8 @@ import (
 var ErrOutputExists = errors.New("output file exists")
 
 // An Output is a file in the making: hidden in the folder where it will be, and
-// not seen under its name before it is complete.
+// not seen under its name before it is complete. Only a kill or a loss of power
+// leaves the hidden file behind (.vmseal-*.tmp).
 type Output struct {
 	path     string
 	force    bool

@@ -33,7 +33,8 @@ func signCommand() *cobra.Command {
 		Short: "Write a signed copy of an image",
 		Long: `Sign copies IMAGE to FILE and writes a signature over each regular file into its
 security.ima attribute. IMAGE itself is only read. FILE appears when it is complete:
-labels written, flushed and read back.
+labels written, flushed and read back. Until then it is a hidden file beside it; a
+run that is killed, or loses power, leaves a .vmseal-*.tmp there to be removed.
 
 A file keeps the label that it has if that is the one it would get, so signing
 a signed image again changes nothing. Equal contents are signed once. The same
