@@ -77,7 +77,7 @@ func (k *PublicKey) check() error {
 	if err := checkRSA(k.RSA); err != nil {
 		return err
 	}
-	if err := checkName(k.Name); err != nil {
+	if err := CheckName(k.Name); err != nil {
 		return err
 	}
 	return k.checkValidity()
@@ -101,7 +101,8 @@ func checkRSA(pub *rsa.PublicKey) error {
 	return nil
 }
 
-func checkName(name string) error {
+// CheckName refuses what cannot be the name of a key in a trust store.
+func CheckName(name string) error {
 	if len(name) > maxName {
 		return fmt.Errorf("key name of %d bytes, at most %d are allowed", len(name), maxName)
 	}

@@ -2,16 +2,16 @@ package certs
 
 import (
 	"bytes"
+	"context"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/keys/input"
 )
 
 // maxFile bounds what is read of a file: the size of the largest trust store.
@@ -28,8 +28,8 @@ func WithDates() Option {
 }
 
 // Load reads one certificate or bare public key from a file.
-func Load(path string, opts ...Option) (*keys.PublicKey, error) {
-	data, err := read(path)
+func Load(ctx context.Context, path string, opts ...Option) (*keys.PublicKey, error) {
+	data, err := input.Read(ctx, path, maxFile)
 	if err != nil {
 		return nil, err
 	}
@@ -42,20 +42,21 @@ func Load(path string, opts ...Option) (*keys.PublicKey, error) {
 
 // LoadTrust reads a trust store from a file, or makes one of a single
 // certificate or bare public key.
-func LoadTrust(path string, opts ...Option) (*keys.TrustStore, error) {
-	data, err := read(path)
+func LoadTrust(ctx context.Context, path string, opts ...Option) (*keys.TrustStore, error) {
+	data, err := input.Read(ctx, path, maxFile)
 	if err != nil {
 		return nil, err
 	}
-	t, err := parseTrust(data, opts...)
+	t, err := ParseTrust(data, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return t, nil
 }
 
-// parseTrust takes for a trust store what is a public key with PEM headers.
-func parseTrust(data []byte, opts ...Option) (*keys.TrustStore, error) {
+// ParseTrust is LoadTrust for what has been read already. It takes for a trust
+// store what is a public key with PEM headers.
+func ParseTrust(data []byte, opts ...Option) (*keys.TrustStore, error) {
 	if block, _ := pem.Decode(data); block != nil && block.Type == "PUBLIC KEY" && len(block.Headers) > 0 {
 		return keys.ParseTrustStore(data)
 	}
@@ -125,20 +126,4 @@ func parseCertificate(der []byte, opts []Option) (*keys.PublicKey, error) {
 		opt(k, cert)
 	}
 	return k, nil
-}
-
-func read(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s: more than %d bytes", path, maxFile)
-	}
-	return data, nil
 }

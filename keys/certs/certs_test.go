@@ -72,7 +72,7 @@ func TestLoad(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "file")
 		testkit.Write(t, path, tt.data)
-		k, err := Load(path)
+		k, err := Load(t.Context(), path)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -80,7 +80,7 @@ func TestLoad(t *testing.T) {
 		if k.ID != tt.want || !k.RSA.Equal(&key.PublicKey) || !k.NotBefore.IsZero() || !k.NotAfter.IsZero() {
 			t.Errorf("%s: %+v, want id %v and no validity", name, k, tt.want)
 		}
-		s, err := LoadTrust(path)
+		s, err := LoadTrust(t.Context(), path)
 		if err != nil {
 			t.Errorf("%s as trust: %v", name, err)
 		} else if _, ok := s.Lookup(tt.want); !ok {
@@ -121,14 +121,14 @@ func TestLoadTrustStore(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "trust.pem")
 	testkit.Write(t, path, s.Append(nil))
-	got, err := LoadTrust(path)
+	got, err := LoadTrust(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got.Append(nil), s.Append(nil)) {
 		t.Error("the store differs")
 	}
-	if _, err := Load(path); err == nil {
+	if _, err := Load(t.Context(), path); err == nil {
 		t.Error("Load takes a trust store of two keys for one key")
 	}
 }
@@ -174,7 +174,7 @@ func TestRefuses(t *testing.T) {
 
 func TestLoadErrors(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Load(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Load(t.Context(), filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
 	large := filepath.Join(dir, "large")
@@ -185,8 +185,8 @@ func TestLoadErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, load := range []func() error{
-		func() error { _, err := Load(large); return err },
-		func() error { _, err := LoadTrust(large); return err },
+		func() error { _, err := Load(t.Context(), large); return err },
+		func() error { _, err := LoadTrust(t.Context(), large); return err },
 	} {
 		if err := load(); err == nil || !strings.Contains(err.Error(), "more than") || !strings.Contains(err.Error(), large) {
 			t.Errorf("a file of a terabyte: %v", err)
@@ -212,7 +212,7 @@ func TestAgainstEvmctl(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			k, err := Load(filepath.Join(dir, cert))
+			k, err := Load(t.Context(), filepath.Join(dir, cert))
 			if err != nil {
 				t.Fatal(err)
 			}

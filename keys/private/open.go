@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/vmseal/vmseal/keys/input"
 )
 
 // What a caller may want to tell apart, to say what can be done about it.
@@ -28,10 +30,10 @@ type Options struct {
 
 	// Passphrase gives the passphrase for what prompt names. It is asked only
 	// when a key is encrypted, and once.
-	Passphrase func(prompt string) ([]byte, error)
+	Passphrase func(ctx context.Context, prompt string) ([]byte, error)
 
-	// Warn is told of what is not right but no reason to stop: an error that
-	// wraps ErrExposed. It may be nil.
+	// Warn is told of what is not right but no reason to stop: what Exposed
+	// finds of the file. It may be nil.
 	Warn func(error)
 }
 
@@ -53,6 +55,9 @@ func Open(ctx context.Context, keyref string, opt Options) (crypto.Signer, error
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if keyref == "" {
+		return nil, errors.New("empty key reference")
+	}
 	for prefix, open := range schemes {
 		if ref, ok := strings.CutPrefix(keyref, prefix); ok {
 			return open(ctx, ref, opt)
@@ -61,7 +66,7 @@ func Open(ctx context.Context, keyref string, opt Options) (crypto.Signer, error
 	if scheme, ok := unknownScheme(keyref); ok {
 		return nil, fmt.Errorf("%w: %q", ErrScheme, scheme)
 	}
-	return openFile(keyref, opt)
+	return openFile(ctx, keyref, opt)
 }
 
 // unknownScheme does not give back what follows the scheme: PKCS #11 URIs may
@@ -76,40 +81,38 @@ func unknownScheme(keyref string) (string, bool) {
 	return scheme + "://", ok
 }
 
-func openEnv(_ context.Context, name string, opt Options) (crypto.Signer, error) {
-	text := os.Getenv(name)
-	if text == "" {
+// openEnv cannot clear the variable itself, which is the caller's choice of place.
+func openEnv(ctx context.Context, name string, opt Options) (crypto.Signer, error) {
+	text := []byte(os.Getenv(name))
+	if len(text) == 0 {
 		return nil, fmt.Errorf("environment variable %s is unset or empty", name)
 	}
-	where := "env://" + name
-	s, err := parse([]byte(text), where, opt)
+	defer clear(text)
+	return Parse(ctx, text, "env://"+name, opt)
+}
+
+func openFile(ctx context.Context, path string, opt Options) (crypto.Signer, error) {
+	text, err := input.Read(ctx, path, maxPEM)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", where, err)
+		return nil, err
+	}
+	defer clear(text)
+	s, err := Parse(ctx, text, path, opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := Exposed(path); err != nil && opt.Warn != nil {
+		opt.Warn(err)
 	}
 	return s, nil
 }
 
-func openFile(path string, opt Options) (crypto.Signer, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+// Exposed gives an error that wraps ErrExposed if the path is that of a file
+// that others than its owner can read.
+func Exposed(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o044 == 0 {
+		return nil
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if perm := info.Mode().Perm(); info.Mode().IsRegular() && perm&0o044 != 0 && opt.Warn != nil {
-		opt.Warn(fmt.Errorf("%s: %w (mode %04o)", path, ErrExposed, perm))
-	}
-	text, err := readBounded(f, maxPEM)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	defer clear(text)
-	s, err := parse(text, path, opt)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return s, nil
+	return fmt.Errorf("%s: %w (mode %04o)", path, ErrExposed, info.Mode().Perm())
 }

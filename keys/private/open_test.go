@@ -25,8 +25,8 @@ import (
 
 const secret = "correct horse battery staple"
 
-func fixed(pass string) func(string) ([]byte, error) {
-	return func(string) ([]byte, error) { return []byte(pass), nil }
+func fixed(pass string) func(context.Context, string) ([]byte, error) {
+	return func(context.Context, string) ([]byte, error) { return []byte(pass), nil }
 }
 
 func isKey(t *testing.T, s crypto.Signer, key *rsa.PrivateKey) {
@@ -51,7 +51,7 @@ func TestOpenForms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "key.pem")
 			testkit.Write(t, path, text)
-			asked := func(string) ([]byte, error) { t.Error("asks for a passphrase"); return nil, nil }
+			asked := func(context.Context, string) ([]byte, error) { t.Error("asks for a passphrase"); return nil, nil }
 			warned := func(err error) { t.Errorf("warns: %v", err) }
 			s, err := Open(context.Background(), path, Options{Passphrase: asked, Warn: warned})
 			if err != nil {
@@ -82,7 +82,7 @@ func TestOpenEncrypted(t *testing.T) {
 			os.Remove(path)
 			testkit.Run(t, dir, "openssl", append([]string{"pkcs8", "-topk8", "-in", "plain.pem", "-out", "key.pem", "-passout", "pass:" + secret}, strings.Fields(args)...)...)
 			prompts := 0
-			ask := func(prompt string) ([]byte, error) {
+			ask := func(_ context.Context, prompt string) ([]byte, error) {
 				if prompts++; !strings.Contains(prompt, path) {
 					t.Errorf("prompt %q does not name %s", prompt, path)
 				}
@@ -114,7 +114,10 @@ func TestOpenEncryptedRefuses(t *testing.T) {
 		"rsa -traditional -aes128 -in plain.pem -out key.pem -passout":           ErrLegacyEncryption,
 	} {
 		testkit.Run(t, dir, "openssl", append(strings.Fields(args), "pass:"+secret)...)
-		ask := func(string) ([]byte, error) { t.Errorf("%s: asks for a passphrase", args); return []byte(secret), nil }
+		ask := func(context.Context, string) ([]byte, error) {
+			t.Errorf("%s: asks for a passphrase", args)
+			return []byte(secret), nil
+		}
 		_, err := Open(context.Background(), filepath.Join(dir, "key.pem"), Options{Passphrase: ask})
 		if !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", args, err, want)
@@ -146,7 +149,7 @@ func TestPassphrases(t *testing.T) {
 		secret + "\n\n":          "more than one line",
 		"first\n" + secret:       "more than one line",
 		secret + " ":             "wrong passphrase",
-		strings.Repeat("x", 5e3): "too large",
+		strings.Repeat("x", 5e3): "more than 4096 bytes",
 	} {
 		testkit.Write(t, file, []byte(text))
 		if err := open(Options{PassphraseFile: file}); err == nil || !strings.Contains(err.Error(), want) {
@@ -163,7 +166,7 @@ func TestPassphrases(t *testing.T) {
 		t.Errorf("no passphrase file: %v", err)
 	}
 	closed := errors.New("terminal closed")
-	if err := open(Options{Passphrase: func(string) ([]byte, error) { return nil, closed }}); !errors.Is(err, closed) {
+	if err := open(Options{Passphrase: func(context.Context, string) ([]byte, error) { return nil, closed }}); !errors.Is(err, closed) {
 		t.Errorf("a prompt that fails: %v", err)
 	}
 }
@@ -249,8 +252,11 @@ func TestOpenReferences(t *testing.T) {
 	if err := os.Truncate(large, 1<<40); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(large); err == nil || !strings.Contains(err.Error(), "too large") {
+	if err := open(large); err == nil || !strings.Contains(err.Error(), "more than 65536 bytes") {
 		t.Errorf("a file of a terabyte: %v", err)
+	}
+	if err := open(""); err == nil || err.Error() != "empty key reference" {
+		t.Errorf("no reference: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -273,6 +279,15 @@ func TestOpenWarns(t *testing.T) {
 		if warned := len(warnings) == 1 && errors.Is(warnings[0], ErrExposed); warned != want {
 			t.Errorf("mode %04o: warnings %v", mode, warnings)
 		}
+	}
+	// What is no key needs no care.
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Write(t, path, []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
+	_, err := Open(context.Background(), path, Options{Warn: func(err error) { t.Errorf("warning: %v", err) }})
+	if err == nil || !strings.Contains(err.Error(), "is not a private key") {
+		t.Error(err)
 	}
 }
 
@@ -349,7 +364,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(bytes.ReplaceAll(plain, []byte("PRIVATE"), []byte("RSA PRIVATE")))
 	f.Add(bytes.ReplaceAll(plain, []byte("PRIVATE"), []byte("ENCRYPTED PRIVATE")))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		s, err := parse(text, "fuzz", Options{})
+		s, err := Parse(t.Context(), text, "fuzz", Options{})
 		if (s == nil) == (err == nil) {
 			t.Fatalf("%v, %v", s, err)
 		}

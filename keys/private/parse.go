@@ -2,6 +2,7 @@ package private
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
@@ -24,12 +25,22 @@ const (
 	pemDSA       = "DSA PRIVATE KEY"
 )
 
-// parse reads the one key in a PEM text; where names it for a prompt.
-func parse(text []byte, where string, opt Options) (crypto.Signer, error) {
+// Parse is Open for a PEM text that has been read already. where names it, in
+// errors and for a prompt.
+func Parse(ctx context.Context, text []byte, where string, opt Options) (crypto.Signer, error) {
+	s, err := parse(ctx, text, where, opt)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", where, err)
+	}
+	return s, nil
+}
+
+func parse(ctx context.Context, text []byte, where string, opt Options) (crypto.Signer, error) {
 	block, err := onlyBlock(text)
 	if err != nil {
 		return nil, err
 	}
+	defer clear(block.Bytes)
 	pass := cryptoutils.SkipPassword
 	switch block.Type {
 	case pemPKCS8, pemPKCS1:
@@ -40,7 +51,7 @@ func parse(text []byte, where string, opt Options) (crypto.Signer, error) {
 		if err := checkPBES2(block.Bytes); err != nil {
 			return nil, err
 		}
-		p, err := opt.passphrase(where)
+		p, err := opt.passphrase(ctx, where)
 		if err != nil {
 			return nil, err
 		}
@@ -51,7 +62,7 @@ func parse(text []byte, where string, opt Options) (crypto.Signer, error) {
 	default:
 		return nil, fmt.Errorf("PEM block %q is not a private key", block.Type)
 	}
-	key, err := cryptoutils.UnmarshalPEMToPrivateKey(pem.EncodeToMemory(block), pass)
+	key, err := cryptoutils.UnmarshalPEMToPrivateKey(text, pass)
 	if err != nil {
 		return nil, parseError(block.Type)
 	}

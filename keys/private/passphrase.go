@@ -2,10 +2,11 @@ package private
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+
+	"github.com/vmseal/vmseal/keys/input"
 )
 
 const (
@@ -14,17 +15,14 @@ const (
 )
 
 // passphrase asks where Options says, and never gives an empty one.
-func (opt Options) passphrase(where string) ([]byte, error) {
-	var pass []byte
-	var err error
-	switch {
-	case opt.PassphraseFile != "":
-		pass, err = readPassphrase(opt.PassphraseFile)
-	case opt.Passphrase != nil:
-		pass, err = opt.Passphrase("passphrase for " + where)
-	default:
+func (opt Options) passphrase(ctx context.Context, where string) ([]byte, error) {
+	if opt.PassphraseFile != "" {
+		return ReadPassphrase(ctx, opt.PassphraseFile)
+	}
+	if opt.Passphrase == nil {
 		return nil, ErrPassphraseRequired
 	}
+	pass, err := opt.Passphrase(ctx, "passphrase for "+where)
 	if err != nil {
 		return nil, fmt.Errorf("reading passphrase: %w", err)
 	}
@@ -34,31 +32,24 @@ func (opt Options) passphrase(where string) ([]byte, error) {
 	return pass, nil
 }
 
-func readPassphrase(path string) ([]byte, error) {
-	f, err := os.Open(path)
+// ReadPassphrase gives the one line of a file, without the line end. An empty
+// one is refused.
+func ReadPassphrase(ctx context.Context, path string) ([]byte, error) {
+	text, err := input.Read(ctx, path, maxPassphrase)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading passphrase: %w", err)
 	}
-	defer f.Close()
-	text, err := readBounded(f, maxPassphrase)
+	line, _ := bytes.CutSuffix(text, []byte("\n"))
+	line, _ = bytes.CutSuffix(line, []byte("\r"))
+	switch {
+	case len(line) == 0:
+		err = fmt.Errorf("%w: it is empty", ErrPassphraseRequired)
+	case bytes.ContainsAny(line, "\r\n"):
+		err = errors.New("more than one line")
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		clear(text)
+		return nil, fmt.Errorf("reading passphrase: %s: %w", path, err)
 	}
-	text, _ = bytes.CutSuffix(text, []byte("\n"))
-	text, _ = bytes.CutSuffix(text, []byte("\r"))
-	if bytes.ContainsAny(text, "\r\n") {
-		return nil, fmt.Errorf("%s: more than one line", path)
-	}
-	return text, nil
-}
-
-func readBounded(r io.Reader, max int) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, int64(max)+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(b) > max {
-		return nil, errors.New("too large")
-	}
-	return b, nil
+	return line, nil
 }

@@ -45,11 +45,10 @@ func (k *KeyFlags) Open(ctx context.Context, out *Output) (signer.Options, error
 	if err != nil {
 		return signer.Options{}, err
 	}
-	key, err := private.Open(ctx, k.Key, private.Options{
-		PassphraseFile: k.PassphraseFile,
-		Passphrase:     Passphrase,
-		Warn:           out.Warn,
-	})
+	if k.Key == "" {
+		return signer.Options{}, Usagef("--key: empty")
+	}
+	key, err := OpenKey(ctx, out, k.Key, k.PassphraseFile)
 	if err != nil {
 		return signer.Options{}, fmt.Errorf("opening the key: %w", err)
 	}
@@ -57,7 +56,7 @@ func (k *KeyFlags) Open(ctx context.Context, out *Output) (signer.Options, error
 	if !ok {
 		return signer.Options{}, fmt.Errorf("opening the key: %w", private.ErrNotRSA)
 	}
-	id, err := k.keyID(pub)
+	id, err := k.keyID(ctx, pub)
 	if err != nil {
 		return signer.Options{}, err
 	}
@@ -77,7 +76,7 @@ func (k *KeyFlags) ParseHash() (ima.HashID, error) {
 }
 
 // keyID takes the id from the certificate, if one is given and belongs to the key.
-func (k *KeyFlags) keyID(pub *rsa.PublicKey) (ima.KeyID, error) {
+func (k *KeyFlags) keyID(ctx context.Context, pub *rsa.PublicKey) (ima.KeyID, error) {
 	if k.Cert == "" {
 		key, err := keys.NewPublicKey(pub)
 		if err != nil {
@@ -85,7 +84,7 @@ func (k *KeyFlags) keyID(pub *rsa.PublicKey) (ima.KeyID, error) {
 		}
 		return key.ID, nil
 	}
-	cert, err := certs.Load(k.Cert)
+	cert, err := certs.Load(ctx, k.Cert)
 	if err != nil {
 		return ima.KeyID{}, fmt.Errorf("reading the certificate: %w", err)
 	}

@@ -12,10 +12,13 @@ import (
 // TrustFlag is the flag of a command that verifies.
 type TrustFlag struct {
 	Path string
+
+	cmd *cobra.Command
 }
 
 // Register adds --trust, which is required.
 func (t *TrustFlag) Register(cmd *cobra.Command) {
+	t.cmd = cmd
 	cmd.Flags().StringVar(&t.Path, "trust", "", "trust store, certificate or public key `file`")
 	if err := cmd.MarkFlagRequired("trust"); err != nil {
 		panic(err)
@@ -24,15 +27,13 @@ func (t *TrustFlag) Register(cmd *cobra.Command) {
 
 // Load reads the keys that --trust names.
 func (t *TrustFlag) Load() (*keys.TrustStore, error) {
-	return certs.LoadTrust(t.Path, WithCommonName)
+	return certs.LoadTrust(t.cmd.Context(), t.Path, WithCommonName)
 }
 
 // WithCommonName names a key after the subject of its certificate, where that is
 // a name that a key may have.
 func WithCommonName(k *keys.PublicKey, c *x509.Certificate) {
-	named := *k
-	named.Name = c.Subject.CommonName
-	if _, err := keys.NewTrustStore(&named); err == nil {
-		k.Name = named.Name
+	if keys.CheckName(c.Subject.CommonName) == nil {
+		k.Name = c.Subject.CommonName
 	}
 }

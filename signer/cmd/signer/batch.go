@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/keys/input"
 )
 
 // maxLine is room for a digest and the longest escaped path.
@@ -38,7 +39,7 @@ func (b *blobs) batch(ctx context.Context, r io.Reader) error {
 }
 
 func (b *blobs) readAll(ctx context.Context, g *errgroup.Group, r io.Reader, items chan<- *item) error {
-	scan := bufio.NewScanner(cancellable(ctx, r))
+	scan := bufio.NewScanner(input.Reader(ctx, r))
 	scan.Buffer(nil, maxLine)
 	n := 1
 	for ; scan.Scan(); n++ {

@@ -5,11 +5,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer"
 	"github.com/vmseal/vmseal/signer/cli"
 )
@@ -57,7 +57,7 @@ of the hash, ends the run with its number.`,
 			case sum != nil:
 				return b.one(sum, "")
 			case args[0] == "-":
-				return b.contents(cmd.Context(), cmd.InOrStdin(), "-")
+				return b.digest(input.Reader(cmd.Context(), cmd.InOrStdin()), "-")
 			}
 			return b.file(cmd.Context(), args[0])
 		},
@@ -115,17 +115,17 @@ func newBlobs(cmd *cobra.Command, key *cli.KeyFlags) (*blobs, error) {
 }
 
 func (b *blobs) file(ctx context.Context, path string) error {
-	f, err := os.Open(path)
+	f, err := input.Open(ctx, path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return b.contents(ctx, f, path)
+	return b.digest(f, path)
 }
 
-func (b *blobs) contents(ctx context.Context, r io.Reader, name string) error {
+func (b *blobs) digest(r io.Reader, name string) error {
 	h := b.opt.Hash.CryptoHash().New()
-	if _, err := io.Copy(h, cancellable(ctx, r)); err != nil {
+	if _, err := io.Copy(h, r); err != nil {
 		return err
 	}
 	return b.one(h.Sum(nil), name)

@@ -30,11 +30,14 @@ passphrase: the one line of --passphrase-file, or VMSEAL_PASSPHRASE.`,
 			if opt.Bits != 2048 && opt.Bits != 3072 && opt.Bits != 4096 {
 				return cli.Usagef("--bits: %d, want 2048, 3072 or 4096", opt.Bits)
 			}
-			pass, err := cli.NewPassphrase(passphraseFile)
+			pass, err := cli.NewPassphrase(cmd.Context(), passphraseFile)
 			if err != nil {
 				return err
 			}
 			defer clear(pass)
+			if err := cli.HideMemory(); err != nil {
+				return err
+			}
 			opt.Passphrase = pass
 			return keyNew(cli.Out(cmd), dir, opt)
 		},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto"
 	"crypto/rsa"
 	"encoding/pem"
 	"fmt"
@@ -13,9 +14,13 @@ import (
 
 	"github.com/vmseal/vmseal/keys"
 	"github.com/vmseal/vmseal/keys/certs"
+	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/keys/private"
 	"github.com/vmseal/vmseal/signer/cli"
 )
+
+// maxKeyFile is the size of the largest trust store.
+const maxKeyFile = 1 << 20
 
 func newKeyShow() *cobra.Command {
 	var passphraseFile string
@@ -52,45 +57,43 @@ the same with
 	return cmd
 }
 
-// loadAny loads a private key if that is what arg names, else public ones.
+// loadAny loads a private key if that is what arg names, by the form of the
+// reference or by the first PEM block of the file; else public ones.
 func loadAny(cmd *cobra.Command, arg, passphraseFile string) ([]*keys.PublicKey, error) {
-	if !isPrivate(arg) {
-		store, err := certs.LoadTrust(arg, cli.WithCommonName)
-		if err != nil {
-			return nil, err
-		}
-		return store.Keys(), nil
+	ctx, out := cmd.Context(), cli.Out(cmd)
+	if _, err := os.Lstat(arg); err != nil && strings.Contains(arg, ":") {
+		return publicSide(cli.OpenKey(ctx, out, arg, passphraseFile))
 	}
-	key, err := private.Open(cmd.Context(), arg, private.Options{
-		PassphraseFile: passphraseFile,
-		Passphrase:     cli.Passphrase,
-		Warn:           cli.Out(cmd).Warn,
-	})
+	text, err := input.Read(ctx, arg, maxKeyFile) // once: it may be a pipe
+	if err != nil {
+		return nil, err
+	}
+	defer clear(text)
+	if block, _ := pem.Decode(text); block != nil && strings.HasSuffix(block.Type, "PRIVATE KEY") {
+		clear(block.Bytes)
+		return publicSide(cli.ParseKey(ctx, out, text, arg, passphraseFile))
+	}
+	store, err := certs.ParseTrust(text, cli.WithCommonName)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", arg, err)
+	}
+	return store.Keys(), nil
+}
+
+// publicSide gives the public half of a private key.
+func publicSide(key crypto.Signer, err error) ([]*keys.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
 	pub, ok := key.Public().(*rsa.PublicKey)
 	if !ok {
-		return nil, fmt.Errorf("%s: %w", arg, private.ErrNotRSA)
+		return nil, private.ErrNotRSA
 	}
 	k, err := keys.NewPublicKey(pub)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", arg, err)
+		return nil, err
 	}
 	return []*keys.PublicKey{k}, nil
-}
-
-// isPrivate tells by the reference, else by the first PEM block of the file.
-func isPrivate(arg string) bool {
-	if _, err := os.Stat(arg); err != nil {
-		return strings.Contains(arg, ":")
-	}
-	text, err := os.ReadFile(arg)
-	if err != nil {
-		return false
-	}
-	block, _ := pem.Decode(text)
-	return block != nil && strings.HasSuffix(block.Type, "PRIVATE KEY")
 }
 
 func validity(k *keys.PublicKey) string {

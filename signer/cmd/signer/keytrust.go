@@ -33,7 +33,7 @@ dates of a certificate. With --dates it verifies from notBefore to notAfter.`,
 			if dates {
 				opts = append(opts, certs.WithDates())
 			}
-			return keyTrust(cli.Out(cmd), path, args, opts)
+			return keyTrust(cmd, path, args, opts)
 		},
 	}
 	cmd.Flags().StringVar(&path, "out", "", "`file` to write")
@@ -42,10 +42,10 @@ dates of a certificate. With --dates it verifies from notBefore to notAfter.`,
 	return cmd
 }
 
-func keyTrust(out *cli.Output, path string, args []string, opts []certs.Option) error {
+func keyTrust(cmd *cobra.Command, path string, args []string, opts []certs.Option) error {
 	var all []*keys.PublicKey
 	for _, arg := range args {
-		store, err := certs.LoadTrust(arg, opts...)
+		store, err := certs.LoadTrust(cmd.Context(), arg, opts...)
 		if err != nil {
 			return err
 		}
@@ -58,6 +58,7 @@ func keyTrust(out *cli.Output, path string, args []string, opts []certs.Option) 
 	if err := writeNew(path, store.Append(nil)); err != nil {
 		return err
 	}
+	out := cli.Out(cmd)
 	for _, k := range store.Keys() {
 		out.Object(newKeyObject(k))
 	}
