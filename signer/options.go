@@ -90,11 +90,12 @@ func (o *Options) action(f *File) Action {
 	return o.Action(f.Paths)
 }
 
-func jobs(n int) int {
+// jobs is how many of so many files are worked on at a time.
+func jobs(n, files int) int {
 	if n <= 0 {
-		return runtime.GOMAXPROCS(0)
+		n = runtime.GOMAXPROCS(0)
 	}
-	return n
+	return min(n, files)
 }
 
 // CheckHash refuses hashes that this project does not sign with.

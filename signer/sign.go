@@ -89,7 +89,7 @@ func (r *signing) plan(files []File) {
 // of labels. Readers may be ahead of signers by a few files: enough to bridge a
 // wait for the disk.
 func (r *signing) work(ctx context.Context) error {
-	n := jobs(r.opt.Jobs)
+	n := jobs(r.opt.Jobs, len(r.records))
 	r.pending = make(chan *pending, 16*n)
 	r.settled = make(chan int, 16*n)
 

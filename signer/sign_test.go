@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"reflect"
 	"runtime"
 	"slices"
@@ -353,6 +354,20 @@ func TestProgress(t *testing.T) {
 	}
 	if want := (Progress{PhaseCommit, 3, 3, 7, 7}); last != want {
 		t.Errorf("at the end %+v, want %+v", last, want)
+	}
+}
+
+// There are never more jobs than files.
+func TestManyJobs(t *testing.T) {
+	tree := newFakeTree("a", "b")
+	o := options(t)
+	o.Jobs = math.MaxInt
+	if r := mustSign(t, tree, o); r.Signed != 2 {
+		t.Errorf("%+v", r)
+	}
+	_, _, r := verify(t, tree, trust(t, testKey()), VerifyOptions{Jobs: math.MaxInt})
+	if r.Valid != 2 {
+		t.Errorf("%+v", r)
 	}
 }
 

@@ -86,7 +86,7 @@ func (v *verification) plan(files []File) {
 }
 
 func (v *verification) work(ctx context.Context) error {
-	n := jobs(v.opt.Jobs)
+	n := jobs(v.opt.Jobs, len(v.findings))
 	done := make(chan int, 16*n)
 	g, ctx := errgroup.WithContext(ctx)
 	for range n {

@@ -99,10 +99,17 @@ func RegisterJobs(cmd *cobra.Command, jobs *int) {
 	cmd.Flags().IntVar(jobs, "jobs", 0, "files to work on at a time (default: the number of processors)")
 }
 
+// maxJobs is beyond what any machine has a use for. Each job holds open files and
+// a buffer.
+const maxJobs = 1024
+
 // CheckJobs refuses what --jobs cannot mean.
 func CheckJobs(jobs int) error {
-	if jobs < 0 {
+	switch {
+	case jobs < 0:
 		return Usagef("--jobs: %d is less than none", jobs)
+	case jobs > maxJobs:
+		return Usagef("--jobs: %d, at most %d are possible", jobs, maxJobs)
 	}
 	return nil
 }
