@@ -1,5 +1,3 @@
-// Command imagetool signs and verifies the files of a guest's disk image without
-// root, without mounting it and without a loop device.
 package main
 
 import (
