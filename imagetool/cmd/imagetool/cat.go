@@ -37,7 +37,7 @@ kernel would read them. Symbolic links are followed inside the image.
 			}
 			in, err := s.Follow(name)
 			if err != nil {
-				return fmt.Errorf("%s: %w", name, err)
+				return aboutPath(name, err)
 			}
 			if !in.IsRegular() {
 				return fmt.Errorf("%s: not a regular file", name)

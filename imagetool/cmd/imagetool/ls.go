@@ -50,19 +50,14 @@ size, time of change (UTC), name. PATH is / if it is not given.
 	return cmd
 }
 
-// pathHelp is what the commands that take a path have in common.
-const pathHelp = `In an image with several file systems, PATH may begin with the number of its
-partition (2:/etc). Without one, and without --partition, it means the file
-system that has an operating system (/etc/os-release) on it.`
-
 func list(out *cli.Output, s *imagetool.FileSystem, name string) error {
 	in, err := s.Lookup(name)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return aboutPath(name, err)
 	}
 	if in.IsSymlink() && strings.HasSuffix(name, "/") {
 		if in, err = s.Follow(name); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return aboutPath(name, err)
 		}
 	}
 	var l listing

@@ -30,7 +30,11 @@ symbolic link at the end of PATH is not followed.
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cli.Out(cmd)
-			if name != "" && out.JSON {
+			raw := cmd.Flags().Changed("name")
+			switch {
+			case raw && name == "":
+				return cli.Usagef("--name: no attribute has an empty name")
+			case raw && out.JSON:
 				return cli.Usagef("--name prints raw bytes: give no --json")
 			}
 			img, err := openForReading(cmd, args[0], &partition)
@@ -42,7 +46,7 @@ symbolic link at the end of PATH is not followed.
 			if err != nil {
 				return err
 			}
-			if name != "" {
+			if raw {
 				return rawXattr(out, s, path, name)
 			}
 			return listXattrs(out, s, path)
@@ -56,7 +60,7 @@ symbolic link at the end of PATH is not followed.
 func rawXattr(out *cli.Output, s *imagetool.FileSystem, path, name string) error {
 	in, err := s.Lookup(path)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return aboutPath(path, err)
 	}
 	value, ok, err := s.Xattr(in, name)
 	if err != nil {
@@ -80,7 +84,7 @@ type xattrObject struct {
 func listXattrs(out *cli.Output, s *imagetool.FileSystem, path string) error {
 	in, err := s.Lookup(path)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return aboutPath(path, err)
 	}
 	attrs, err := s.Xattrs(in)
 	if err != nil {
