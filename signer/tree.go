@@ -89,7 +89,8 @@ func (e *IncompleteError) Unwrap() []error {
 
 // FatalError marks an error that one file met but that is no fault of that file,
 // such as a file system without extended attributes: work ends at once, even
-// when it was told to keep going.
+// when it was told to keep going. A tree whose labels do not wait for Commit
+// gives it only while none is set, since a run that ends so has no report.
 type FatalError struct {
 	Err error
 }

@@ -83,7 +83,11 @@ func (t *Tree) Label(f *signer.File) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return get(file)
+	value, err := get(file)
+	if errors.Is(err, ErrUnsupported) {
+		return nil, t.rootError(f.Ref.(*node).root, err)
+	}
+	return value, err
 }
 
 func get(file *os.File) ([]byte, error) {
@@ -92,7 +96,7 @@ func get(file *os.File) ([]byte, error) {
 	case errors.Is(err, xattr.ENOATTR):
 		return nil, nil
 	case errors.Is(err, unix.ENOTSUP):
-		return nil, &signer.FatalError{Err: ErrUnsupported}
+		return nil, ErrUnsupported
 	case err != nil:
 		return nil, errno(err)
 	}
@@ -110,16 +114,18 @@ func (t *Tree) SetLabel(f *signer.File, value []byte) error {
 	}
 	defer file.Close()
 	if err := xattr.FSet(file, ima.XattrName, value); err != nil {
-		return setError(file, err)
+		return t.setError(n.root, file, err)
 	}
+	t.mu.Lock()
+	if !slices.Contains(t.dirty, n.root) {
+		t.dirty = append(t.dirty, n.root)
+	}
+	t.mu.Unlock()
 	if n.root.only != "" && n.stat.mountPoint {
 		// Commit reaches the file system of the directory alone.
 		if err := file.Sync(); err != nil {
 			return err
 		}
-	}
-	if !slices.Contains(t.dirty, n.root) {
-		t.dirty = append(t.dirty, n.root)
 	}
 	got, err := get(file)
 	if err != nil {
@@ -132,18 +138,42 @@ func (t *Tree) SetLabel(f *signer.File, value []byte) error {
 }
 
 // setError tells what is wrong with one file from what is wrong with all.
-func setError(file *os.File, err error) error {
+func (t *Tree) setError(r *root, file *os.File, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM) && immutable(file):
 		return ErrImmutable
 	case errors.Is(err, unix.EPERM):
-		return &signer.FatalError{Err: ErrPrivilege}
+		return t.fatal(ErrPrivilege)
 	case errors.Is(err, unix.ENOTSUP):
-		return &signer.FatalError{Err: ErrUnsupported}
+		return t.rootError(r, ErrUnsupported)
 	case errors.Is(err, unix.EROFS):
-		return &signer.FatalError{Err: unix.EROFS}
+		return t.rootError(r, unix.EROFS)
 	}
 	return errno(err)
+}
+
+// rootError is for what is wrong with all files of a root. The run goes on as
+// long as another root may do better.
+func (t *Tree) rootError(r *root, err error) error {
+	t.mu.Lock()
+	t.failed[r] = true
+	last := len(t.failed) == len(t.roots)
+	t.mu.Unlock()
+	if !last {
+		return err
+	}
+	return t.fatal(err)
+}
+
+// fatal makes an error end the run, unless there are labels to be told of and
+// made durable.
+func (t *Tree) fatal(err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.dirty) > 0 {
+		return err
+	}
+	return &signer.FatalError{Err: err}
 }
 
 // Flags of FS_IOC_GETFLAGS (include/uapi/linux/fs.h).

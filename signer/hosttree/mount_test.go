@@ -121,6 +121,56 @@ func TestReadOnlyMount(t *testing.T) {
 	}
 }
 
+// A root that cannot be written to is told of by its files, beside the labels of
+// the others. A run in which nothing can be set ends at once.
+func TestReadOnlyRoots(t *testing.T) {
+	needLabels(t)
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b", "c"} {
+		write(t, dir, map[string]string{name + "/below": ""})
+		mount(t, "none", dir+"/"+name, "tmpfs", 0)
+		write(t, dir, map[string]string{name + "/1": name, name + "/2": name})
+	}
+	for _, name := range []string{"a", "c"} {
+		if err := unix.Mount("none", dir+"/"+name, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opt, _ := makeKey(t)
+	opt.KeepGoing = true
+	r, err := signer.Sign(t.Context(), open1(t, dir+"/a", dir+"/b", dir+"/c"), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Signed != 2 || r.Failed != 4 || len(r.Failures) != 4 || !errors.Is(r.Failures[0], unix.EROFS) {
+		t.Errorf("%+v", r)
+	}
+	r, err = signer.Sign(t.Context(), open1(t, dir+"/a", dir+"/c"), opt)
+	if _, ok := errors.AsType[*signer.FatalError](err); !ok || !errors.Is(err, unix.EROFS) {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// A root that takes no more labels after some does not keep those from being told.
+func TestReadOnlyLater(t *testing.T) {
+	needLabels(t)
+	dir := t.TempDir()
+	mount(t, "none", dir, "tmpfs", 0)
+	write(t, dir, map[string]string{"1": "", "2": ""})
+	tree := open1(t, dir)
+	files := list(t, tree)
+	if err := tree.SetLabel(&files[0], []byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	err := tree.SetLabel(&files[1], []byte{1})
+	if _, ok := errors.AsType[*signer.FatalError](err); ok || !errors.Is(err, unix.EROFS) {
+		t.Error(err)
+	}
+}
+
 // ramfs has no attributes at all: that is no fault of a single file.
 func TestNoAttributes(t *testing.T) {
 	dir := t.TempDir()

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -19,7 +20,10 @@ import (
 type Tree struct {
 	roots      []*root
 	boundaries []string
-	dirty      []*root // where labels were set
+
+	mu     sync.Mutex
+	dirty  []*root        // where labels were set
+	failed map[*root]bool // where none can be set, or read
 }
 
 var _ signer.Tree = (*Tree)(nil)
@@ -38,7 +42,7 @@ func Open(paths ...string) (*Tree, error) {
 	if len(paths) == 0 {
 		return nil, errors.New("no paths")
 	}
-	t := &Tree{}
+	t := &Tree{failed: make(map[*root]bool)}
 	for _, p := range paths {
 		r, err := openRoot(p)
 		if err != nil {
@@ -136,16 +140,17 @@ func (t *Tree) Files(ctx context.Context) ([]signer.File, error) {
 // Commit flushes each file system that has a new label. The values were read
 // back when they were set.
 func (t *Tree) Commit(ctx context.Context) error {
+	var errs []error
 	for _, r := range t.dirty {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := unix.Syncfs(int(r.dir.Fd())); err != nil {
-			return fmt.Errorf("flushing the file system of %s: %w", r.name, err)
+			errs = append(errs, fmt.Errorf("flushing the file system of %s: %w", r.name, err))
 		}
 	}
 	t.dirty = nil
-	return nil
+	return errors.Join(errs...)
 }
 
 // Rooted gives names of the tree as seen from the directory that was opened
