@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -51,20 +52,11 @@ func warnPassedOver(cmd *cobra.Command, img *imagetool.Image) error {
 }
 
 // readRules reads a rules file; without one everything is signed.
-func readRules(path string) (*rules.Rules, error) {
+func readRules(ctx context.Context, path string) (*rules.Rules, error) {
 	if path == "" {
 		return &rules.Rules{}, nil
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	r, err := rules.Parse(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return r, nil
+	return rules.Load(ctx, path)
 }
 
 // sourceDate is the time that SOURCE_DATE_EPOCH gives; nil if it is not set. See

@@ -134,7 +134,7 @@ func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) 
 	if err != nil {
 		return nil, err
 	}
-	rules, err := readRules(f.rules)
+	rules, err := readRules(cmd.Context(), f.rules)
 	if err != nil {
 		return nil, err
 	}

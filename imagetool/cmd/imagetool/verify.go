@@ -59,7 +59,7 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 	if err := cli.CheckJobs(f.jobs); err != nil {
 		return err
 	}
-	rules, err := readRules(f.rules)
+	rules, err := readRules(cmd.Context(), f.rules)
 	if err != nil {
 		return err
 	}
