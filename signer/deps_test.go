@@ -9,43 +9,73 @@ import (
 
 const module = "github.com/vmseal/vmseal/"
 
-// ours lists the packages of this module in the import closure, without tests.
-func ours(t *testing.T, pattern string) []string {
+// golist gives a line for each package that the go command lists.
+func golist(t *testing.T, args ...string) []string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-deps", pattern).CombinedOutput()
+	out, err := exec.Command("go", append([]string{"list"}, args...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("go list: %v\n%s", err, out)
 	}
-	var pkgs []string
-	for line := range strings.Lines(string(out)) {
-		if p, ok := strings.CutPrefix(strings.TrimSpace(line), module); ok {
-			pkgs = append(pkgs, p)
-		}
-	}
-	return pkgs
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
-// TestImports says what of this module each package may rest on. The libraries
-// know neither private keys nor commands, and nothing here knows about images
-// or the enforcer.
+// TestImports says what of this module each package may rest on, directly or
+// not. The libraries know neither private keys nor commands, and nothing here
+// knows about images or the enforcer.
 func TestImports(t *testing.T) {
-	base := []string{"formats/ima", "keys", "signer"}
-	commands := append([]string{"keys/certs", "keys/input", "keys/private", "signer/cli"}, base...)
-	for pkg, allowed := range map[string][]string{
-		"signer":            base,
-		"signer/rules":      append([]string{"signer/rules", "keys/input"}, base...),
-		"signer/hosttree":   append([]string{"signer/hosttree"}, base...),
-		"signer/cli":        commands,
-		"signer/cmd/signer": append([]string{"signer/cmd/signer", "signer/hosttree", "signer/rules"}, commands...),
-	} {
-		got := ours(t, module+pkg)
-		if !slices.Contains(got, "signer") {
-			t.Errorf("go list does not name what %s surely imports: %v", pkg, got)
+	base := []string{"formats/ima", "keys"}
+	library := append([]string{"signer"}, base...)
+	commands := append([]string{"keys/certs", "keys/input", "keys/private"}, library...)
+	allowed := map[string][]string{
+		"formats":               nil,
+		"formats/ima":           nil,
+		"formats/manifest":      {"formats/ima"},
+		"keys":                  {"formats/ima"},
+		"keys/input":            nil,
+		"keys/certs":            append([]string{"keys/input"}, base...),
+		"keys/private":          append([]string{"keys/input"}, base...),
+		"keys/internal/testkit": nil,
+		"signer":                base,
+		"signer/rules":          append([]string{"keys/input"}, library...),
+		"signer/hosttree":       library,
+		"signer/cli":            commands,
+		"signer/cmd/signer":     append([]string{"signer/cli", "signer/hosttree", "signer/rules"}, commands...),
+	}
+	for _, path := range golist(t, module+"formats/...", module+"keys/...", module+"signer/...") {
+		pkg := strings.TrimPrefix(path, module)
+		may, ok := allowed[pkg]
+		if !ok {
+			t.Errorf("what %s may import is not laid down here", pkg)
+			continue
 		}
-		for _, p := range got {
-			if !slices.Contains(allowed, p) {
+		delete(allowed, pkg)
+		for _, dep := range golist(t, "-deps", path) {
+			if p, ours := strings.CutPrefix(dep, module); ours && p != pkg && !slices.Contains(may, p) {
 				t.Errorf("%s imports %s", pkg, p)
 			}
 		}
+	}
+	for pkg := range allowed {
+		t.Errorf("there is no package %s", pkg)
+	}
+}
+
+// TestSigstore holds the library that reads private keys, and all that comes
+// with it, to one package.
+func TestSigstore(t *testing.T) {
+	const format = "{{.ImportPath}} {{join .Imports \" \"}} "
+	found := false
+	for _, line := range golist(t, "-f", format, module+"...") {
+		pkg, imports, _ := strings.Cut(line, " ")
+		if !strings.Contains(imports, "github.com/sigstore/") {
+			continue
+		}
+		if pkg != module+"keys/private" {
+			t.Errorf("%s imports sigstore", pkg)
+		}
+		found = true
+	}
+	if !found {
+		t.Error("go list does not name what keys/private surely imports")
 	}
 }
