@@ -32,6 +32,8 @@ func Advice(kind string) string {
 		return "copy the logical volume out (it is a raw file system image of its own) and sign that"
 	case "linux_raid_member":
 		return "it is one half of a mirror or stripe: assemble the array and sign a copy of that"
+	case "jbd":
+		return "this is the journal of another file system: name the image of that, with its journal moved inside (tune2fs -j)"
 	case "xfs", "btrfs", "f2fs", "ntfs", "exfat", "vfat":
 		return "only ext2, ext3 and ext4 are supported: mount it and use the signer command on the live tree"
 	}

@@ -171,6 +171,7 @@ func (v *view) raidAtEnd() (bool, error) {
 func extKind(head []byte) string {
 	const (
 		superOffset     = 1024
+		journalDev      = 0x0008                   // EXT4_FEATURE_INCOMPAT_JOURNAL_DEV
 		hasJournal      = 0x0004                   // EXT4_FEATURE_COMPAT_HAS_JOURNAL
 		ext3Incompat    = 0x0002 | 0x0004 | 0x0010 // FILETYPE, RECOVER, META_BG
 		ext3ROCompat    = 0x0001 | 0x0002          // SPARSE_SUPER, LARGE_FILE
@@ -182,11 +183,14 @@ func extKind(head []byte) string {
 	le, sb := binary.LittleEndian, head[superOffset:]
 	sane := le.Uint16(sb[56:]) == 0xef53 && // s_magic
 		le.Uint32(sb[24:]) <= maxLogBlockSize &&
-		le.Uint32(sb[0:]) != 0 && // s_inodes_count
 		le.Uint32(sb[32:]) != 0 && // s_blocks_per_group
 		le.Uint32(sb[76:]) <= 1 // s_rev_level
 	switch {
 	case !sane:
+		return ""
+	case le.Uint32(sb[96:])&journalDev != 0: // has no inodes
+		return "jbd"
+	case le.Uint32(sb[0:]) == 0: // s_inodes_count
 		return ""
 	case le.Uint32(sb[96:])&^ext3Incompat != 0 || le.Uint32(sb[100:])&^ext3ROCompat != 0:
 		return "ext4"

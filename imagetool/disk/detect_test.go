@@ -63,16 +63,17 @@ func TestContents(t *testing.T) {
 		kind string
 		make []string
 	}{
-		// The first three are everywhere; the others are tried where they are.
+		// The first four are everywhere; the others are tried where they are.
 		{"xfs", []string{"mkfs.xfs", "-q", "-f"}},
 		{"swap", []string{"mkswap", "-q"}},
+		{"jbd", []string{"mke2fs", "-q", "-F", "-b", "4096", "-O", "journal_dev"}},
 		{"crypto_LUKS", []string{"cryptsetup", "luksFormat", "--batch-mode", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"}},
 		{"vfat", []string{"mkfs.vfat"}},
 		{"btrfs", []string{"mkfs.btrfs", "-q"}},
 		{"f2fs", []string{"mkfs.f2fs", "-q"}},
 	} {
 		t.Run(c.kind, func(t *testing.T) {
-			if _, err := exec.LookPath(c.make[0]); err != nil && i >= 3 {
+			if _, err := exec.LookPath(c.make[0]); err != nil && i >= 4 {
 				t.Skip(c.make[0] + " is not installed")
 			}
 			path := sparse(t, 320*mib)
