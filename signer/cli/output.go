@@ -24,6 +24,7 @@ type Output struct {
 	mu     sync.Mutex
 	stdout *bufio.Writer
 	stderr io.Writer
+	shared bool  // standard output is a terminal, where the bar may be, too
 	err    error // the first of writing results
 	bar    *bar
 	hints  []Hints
@@ -35,7 +36,7 @@ func Out(cmd *cobra.Command) *Output {
 }
 
 func newOutput(stdout, stderr io.Writer) *Output {
-	return &Output{stdout: bufio.NewWriter(stdout), stderr: stderr}
+	return &Output{stdout: bufio.NewWriter(stdout), stderr: stderr, shared: isTerminal(stdout)}
 }
 
 // Object prints v as one line of JSON; without --json it does nothing. v has a
@@ -121,7 +122,13 @@ func (o *Output) Flush() {
 func (o *Output) result(write func(io.Writer) error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err := write(o.stdout); err != nil && o.err == nil {
+	var err error
+	if o.shared {
+		o.bar.aside(func() { err = errors.Join(write(o.stdout), o.stdout.Flush()) })
+	} else {
+		err = write(o.stdout)
+	}
+	if err != nil && o.err == nil {
 		o.err = fmt.Errorf("writing output: %w", err)
 	}
 }
@@ -130,16 +137,16 @@ func (o *Output) result(write func(io.Writer) error) {
 func (o *Output) message(kind string, err error, hint string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.bar.clear()
-	fmt.Fprintf(o.stderr, "%s: %s\n", kind, Printable(err.Error()))
-	if hint != "" {
-		fmt.Fprintf(o.stderr, "hint: %s\n", hint)
-	}
+	o.bar.aside(func() {
+		fmt.Fprintf(o.stderr, "%s: %s\n", kind, Printable(err.Error()))
+		if hint != "" {
+			fmt.Fprintf(o.stderr, "hint: %s\n", hint)
+		}
+	})
 }
 
 // finish tells the error of the run, if any, and gives the exit code.
 func (o *Output) finish(err error) int {
-	o.bar.clear()
 	code := exitCode(err)
 	if err != nil {
 		hint := hintOf(err, o.hints)

@@ -21,10 +21,17 @@ func (o *Output) Progress() (update func(signer.Progress), done func()) {
 		return nil, func() {}
 	}
 	b := &bar{w: o.stderr}
+	o.setBar(b)
+	return b.update, func() {
+		b.aside(func() {})
+		o.setBar(nil)
+	}
+}
+
+func (o *Output) setBar(b *bar) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.bar = b
-	o.mu.Unlock()
-	return b.update, b.clear
 }
 
 func isTerminal(w io.Writer) bool {
@@ -105,14 +112,14 @@ func (b *bar) start(p signer.Progress) {
 	)
 }
 
-// clear takes the bar off the screen, so that a line can be printed there.
-func (b *bar) clear() {
-	if b == nil {
-		return
+// aside takes the bar off the screen while print prints whole lines there.
+func (b *bar) aside(print func()) {
+	if b != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.p != nil {
+			b.p.Clear()
+		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.p != nil {
-		b.p.Clear()
-	}
+	print()
 }

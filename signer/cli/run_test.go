@@ -196,9 +196,10 @@ func TestBar(t *testing.T) {
 	} {
 		b.update(p)
 	}
-	b.clear()
-	(*bar)(nil).clear()
-	if !strings.Contains(w.String(), "signing") {
+	printed := 0
+	b.aside(func() { printed++ })
+	(*bar)(nil).aside(func() { printed++ })
+	if !strings.Contains(w.String(), "signing") || printed != 2 {
 		t.Errorf("%q", w.String())
 	}
 }

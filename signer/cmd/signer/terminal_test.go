@@ -161,3 +161,37 @@ func TestPrompt(t *testing.T) {
 		}
 	}
 }
+
+// The bar does not stand in the lines of results.
+func TestBarAndResults(t *testing.T) {
+	_, cert := makeKey(t, "")
+	dir := t.TempDir()
+	for i := range 300 { // more than the output buffer holds
+		name := fmt.Sprintf("%s/%03d-%s", dir, i, strings.Repeat("x", 60))
+		if err := os.WriteFile(name, make([]byte, 256<<10), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	term := newTerminal(t)
+	cmd := term.start(t, "verify", "--trust", cert, dir)
+	if code := wait(t, cmd); code != 3 {
+		t.Errorf("exit code %d", code)
+	}
+	term.waitFor(t, "error: 300 of 300 files not verified\r\n")
+	if !strings.Contains(term.screen(), "verifying") {
+		t.Fatal("no bar was shown")
+	}
+	results := 0
+	for line := range strings.SplitSeq(term.screen(), "\n") {
+		line = strings.TrimSuffix(line, "\r")
+		line = line[strings.LastIndex(line, "\r")+1:] // what stays on the screen
+		if strings.HasPrefix(line, dir) && strings.HasSuffix(line, ": unsigned") {
+			results++
+		} else if strings.Contains(line, "unsigned") && strings.Contains(line, dir) {
+			t.Errorf("on the screen: %q", line)
+		}
+	}
+	if results != 300 {
+		t.Errorf("%d whole results", results)
+	}
+}
