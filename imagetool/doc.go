@@ -10,7 +10,7 @@
 //	check   the input, its file systems and whether the labels will fit
 //	stage   a copy; all that follows reads and writes the copy only
 //	sign    digest, sign and write the labels, then read them back
-//	commit  recheck the input, give the copy its name, write the manifest
+//	commit  recheck the input, give the copy and its manifest their names
 //
 // # Names
 //
