@@ -1,5 +1,3 @@
-// Command signer makes keys, signs and verifies files of mounted directories,
-// and makes label values for those who set them by other means.
 package main
 
 import (
