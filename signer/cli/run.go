@@ -54,7 +54,23 @@ func prepare(root *cobra.Command, out *Output, started *bool) {
 	root.PersistentFlags().BoolVarP(&out.Quiet, "quiet", "q", false, "print results and errors only")
 	root.AddCommand(manCommand(root))
 	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	strictHelp(root)
 	guard(root, started)
+}
+
+// strictHelp makes help for what is no command wrong usage, as the command is.
+func strictHelp(root *cobra.Command) {
+	help, _, err := root.Find([]string{"help"})
+	if err != nil {
+		panic(err)
+	}
+	help.Args = func(_ *cobra.Command, args []string) error {
+		if of, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+			return Usagef("unknown command %q of %s", rest[0], of.CommandPath())
+		}
+		return nil
+	}
 }
 
 // guard marks the moment at which a command begins to run: what went wrong

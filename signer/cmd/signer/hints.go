@@ -21,6 +21,10 @@ func hint(err error) string {
 		return "mount it for writing: mount -o remount,rw DIR"
 	case errors.Is(err, unix.ENOSYS):
 		return "Linux 5.6 or later is needed"
+	case errors.Is(err, fs.ErrNotExist):
+		return "a relative path begins at the current directory; for what lies within a disk image there is imagetool"
+	case errors.Is(err, fs.ErrPermission):
+		return "signer has to be able to read files, also those that only root can: run it as root, or leave them out"
 	case errors.Is(err, fs.ErrExist):
 		return "existing files are not replaced: choose another place, or move them away"
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io/fs"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -94,5 +95,22 @@ func TestEmptyNames(t *testing.T) {
 		if code, _, stderr := run(t.Context(), args...); code == 0 || !strings.Contains(stderr, "empty") {
 			t.Errorf("%q: code %d, stderr %q", args, code, stderr)
 		}
+	}
+}
+
+func TestHints(t *testing.T) {
+	_, cert := makeKey(t, "")
+	missing := filepath.Join(t.TempDir(), "missing")
+	for _, args := range [][]string{
+		{"sign", "--key", missing, "."},
+		{"verify", "--trust", missing, "."},
+		{"verify", "--trust", cert, missing},
+	} {
+		if code, _, stderr := run(t.Context(), args...); code != 1 || !strings.Contains(stderr, "no such file or directory\nhint: a relative path ") {
+			t.Errorf("%v: code %d, stderr %q", args, code, stderr)
+		}
+	}
+	if hint(&fs.PathError{Op: "open", Path: "x", Err: unix.EACCES}) == "" {
+		t.Error("no hint for want of permission")
 	}
 }
