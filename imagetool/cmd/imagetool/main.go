@@ -1,9 +1,7 @@
 package main
 
 import (
-	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -36,22 +34,5 @@ Exit codes: 0 done and all good; 1 failed; 2 wrong usage; 3 done, but some files
 not verify.`,
 	}
 	cmd.AddCommand(inspectCommand(), signCommand(), verifyCommand(), lsCommand(), catCommand(), xattrCommand())
-	checkHelpTopic(cmd)
 	return cmd
-}
-
-// checkHelpTopic makes it wrong usage to ask for help on what there is not; cobra
-// would show the help of the root.
-func checkHelpTopic(root *cobra.Command) {
-	root.InitDefaultHelpCmd()
-	for _, cmd := range root.Commands() {
-		if cmd.Name() == "help" {
-			cmd.Args = func(_ *cobra.Command, args []string) error {
-				if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
-					return fmt.Errorf("there is no help on %q", strings.Join(args, " "))
-				}
-				return nil
-			}
-		}
-	}
 }
