@@ -51,7 +51,7 @@ func prepare(root *cobra.Command, out *Output, started *bool) {
 	root.Version = Version()
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().BoolVar(&out.JSON, "json", false, "print one JSON object a line")
-	root.PersistentFlags().BoolVarP(&out.Quiet, "quiet", "q", false, "print results, warnings and errors only")
+	root.PersistentFlags().BoolVarP(&out.Quiet, "quiet", "q", false, "print results and errors only")
 	root.AddCommand(manCommand(root))
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
@@ -59,16 +59,15 @@ func prepare(root *cobra.Command, out *Output, started *bool) {
 	guard(root, started)
 }
 
-// strictHelp makes it wrong usage to ask for help on what is no command; cobra
-// would help with the root.
+// strictHelp makes help for what is no command wrong usage, as the command is.
 func strictHelp(root *cobra.Command) {
 	help, _, err := root.Find([]string{"help"})
 	if err != nil {
 		panic(err)
 	}
 	help.Args = func(_ *cobra.Command, args []string) error {
-		if _, rest, err := root.Find(args); err != nil || len(rest) > 0 {
-			return Usagef("there is no help on %q", strings.Join(args, " "))
+		if of, rest, err := root.Find(args); err != nil || len(rest) > 0 {
+			return Usagef("unknown command %q of %s", rest[0], of.CommandPath())
 		}
 		return nil
 	}
