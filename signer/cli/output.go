@@ -128,16 +128,23 @@ func (o *Output) result(write func(io.Writer) error) {
 	} else {
 		err = write(o.stdout)
 	}
+	o.fail(err)
+}
+
+// fail notes that a result could not be written.
+func (o *Output) fail(err error) {
 	if err != nil && o.err == nil {
 		o.err = fmt.Errorf("writing output: %w", err)
 	}
 }
 
-// message is a line for people on standard error, and a hint.
+// message is a line for people on standard error, and a hint. It comes behind
+// the results so far, where both go to the same place.
 func (o *Output) message(kind string, err error, hint string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.bar.aside(func() {
+		o.fail(o.stdout.Flush())
 		fmt.Fprintf(o.stderr, "%s: %s\n", kind, Printable(err.Error()))
 		if hint != "" {
 			fmt.Fprintf(o.stderr, "hint: %s\n", hint)

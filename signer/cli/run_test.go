@@ -203,3 +203,21 @@ func TestBar(t *testing.T) {
 		t.Errorf("%q", w.String())
 	}
 }
+
+// What a command found stands before the error that it ends with, where both go
+// to the same place.
+func TestOrder(t *testing.T) {
+	root := &cobra.Command{Use: "tool"}
+	root.AddCommand(&cobra.Command{Use: "do", RunE: func(cmd *cobra.Command, _ []string) error {
+		out := Out(cmd)
+		out.Printf("first\n")
+		out.Warn(errors.New("second"))
+		out.Printf("third\n")
+		return errors.New("fourth")
+	}})
+	var both bytes.Buffer
+	Run(t.Context(), root, []string{"do"}, &both, &both)
+	if want := "first\nwarning: second\nthird\nerror: fourth\n"; both.String() != want {
+		t.Errorf("got %q, want %q", &both, want)
+	}
+}
