@@ -26,6 +26,8 @@ type Listing struct {
 	refs  map[uint64]uint32 // references to each extended attribute block
 	last  xattrBlock        // the one that was parsed last
 	inode map[uint32]*facts
+
+	pathBytes, pathLimit int // length of all paths so far, and at most
 }
 
 // facts is what the pass remembers of one inode in use.
@@ -42,7 +44,7 @@ type facts struct {
 // disagreement with bitmaps, counts and h_refcount, blocks with two owners,
 // inodes without a name and names without an inode.
 func (fs *FS) Check(ctx context.Context) (*Listing, error) {
-	l := &Listing{fs: fs, used: newBlockMap(fs.sb), refs: map[uint64]uint32{}, inode: map[uint32]*facts{}}
+	l := &Listing{fs: fs, used: newBlockMap(fs.sb), refs: map[uint64]uint32{}, inode: map[uint32]*facts{}, pathLimit: maxPathBytes}
 	if err := l.markMetadata(); err != nil {
 		return nil, err
 	}

@@ -228,3 +228,18 @@ func TestMapLoop(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// TestPathBytes: paths take memory that directory entries do not.
+func TestPathBytes(t *testing.T) {
+	fs, l := mustCheck(t, smallImage(t))
+	again := &Listing{fs: fs, inode: map[uint32]*facts{}, pathLimit: l.pathBytes - 1}
+	for number, f := range l.inode {
+		c := *f
+		c.names = 0
+		again.inode[number] = &c
+	}
+	again.Files = make([]File, len(l.Files))
+	if err := again.walkNames(context.Background()); err == nil || !strings.Contains(err.Error(), "paths of all files") {
+		t.Errorf("error is %v", err)
+	}
+}

@@ -6,6 +6,11 @@ import (
 	"slices"
 )
 
+// maxPathBytes bounds the memory for paths: hard links deep down in a tree could
+// make kilobytes out of each entry of a directory. It suffices for ten million
+// files with paths of a hundred bytes.
+const maxPathBytes = 1 << 30
+
 // dirLinkMax is EXT4_LINK_MAX.
 const dirLinkMax = 65000
 
@@ -63,6 +68,9 @@ func (l *Listing) walkDir(dir dirNode, pending []dirNode) ([]dirNode, error) {
 			return nil, refuse("move what lies so deep further up: programs cannot name it either", "path of %q in %q is longer than %d bytes", e.Name, dir.path, maxPath-1)
 		}
 		path := dir.path + "/" + e.Name
+		if l.pathBytes += len(path); l.pathBytes > l.pathLimit {
+			return nil, refuse("", "paths of all files together are longer than %d bytes", l.pathLimit)
+		}
 		f, err := l.name(e, path)
 		if err != nil {
 			return nil, err
