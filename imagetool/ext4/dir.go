@@ -105,13 +105,13 @@ func (d *dirReader) blocks() error {
 	}
 	buf := make([]byte, bs)
 	for i := range count {
-		if index != nil && index[i] == roleNode {
+		if index != nil && index.blocks[i].role == roleNode {
 			continue // holds hashes, no names
 		}
 		if _, err := c.ReadAt(buf, int64(i)*bs); err != nil && err != io.EOF {
 			return err
 		}
-		if err := d.block(i, buf, index != nil && i == 0); err != nil {
+		if err := d.block(i, buf, index); err != nil {
 			return fmt.Errorf("block %d: %w", i, err)
 		}
 	}
@@ -130,9 +130,11 @@ func firstHole(runs []run, count uint64) uint64 {
 	return min(next, count)
 }
 
-// block takes the names of one block. A hash tree's root holds only "." and
-// "..", the second of which covers the rest; its checksum is the tree's.
-func (d *dirReader) block(i uint64, b []byte, isRoot bool) error {
+// block takes the names of one block. index is nil without a hash tree; its root
+// holds only "." and "..", the second of which covers the rest, and its checksum
+// is the tree's.
+func (d *dirReader) block(i uint64, b []byte, index *dxTree) error {
+	isRoot := index != nil && i == 0
 	if d.fs.sb.metadataCsum() && !isRoot {
 		tail := b[len(b)-deTailSize:]
 		if le.Uint32(tail) != 0 || le.Uint16(tail[deOffRecLen:]) != deTailSize || tail[deOffNameLen] != 0 || tail[deOffFileType] != deTailType {
@@ -144,7 +146,12 @@ func (d *dirReader) block(i uint64, b []byte, isRoot bool) error {
 		}
 	}
 	if i > 0 {
-		return d.parse(b, d.add)
+		return d.parse(b, func(e DirEntry) error {
+			if index != nil && !index.holds(i, e.Name) {
+				return damaged("the hash of name %q does not lead here", e.Name)
+			}
+			return d.add(e)
+		})
 	}
 	n := 0
 	return d.parse(b, func(e DirEntry) error {

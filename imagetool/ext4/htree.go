@@ -31,31 +31,46 @@ const (
 	roleNode
 )
 
-// readIndex walks the hash tree of a directory and says which block plays which
-// role; nil without a tree. The kernel lists the leaves of the tree, a linear
-// read all blocks: both must give the same, so each block must be in the tree
-// exactly once.
-func (d *dirReader) readIndex(c *Contents, count uint64) ([]byte, error) {
+// A dxBlock is what the tree says of one block: its role and, for a leaf, the
+// hashes of the names in it.
+type dxBlock struct {
+	role     byte
+	from, to uint64 // to is not among them
+}
+
+// readIndex walks the hash tree of a directory; nil without a tree. The kernel
+// lists the leaves of the tree, a linear read all blocks: both must give the
+// same, so each block must be in the tree exactly once.
+func (d *dirReader) readIndex(c *Contents, count uint64) (*dxTree, error) {
 	if !d.in.has(flIndex) {
 		return nil, nil
 	}
 	if !d.fs.sb.has(compat, compatDirIndex) {
 		return nil, damaged("has a hash tree, but the file system lacks the feature")
 	}
-	t := &dxTree{d: d, c: c, roles: make([]byte, count)}
+	t := &dxTree{d: d, c: c, blocks: make([]dxBlock, count)}
 	if err := t.root(); err != nil {
 		return nil, fmt.Errorf("hash tree: %w", err)
 	}
-	if i := slices.Index(t.roles, 0); i >= 0 {
+	if i := slices.IndexFunc(t.blocks, func(b dxBlock) bool { return b.role == 0 }); i >= 0 {
 		return nil, damaged("hash tree does not lead to block %d", i)
 	}
-	return t.roles, nil
+	return t, nil
 }
 
 type dxTree struct {
-	d     *dirReader
-	c     *Contents
-	roles []byte
+	d      *dirReader
+	c      *Contents
+	hash   dirHash
+	blocks []dxBlock
+}
+
+// holds reports whether the kernel, looking for a name, would come to this leaf.
+// An odd hash at its end says that names with the hash below it go on behind it
+// (dx_probe, ext4_htree_next_block).
+func (t *dxTree) holds(leaf uint64, name string) bool {
+	b, h := t.blocks[leaf], uint64(t.hash.of(name))
+	return h >= b.from&^1 && h < b.to
 }
 
 func (t *dxTree) root() error {
@@ -72,16 +87,18 @@ func (t *dxTree) root() error {
 		info[dxOffFlags]&1 != 0 || levels >= most {
 		return damaged("root is not one that is known")
 	}
-	t.roles[0] = roleNode
-	if err := t.entries(b, dxRootEntries, levels); err != nil {
+	t.hash = t.d.fs.sb.newDirHash(info[dxOffVersion])
+	t.blocks[0].role = roleNode
+	if err := t.entries(b, dxRootEntries, levels, dxBlock{to: 1 << 32}); err != nil {
 		return err
 	}
-	t.roles[0] = roleLeaf // holds "." and ".."
+	t.blocks[0].role = roleLeaf // holds "." and ".."
 	return nil
 }
 
-// entries follows the references of one node; levels more lie below it.
-func (t *dxTree) entries(b []byte, at, levels int) error {
+// entries follows the references of one node, which divide its hashes among
+// them; levels more lie below it.
+func (t *dxTree) entries(b []byte, at, levels int, node dxBlock) error {
 	tail := 0
 	if t.d.fs.sb.metadataCsum() {
 		tail = dxTailSize
@@ -95,24 +112,29 @@ func (t *dxTree) entries(b []byte, at, levels int) error {
 			return err
 		}
 	}
-	var before uint32
 	for i := range count {
 		// The first entry's hash is where limit and count stand.
-		if hash := le.Uint32(b[at+dxEntrySize*i:]); i > 0 {
-			if hash < before {
-				return damaged("hashes of a node are out of order")
-			}
-			before = hash
+		child := dxBlock{roleLeaf, node.from, node.to}
+		if i > 0 {
+			child.from = uint64(le.Uint32(b[at+dxEntrySize*i:]))
+		}
+		if i+1 < count {
+			child.to = uint64(le.Uint32(b[at+dxEntrySize*(i+1):]))
+		}
+		if child.from < node.from || child.to < child.from || child.to > node.to {
+			return damaged("hashes of a node are out of order")
+		}
+		if levels > 0 {
+			child.role = roleNode
 		}
 		block := uint64(le.Uint32(b[at+dxEntrySize*i+4:]) & dxBlockMask)
-		if block >= uint64(len(t.roles)) || t.roles[block] != 0 {
+		if block >= uint64(len(t.blocks)) || t.blocks[block].role != 0 {
 			return damaged("node refers to block %d, which does not exist or is used twice", block)
 		}
+		t.blocks[block] = child
 		if levels == 0 {
-			t.roles[block] = roleLeaf
 			continue
 		}
-		t.roles[block] = roleNode
 		if err := t.node(block, levels-1); err != nil {
 			return err
 		}
@@ -129,7 +151,7 @@ func (t *dxTree) node(block uint64, levels int) error {
 	if le.Uint32(b) != 0 || t.d.fs.recLen(le.Uint16(b[deOffRecLen:])) != len(b) || !bytes.Equal(b[deOffNameLen:deHeader], []byte{0, 0}) {
 		return damaged("block %d is not a node", block)
 	}
-	return t.entries(b, dxNodeEntries, levels)
+	return t.entries(b, dxNodeEntries, levels, t.blocks[block])
 }
 
 // checksum follows ext4_dx_csum: the entries in use, then the tail with its

@@ -35,6 +35,7 @@ const (
 	sbLastMounted      = 0x88
 	sbReservedGDT      = 0xce
 	sbJournalInum      = 0xe0
+	sbHashSeed         = 0xec
 	sbJournalDev       = 0xe4
 	sbLastOrphan       = 0xe8
 	sbDescSize         = 0xfe
@@ -43,6 +44,7 @@ const (
 	sbReservedBlocksHi = 0x154
 	sbFreeBlocksHi     = 0x158
 	sbChecksumType     = 0x175
+	sbFlags            = 0x160
 	sbBackupBGs        = 0x24c
 	sbChecksumSeed     = 0x270
 	sbOrphanFileInum   = 0x280

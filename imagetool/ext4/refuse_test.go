@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -153,11 +154,11 @@ func dirBlock(t testing.TB, fs *FS, role byte) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roles, err := (&dirReader{fs: fs, in: in}).readIndex(c, uint64(in.Size)/fs.sb.blockSize)
-	if err != nil || roles == nil {
-		t.Fatalf("hash tree: %v %v", roles, err)
+	index, err := (&dirReader{fs: fs, in: in}).readIndex(c, uint64(in.Size)/fs.sb.blockSize)
+	if err != nil || index == nil {
+		t.Fatalf("hash tree: %v", err)
 	}
-	return blockOf(t, fs, in, uint64(1+bytes.IndexByte(roles[1:], role)))
+	return blockOf(t, fs, in, uint64(1+slices.IndexFunc(index.blocks[1:], func(b dxBlock) bool { return b.role == role })))
 }
 
 // editInode edits an inode and repairs its checksum.
