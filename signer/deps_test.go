@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -12,7 +13,9 @@ const module = "github.com/vmseal/vmseal/"
 // golist gives a line for each package that the go command lists.
 func golist(t *testing.T, args ...string) []string {
 	t.Helper()
-	out, err := exec.Command("go", append([]string{"list"}, args...)...).CombinedOutput()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Stderr = os.Stderr // the go command also has remarks
+	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list: %v\n%s", err, out)
 	}
