@@ -50,17 +50,6 @@ func (fs *FS) Contents(in *Inode) (*Contents, error) {
 	return c, nil
 }
 
-// Size is the length in bytes.
-func (c *Contents) Size() int64 { return c.size }
-
-// FirstBlock is where on disk the data begins, 0 if it has no block of its own.
-func (c *Contents) FirstBlock() uint64 {
-	if len(c.runs) == 0 {
-		return 0
-	}
-	return c.runs[0].physical
-}
-
 func (c *Contents) Read(p []byte) (int, error) {
 	n, err := c.ReadAt(p, c.pos)
 	c.pos += int64(n)
