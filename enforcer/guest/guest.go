@@ -1,0 +1,84 @@
+package guest
+
+import (
+	"errors"
+	"time"
+)
+
+// ErrEnded is given, wrapped, when there is no guest any more: it was switched
+// off, or its hypervisor ended.
+var ErrEnded = errors.New("the guest has ended")
+
+// Registers of one virtual CPU in 64-bit mode.
+type Registers struct {
+	RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP uint64
+	R8, R9, R10, R11, R12, R13, R14, R15   uint64
+	RIP, RFLAGS                            uint64
+	CS                                     uint16 // the selector
+}
+
+// CPL is the privilege level: 0 in the kernel, 3 in user space.
+func (r *Registers) CPL() int { return int(r.CS & 3) }
+
+// A Stop says that the guest does not run.
+type Stop struct {
+	VCPU int  // the virtual CPU that hit a trap, or one of them
+	Hit  bool // it stands at an address given to Plant; else Run's time was over
+	Regs Registers
+}
+
+// A Range is memory to be read.
+type Range struct {
+	Addr uint64 // virtual, as the stopped virtual CPU sees it
+	Buf  []byte // to be filled
+	Err  error  // set by Read: nil, or why not all of Buf is filled
+}
+
+// An Answer says how the virtual CPU that hit a trap goes on.
+type Answer struct {
+	RAX, RSP uint64 // set only if Return
+	RIP      uint64
+	Return   bool // the function returns to RIP; else it runs on there
+}
+
+// Guest is a stopped virtual machine, or one inside Run.
+type Guest interface {
+	// Fresh reports whether the guest has not yet executed an instruction.
+	Fresh() (bool, error)
+
+	// Plant sets traps at these addresses and removes all others. On an error the
+	// set of traps is not known, and the guest must not run on.
+	Plant(addrs []uint64) error
+
+	// Run lets the guest run until a virtual CPU hits a trap, or for the time
+	// given (0: as long as it takes), and stops all virtual CPUs that could act
+	// on what the caller reads. A stop that is neither is an error.
+	Run(limit time.Duration) (Stop, error)
+
+	// Read fills the ranges. Those that cannot be read get an Err of their own;
+	// the returned error is for a backend that does not answer at all. However
+	// many ranges there are, they cost one exchange.
+	Read(vcpu int, ranges []Range) error
+
+	// VCPUs gives the registers of every virtual CPU of a stopped guest.
+	VCPUs() ([]Registers, error)
+
+	// Answer settles the hit of the last Stop. It takes effect with the next Run.
+	Answer(s *Stop, a Answer) error
+
+	// Freeze makes sure that the guest does not run, whatever happens to this
+	// process.
+	Freeze() error
+
+	// Release removes all traps and lets the guest run unguarded.
+	Release() error
+
+	// Close gives the connection up, not the guest: traps stay, and a stopped
+	// guest stays stopped.
+	Close() error
+
+	// Identity names this run of this guest, so that another process can know it
+	// again: the same text for the same run, and never the same for another.
+	// Empty if the backend cannot tell.
+	Identity() string
+}

@@ -1,0 +1,23 @@
+// Package profile reads and writes what the enforcer must know of one build of a
+// guest's kernel: addresses, offsets and numbers that differ from build to build.
+//
+// A profile file is text in three lines, each of which ends with a newline:
+//
+//	vmseal-profile 1
+//	{"release":"6.1.0-56-amd64",...}
+//	signature 030204...
+//
+// The second line is the JSON form of Profile, in exactly the way in which Marshal
+// writes it. The third is a security.ima value of type 3, version 2, SHA-256, in
+// lower-case hexadecimal, over Digest of the first two lines.
+//
+// # Why Digest is not SHA-256
+//
+// The same key signs the files of images. If a profile were signed like a file,
+// somebody could put a file into an image that reads like a profile, and take the
+// signature from there. Digest is SHA-512/256, signed as though it were SHA-256:
+// nobody can make a file whose SHA-256 it is.
+//
+// Addresses are those for which the kernel was linked. With address space layout
+// randomization all of them move by the same number of bytes.
+package profile

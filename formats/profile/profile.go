@@ -1,0 +1,77 @@
+package profile
+
+// Profile describes one build of a Linux kernel for x86-64.
+type Profile struct {
+	Release string `json:"release"`  // as uname -r gives it
+	BuildID string `json:"build_id"` // of the ELF note, in hexadecimal
+	Banner  string `json:"banner"`   // the text at linux_banner, with its newline
+
+	Text      uint64 `json:"text"`       // _text, where the image of the kernel begins
+	TextEnd   uint64 `json:"text_end"`   // _etext, behind its last instruction
+	TextBytes Bytes  `json:"text_bytes"` // the first 16 bytes at _text
+
+	Hooks     Hooks     `json:"hooks"`
+	Variables Variables `json:"variables"`
+	Offsets   Offsets   `json:"offsets"`
+	Values    Values    `json:"values"`
+}
+
+// Hooks are the interception points (security/integrity/ima and integrity.h).
+type Hooks struct {
+	AppraiseMeasurement Hook `json:"ima_appraise_measurement"`
+	DigsigVerify        Hook `json:"integrity_digsig_verify"`
+	ParseAddRule        Hook `json:"ima_parse_add_rule"`
+	UpdatePolicy        Hook `json:"ima_update_policy"`
+	BprmCheck           Hook `json:"ima_bprm_check"`
+}
+
+// Hook is one interception point.
+type Hook struct {
+	Address   uint64 `json:"address"`   // of the 5-byte fentry nop: the entry of the function, or behind its ENDBR64
+	Bytes     Bytes  `json:"bytes"`     // what lies there at run time
+	Prototype string `json:"prototype"` // in C, from BTF
+}
+
+// Variables are the addresses of variables of the kernel.
+type Variables struct {
+	Banner            uint64 `json:"linux_banner"`
+	Appraise          uint64 `json:"ima_appraise"`        // int
+	PolicyFlag        uint64 `json:"ima_policy_flag"`     // int
+	KexecLoadDisabled uint64 `json:"kexec_load_disabled"` // int
+	SystemState       uint64 `json:"system_state"`        // enum system_states
+	RootfsType        uint64 `json:"rootfs_fs_type"`      // struct file_system_type
+}
+
+// Offsets are those of members in bytes. The size of the member stands behind it.
+type Offsets struct {
+	FileInode  uint32 `json:"file.f_inode"`         // 8
+	InodeSB    uint32 `json:"inode.i_sb"`           // 8
+	SBDev      uint32 `json:"super_block.s_dev"`    // 4
+	SBFlags    uint32 `json:"super_block.s_iflags"` // 8
+	SBType     uint32 `json:"super_block.s_type"`   // 8
+	BinprmFile uint32 `json:"linux_binprm.file"`    // 8
+}
+
+// Values are members of enumerations.
+type Values struct {
+	Funcs         map[string]uint32 `json:"ima_hooks"`      // enum ima_hooks by name, without NONE and MAX_CHECK
+	IntegrityPass uint32            `json:"INTEGRITY_PASS"` // enum integrity_status
+	IntegrityFail uint32            `json:"INTEGRITY_FAIL"`
+	SystemRunning uint32            `json:"SYSTEM_RUNNING"` // enum system_states
+}
+
+// The names in Values.Funcs that every profile has (enum ima_hooks, ima.h).
+const (
+	FuncFile           = "FILE_CHECK"
+	FuncMmap           = "MMAP_CHECK"
+	FuncBprm           = "BPRM_CHECK"
+	FuncModule         = "MODULE_CHECK"
+	FuncFirmware       = "FIRMWARE_CHECK"
+	FuncKexecKernel    = "KEXEC_KERNEL_CHECK"
+	FuncKexecInitramfs = "KEXEC_INITRAMFS_CHECK"
+	FuncPolicy         = "POLICY_CHECK"
+)
+
+var requiredFuncs = []string{
+	FuncFile, FuncMmap, FuncBprm, FuncModule, FuncFirmware, FuncKexecKernel, FuncKexecInitramfs, FuncPolicy,
+}

@@ -1,0 +1,208 @@
+package profile
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/vmseal/vmseal/formats/ima"
+)
+
+const (
+	header    = "vmseal-profile 1\n"
+	sigPrefix = "signature "
+
+	// MaxSize is beyond what any profile takes; Open refuses more.
+	MaxSize = 1 << 16
+
+	// minAddress is where addresses of the kernel's image begin
+	// (__START_KERNEL_map, arch/x86/include/asm/page_64_types.h).
+	minAddress = 0xffffffff80000000
+
+	hookBytes  = 5       // of a fentry nop
+	textBytes  = 16      // Profile.TextBytes
+	maxOffset  = 1 << 16 // no structure here is larger
+	maxBanner  = 512
+	maxBuildID = 64
+)
+
+// Bytes are written in lower-case hexadecimal.
+type Bytes []byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (b Bytes) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, b), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (b *Bytes) UnmarshalText(text []byte) (err error) {
+	*b, err = hex.DecodeString(string(text))
+	return err
+}
+
+// Marshal gives the text that is to be signed: the first two lines.
+func (p *Profile) Marshal() ([]byte, error) {
+	if err := p.check(); err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	return append(append([]byte(header), b...), '\n'), nil
+}
+
+// Digest is what the signature covers: SHA-512/256 of the text.
+func Digest(text []byte) []byte {
+	sum := sha512.Sum512_256(text)
+	return sum[:]
+}
+
+// Seal gives the whole file: the text of Marshal and the signature over its Digest.
+func Seal(text []byte, id ima.KeyID, sig []byte) ([]byte, error) {
+	value, err := ima.SignatureV2(ima.SHA256, id, sig).Append(nil)
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	b := append(bytes.Clone(text), sigPrefix...)
+	return append(hex.AppendEncode(b, value), '\n'), nil
+}
+
+// Verifier decides about a signature over a digest: keys.TrustStore, with its
+// result left out.
+type Verifier func(value ima.Value, digest []byte) error
+
+// Open reads a whole file, and gives a profile only if verify finds its signature
+// good. What it reads before that is the signature's line alone.
+func Open(file []byte, verify Verifier) (*Profile, error) {
+	p, err := open(file, verify)
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	return p, nil
+}
+
+func open(file []byte, verify Verifier) (*Profile, error) {
+	if len(file) > MaxSize {
+		return nil, fmt.Errorf("%d bytes, at most %d are allowed", len(file), MaxSize)
+	}
+	if !bytes.HasPrefix(file, []byte(header)) {
+		return nil, errors.New("not a profile of format 1")
+	}
+	text, line, ok := cutLast(file)
+	if !ok {
+		return nil, errors.New("not signed")
+	}
+	raw, err := hex.DecodeString(string(line))
+	if err != nil || hex.EncodeToString(raw) != string(line) {
+		return nil, errors.New("signature: not lower-case hexadecimal")
+	}
+	value, err := ima.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("signature: %w", err)
+	}
+	if value.Type != ima.Signature || value.Version != 2 || value.Hash != ima.SHA256 {
+		return nil, errors.New("signature: not of version 2 with sha256")
+	}
+	if err := verify(value, Digest(text)); err != nil {
+		return nil, fmt.Errorf("signature: %w", err)
+	}
+	return parse(text)
+}
+
+// cutLast splits a file into its text and what follows "signature " in the last
+// line.
+func cutLast(file []byte) (text, line []byte, ok bool) {
+	body, ok := bytes.CutSuffix(file, []byte("\n"))
+	if !ok {
+		return nil, nil, false
+	}
+	at := bytes.LastIndexByte(body, '\n') + 1
+	line, ok = bytes.CutPrefix(body[at:], []byte(sigPrefix))
+	return file[:at], line, ok
+}
+
+// parse reads what Marshal wrote, and nothing else.
+func parse(text []byte) (*Profile, error) {
+	d := json.NewDecoder(bytes.NewReader(text[len(header):]))
+	d.DisallowUnknownFields()
+	p := new(Profile)
+	if err := d.Decode(p); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("more than one value")
+	}
+	again, err := p.Marshal()
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	if !bytes.Equal(again, text) {
+		return nil, errors.New("not in the form in which profiles are written")
+	}
+	return p, nil
+}
+
+// check refuses a profile with something missing, or that cannot be true.
+func (p *Profile) check() error {
+	switch {
+	case p.Release == "" || len(p.Release) > 128:
+		return errors.New("release is missing or too long")
+	case p.BuildID == "" || len(p.BuildID) > 2*maxBuildID:
+		return errors.New("build id is missing or too long")
+	case p.Banner == "" || len(p.Banner) > maxBanner:
+		return errors.New("banner is missing or too long")
+	case p.Text < minAddress || p.TextEnd <= p.Text:
+		return fmt.Errorf("text from %#x to %#x is not that of a kernel", p.Text, p.TextEnd)
+	case len(p.TextBytes) != textBytes:
+		return fmt.Errorf("%d bytes of text, want %d", len(p.TextBytes), textBytes)
+	}
+	for name, h := range p.Hooks.all() {
+		if h.Address < p.Text || h.Address+hookBytes > p.TextEnd || len(h.Bytes) != hookBytes || h.Prototype == "" {
+			return fmt.Errorf("hook %s is not complete or not in the text", name)
+		}
+	}
+	v, o := &p.Variables, &p.Offsets
+	for _, a := range []uint64{v.Banner, v.Appraise, v.PolicyFlag, v.KexecLoadDisabled, v.SystemState, v.RootfsType} {
+		if a < p.Text || a > 1<<64-1-maxBanner {
+			return fmt.Errorf("variable at %#x is not in the kernel", a)
+		}
+	}
+	for _, n := range []uint32{o.FileInode, o.InodeSB, o.SBDev, o.SBFlags, o.SBType, o.BinprmFile} {
+		if n > maxOffset {
+			return fmt.Errorf("offset %d is in no structure", n)
+		}
+	}
+	return p.Values.check()
+}
+
+func (v *Values) check() error {
+	seen := map[uint32]string{}
+	for name, n := range v.Funcs {
+		if other, ok := seen[n]; ok {
+			return fmt.Errorf("%s and %s are both %d", name, other, n)
+		}
+		seen[n] = name
+	}
+	for _, name := range requiredFuncs {
+		if _, ok := v.Funcs[name]; !ok {
+			return fmt.Errorf("%s is missing", name)
+		}
+	}
+	if v.IntegrityPass == v.IntegrityFail || v.SystemRunning == 0 {
+		return errors.New("values of integrity_status or system_states are missing")
+	}
+	return nil
+}
+
+func (h *Hooks) all() map[string]Hook {
+	return map[string]Hook{
+		"ima_appraise_measurement": h.AppraiseMeasurement,
+		"integrity_digsig_verify":  h.DigsigVerify,
+		"ima_parse_add_rule":       h.ParseAddRule,
+		"ima_update_policy":        h.UpdatePolicy,
+		"ima_bprm_check":           h.BprmCheck,
+	}
+}
