@@ -1,0 +1,17 @@
+// Package enforce holds the proof of enforcement: a Debian guest whose image imagetool signed boots under QEMU, with the
+// enforcer outside it deciding about every access, and commands are run in it.
+//
+// The guest is what scripts/guest-root makes, with three things added before it is signed: guestagent, through which the
+// test runs commands; probe, which tries what guest root might try; and under /opt/t programs, libraries, scripts and
+// kernel modules, one for each way in which a signature can be wrong. They are made wrong afterwards, through a loop
+// mount, with evmctl and setxattr.
+//
+// What is said about the guest is what its own kernel says there: the exit code and the error of a command, /proc and the
+// kernel's log. Nothing of this module is imported, and only built commands are run.
+//
+// The tests need root, for the loop mount and to unpack the guest. imagetool runs as an unprivileged user. Everything
+// happens in a mount namespace of its own and in one temporary folder; no guest outlives the test.
+//
+// Environment: VMSEAL_BIN names a folder with built commands, to test these instead of building them;
+// VMSEAL_REQUIRE_TOOLS=1 makes a missing outside tool a failure instead of a skip.
+package enforce

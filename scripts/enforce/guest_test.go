@@ -1,0 +1,174 @@
+package enforce
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// guest is the signed image and what was taken out of it.
+type guest struct {
+	dir     string
+	image   string // signed, with some files spoiled
+	kernels map[string]kernel
+	dracut  string            // an initrd of dracut for the kernel 6.1
+	denied  map[string]string // SHA-256 of the files that the deny list names, by path
+}
+
+type kernel struct{ release, image, initrd string }
+
+// theGuest makes the guest, once in a run.
+func theGuest(t *testing.T) *guest {
+	t.Helper()
+	need(t)
+	g, err := madeGuest()
+	must(t, err)
+	return g
+}
+
+var madeGuest = sync.OnceValues(func() (*guest, error) {
+	dir, err := newDir()
+	if err != nil {
+		return nil, err
+	}
+	g := &guest{dir: dir, image: filepath.Join(dir, "signed.img"), kernels: make(map[string]kernel)}
+	keys, err := theKeys()
+	if err != nil {
+		return nil, err
+	}
+	plain := filepath.Join(dir, "plain.img")
+	if err := g.build(plain); err != nil {
+		return nil, err
+	}
+	if _, err := output(ours("imagetool", "sign", "--quiet", "--key", keys.sealed.private, plain, "--out", g.image)); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(plain); err != nil {
+		return nil, err
+	}
+	if err := g.spoil(keys); err != nil {
+		return nil, err
+	}
+	return g, g.takeOut()
+})
+
+// imageSize leaves about a gigabyte free for what tests write.
+const imageSize = "2500M"
+
+// build makes the image: a Debian root and what the tests add to it, in one bare ext4 file system.
+func (g *guest) build(image string) error {
+	script, err := filepath.Abs("../guest-root")
+	if err != nil {
+		return err
+	}
+	tarball, err := output(peer(script))
+	if err != nil {
+		return err
+	}
+	root := filepath.Join(g.dir, "root")
+	defer os.RemoveAll(root)
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return err
+	}
+	if _, err := output(peer("tar", "-x", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-f", strings.TrimSpace(string(tarball)), "-C", root)); err != nil {
+		return err
+	}
+	if err := furnish(root); err != nil {
+		return err
+	}
+	if err := g.findKernels(root); err != nil {
+		return err
+	}
+	if err := g.addCases(root); err != nil {
+		return err
+	}
+	if _, err := output(peer("mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", root, image, imageSize)); err != nil {
+		return err
+	}
+	return os.Chown(image, nobody, nobody)
+}
+
+//go:embed testdata/guestagent.service
+var agentUnit []byte
+
+// masked are units that do nothing for these tests: logins, a bus that is not installed, chores of a long-lived machine.
+// Each would run programs, and under emulation each program's appraisal costs a tenth of a second.
+var masked = []string{
+	"getty.target", "systemd-logind.service", "systemd-user-sessions.service",
+	"apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer",
+	"e2scrub_all.timer", "e2scrub_reap.service",
+	"kexec.service", "kexec-load.service",
+	"systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
+}
+
+// furnish adds to a Debian root what makes it the guest of these tests.
+func furnish(root string) error {
+	files := map[string][]byte{
+		"etc/machine-id":                        []byte("0123456789abcdef0123456789abcdef\n"), // else it is a first boot
+		"etc/hostname":                          []byte("guest\n"),
+		"etc/systemd/system/guestagent.service": agentUnit,
+	}
+	for _, name := range []string{"guestagent", "probe"} {
+		program, err := os.ReadFile(filepath.Join(base, "bin", name))
+		if err != nil {
+			return err
+		}
+		files["usr/local/bin/"+name] = program
+	}
+	for name, contents := range files {
+		if err := os.WriteFile(filepath.Join(root, name), contents, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(os.Chmod(filepath.Join(root, "usr/local/bin/guestagent"), 0o755), os.Chmod(filepath.Join(root, "usr/local/bin/probe"), 0o755)); err != nil {
+		return err
+	}
+	units := filepath.Join(root, "etc/systemd/system")
+	for _, name := range masked {
+		if err := os.Symlink("/dev/null", filepath.Join(units, name)); err != nil {
+			return err
+		}
+	}
+	if err := os.Symlink("../guestagent.service", filepath.Join(units, "multi-user.target.wants/guestagent.service")); err != nil {
+		return err
+	}
+	return os.Mkdir(filepath.Join(root, "data"), 0o755) // where a second disk is mounted
+}
+
+// findKernels learns which releases the root has.
+func (g *guest) findKernels(root string) error {
+	for _, version := range []string{"6.1", "6.12"} {
+		found, err := filepath.Glob(filepath.Join(root, "lib/modules", version+".*"))
+		if err != nil || len(found) != 1 {
+			return fmt.Errorf("the guest has %d kernels %s, want 1", len(found), version)
+		}
+		g.kernels[version] = kernel{release: filepath.Base(found[0])}
+	}
+	return nil
+}
+
+// takeOut reads kernels and initrds from the signed image, as whoever boots it would.
+func (g *guest) takeOut() error {
+	take := func(path string) (string, error) {
+		to := filepath.Join(g.dir, filepath.Base(path))
+		return to, outputTo(to, ours("imagetool", "cat", g.image, path))
+	}
+	for version, k := range g.kernels {
+		var err error
+		if k.image, err = take("/boot/vmlinuz-" + k.release); err != nil {
+			return err
+		}
+		if k.initrd, err = take("/boot/initrd.img-" + k.release); err != nil {
+			return err
+		}
+		g.kernels[version] = k
+	}
+	var err error
+	g.dracut, err = take("/boot/dracut-" + g.kernels["6.1"].release + ".img")
+	return err
+}

@@ -1,0 +1,41 @@
+package enforce
+
+import (
+	"path/filepath"
+	"sync"
+)
+
+// key is what `signer key new` made.
+type key struct{ private, cert, der string }
+
+// The keys of a run: sealed signed the image, second is trusted too until a test takes it away, foreign is nobody's.
+type keySet struct{ sealed, second, foreign key }
+
+var theKeys = sync.OnceValues(func() (*keySet, error) {
+	dir, err := newDir()
+	if err != nil {
+		return nil, err
+	}
+	s := &keySet{}
+	for name, k := range map[string]*key{"sealed": &s.sealed, "second": &s.second, "foreign": &s.foreign} {
+		out := filepath.Join(dir, name)
+		if _, err := output(ours("signer", "key", "new", "--out", out, "--name", name)); err != nil {
+			return nil, err
+		}
+		*k = key{filepath.Join(out, "private.pem"), filepath.Join(out, "cert.pem"), filepath.Join(out, "cert.der")}
+		if _, err := output(peer("openssl", "x509", "-in", k.cert, "-outform", "DER", "-out", k.der)); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+})
+
+// trust writes a trust store of these keys.
+func trust(to string, keys ...key) error {
+	args := []string{"key", "trust", "--out", to}
+	for _, k := range keys {
+		args = append(args, k.cert)
+	}
+	_, err := output(ours("signer", args...))
+	return err
+}

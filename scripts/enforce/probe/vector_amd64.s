@@ -1,0 +1,62 @@
+#include "textflag.h"
+
+// A fill of one register: four times the same number.
+#define FILL(i, y) VPBROADCASTQ (i*8)(AX), y
+#define STORE(i, y) VMOVDQU y, (i*32)(BX)
+
+// func addLoop(start *[15]uint64, rounds uint64, end *[15][4]uint64)
+TEXT ·addLoop(SB), NOSPLIT, $0-24
+	MOVQ start+0(FP), AX
+	MOVQ rounds+8(FP), CX
+	MOVQ end+16(FP), BX
+	FILL(0, Y0)
+	FILL(1, Y1)
+	FILL(2, Y2)
+	FILL(3, Y3)
+	FILL(4, Y4)
+	FILL(5, Y5)
+	FILL(6, Y6)
+	FILL(7, Y7)
+	FILL(8, Y8)
+	FILL(9, Y9)
+	FILL(10, Y10)
+	FILL(11, Y11)
+	FILL(12, Y12)
+	FILL(13, Y13)
+	FILL(14, Y14)
+	VPCMPEQQ Y15, Y15, Y15 // -1 in each lane
+add:
+	VPSUBQ Y15, Y0, Y0
+	VPSUBQ Y15, Y1, Y1
+	VPSUBQ Y15, Y2, Y2
+	VPSUBQ Y15, Y3, Y3
+	VPSUBQ Y15, Y4, Y4
+	VPSUBQ Y15, Y5, Y5
+	VPSUBQ Y15, Y6, Y6
+	VPSUBQ Y15, Y7, Y7
+	VPSUBQ Y15, Y8, Y8
+	VPSUBQ Y15, Y9, Y9
+	VPSUBQ Y15, Y10, Y10
+	VPSUBQ Y15, Y11, Y11
+	VPSUBQ Y15, Y12, Y12
+	VPSUBQ Y15, Y13, Y13
+	VPSUBQ Y15, Y14, Y14
+	DECQ CX
+	JNZ add
+	STORE(0, Y0)
+	STORE(1, Y1)
+	STORE(2, Y2)
+	STORE(3, Y3)
+	STORE(4, Y4)
+	STORE(5, Y5)
+	STORE(6, Y6)
+	STORE(7, Y7)
+	STORE(8, Y8)
+	STORE(9, Y9)
+	STORE(10, Y10)
+	STORE(11, Y11)
+	STORE(12, Y12)
+	STORE(13, Y13)
+	STORE(14, Y14)
+	VZEROUPPER
+	RET
