@@ -19,7 +19,9 @@ type SignOptions struct {
 
 	Out      string // the signed copy; not needed for a dry run
 	Manifest string // where to write the manifest; "" for none
-	Force    bool   // replace what is at Out and Manifest
+	Profile  string // where to write the profile of the kernel; "" for none
+	Kernel   string // which kernel that is, as for Image.Kernel
+	Force    bool   // replace what is at Out, Manifest and Profile
 	Tool     string // name and version, for the manifest
 
 	Time    *time.Time // ctime of the inodes that change; nil leaves it alone
@@ -32,6 +34,7 @@ type SignResult struct {
 	Spaces []Space // of each file system
 	KeyID  ima.KeyID
 	Hash   ima.HashID
+	Sealed *Sealed // nil if no profile was wanted
 }
 
 // Sign writes a signed copy of the image. An error leaves nothing
@@ -45,15 +48,19 @@ func (m *Image) Sign(ctx context.Context, o SignOptions) (*SignResult, error) {
 	if err := m.checkOutputs(&o); err != nil {
 		return nil, err
 	}
+	sealed, err := m.seal(&o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
+	}
 	spaces, err := m.plan(ctx, &o.Options, edit)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
 	}
-	result := &SignResult{Spaces: spaces, KeyID: o.KeyID, Hash: o.Hash}
+	result := &SignResult{Spaces: spaces, KeyID: o.KeyID, Hash: o.Hash, Sealed: sealed}
 	if o.DryRun {
 		result.Report, err = m.Tree(edit).sign(ctx, o.Options)
 	} else {
-		result.Report, err = m.signCopy(ctx, &o, edit)
+		result.Report, err = m.signCopy(ctx, &o, edit, sealed)
 	}
 	if err != nil {
 		return nil, err
@@ -66,22 +73,37 @@ func (m *Image) checkOutputs(o *SignOptions) error {
 	if o.DryRun {
 		return nil
 	}
-	if err := disk.CheckOutput(m.Disk, o.Out, o.Force); err != nil {
-		return err
-	}
-	if o.Manifest == "" {
-		return nil
-	}
-	if err := disk.CheckOutput(m.Disk, o.Manifest, o.Force); err != nil {
-		return err
-	}
-	if samePath(o.Out, o.Manifest) {
-		return errors.New("the manifest and the image cannot have the same name")
+	var names []string
+	for _, out := range []string{o.Out, o.Manifest, o.Profile} {
+		if out == "" && len(names) > 0 {
+			continue
+		}
+		if err := disk.CheckOutput(m.Disk, out, o.Force); err != nil {
+			return err
+		}
+		for _, other := range names {
+			if samePath(out, other) {
+				return fmt.Errorf("%s: two outputs cannot have the same name", out)
+			}
+		}
+		names = append(names, out)
 	}
 	return nil
 }
 
-func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit ext4.EditOptions) (*signer.Report, error) {
+// seal makes the profile, if one is wanted. Signing changes nothing that is in it.
+func (m *Image) seal(o *SignOptions) (*Sealed, error) {
+	if o.Profile == "" || o.DryRun {
+		return nil, nil
+	}
+	k, err := m.Kernel(o.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	return SealKernel(k, o.Options)
+}
+
+func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit ext4.EditOptions, sealed *Sealed) (*signer.Report, error) {
 	staged, err := disk.Stage(ctx, m.Disk, o.Out, o.Force, copyProgress(o.Progress, m.Disk.Size()))
 	if err != nil {
 		return nil, err
@@ -90,7 +112,15 @@ func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit ext4.EditOpti
 	if err != nil {
 		return nil, errors.Join(err, staged.Abort(), list.abort())
 	}
-	if err := staged.Commit(ctx, list.outputs()...); err != nil {
+	outputs := list.outputs()
+	if sealed != nil {
+		out, err := sealed.Output(o.Profile, o.Force)
+		if err != nil {
+			return nil, errors.Join(err, staged.Abort(), list.abort())
+		}
+		outputs = append(outputs, out)
+	}
+	if err := staged.Commit(ctx, outputs...); err != nil {
 		return nil, err
 	}
 	return report, nil

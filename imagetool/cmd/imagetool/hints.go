@@ -10,6 +10,7 @@ import (
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/kernel"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
@@ -27,6 +28,9 @@ func hint(err error) string {
 	if e, ok := errors.AsType[*imagetool.NoFileSystemError](err); ok {
 		return contentHint(e)
 	}
+	if _, ok := errors.AsType[*imagetool.ManyKernelsError](err); ok {
+		return "choose the one that the guest boots with --kernel PATH"
+	}
 	if _, ok := errors.AsType[*disk.InUseError](err); ok {
 		return "stop the guest, unmount or detach the image, or work on a copy that was made while it was off"
 	}
@@ -35,6 +39,10 @@ func hint(err error) string {
 		return "choose another name, or replace it with --force"
 	case errors.Is(err, imagetool.ErrWhichPartition):
 		return "choose with --partition N, or put the number in front of the path: 2:/etc; 'imagetool inspect IMAGE' lists them"
+	case errors.Is(err, imagetool.ErrNoKernel):
+		return "name it with --kernel PATH; a kernel that lies outside of the image can be given in its place"
+	case errors.Is(err, kernel.ErrNotKernel):
+		return "wanted is vmlinuz as it is booted, or the vmlinux in it"
 	case errors.Is(err, ext4.ErrEVM):
 		return "--drop-evm removes it; the guest's own EVM would have to make it anew"
 	case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):

@@ -20,6 +20,8 @@ type signFlags struct {
 	force     bool
 	rules     string
 	manifest  string
+	profile   string
+	kernel    string
 	reuse     string
 	dryRun    bool
 	dropEVM   bool
@@ -49,6 +51,9 @@ alone, for files that the guest must be able to change.
 such a list, or from a signed image, so that a rebuilt image asks the key only
 for what is new.
 
+--profile FILE gets the signed profile of the guest's kernel for the enforcer, as
+'imagetool profile' writes it. ` + "`" + ` + kernelHelp + ` + "`" + `
+
 Files outside of ext2, ext3 and ext4 are not signed: each partition that may have
 some is named in a warning, with --quiet and --json too, unless --partition was given.
 
@@ -66,9 +71,11 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 	cli.RegisterJobs(cmd, &f.jobs)
 	flags := cmd.Flags()
 	flags.StringVar(&f.out, "out", "", "`file` to write the signed copy to")
-	flags.BoolVar(&f.force, "force", false, "replace the output and the manifest if they are there")
+	flags.BoolVar(&f.force, "force", false, "replace the output, the manifest and the profile if they are there")
 	flags.StringVar(&f.rules, "rules", "", "`file` that says what to sign, hash or skip")
 	flags.StringVar(&f.manifest, "manifest", "", "`file` to list the signed files in")
+	flags.StringVar(&f.profile, "profile", "", "`file` to write the profile of the guest's kernel to")
+	flags.StringVar(&f.kernel, "kernel", "", "`path` of that kernel in the image")
 	flags.StringVar(&f.reuse, "reuse", "", "take labels from this manifest or image `file`")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, write nothing, do not sign")
 	flags.BoolVar(&f.dropEVM, "drop-evm", false, "remove security.evm from files that get a label")
@@ -120,6 +127,10 @@ func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) 
 			"--out FILE writes a signed copy; --dry-run only says what would be done")
 	case f.dryRun && f.manifest != "":
 		return nil, cli.Usagef("a dry run makes no labels to list: give --manifest without --dry-run")
+	case f.dryRun && f.profile != "":
+		return nil, cli.Usagef("a dry run writes no profile: give --profile without --dry-run")
+	case f.kernel != "" && f.profile == "":
+		return nil, cli.Usagef("--kernel says whose profile to write: give it with --profile")
 	}
 	if err := f.partition.check(cmd); err != nil {
 		return nil, err
@@ -139,7 +150,7 @@ func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) 
 		return nil, err
 	}
 	opt := &imagetool.SignOptions{
-		Out: f.out, Manifest: f.manifest, Force: f.force, Tool: "imagetool " + cli.Version(),
+		Out: f.out, Manifest: f.manifest, Profile: f.profile, Kernel: f.kernel, Force: f.force, Tool: "imagetool " + cli.Version(),
 		Time: when, DropEVM: f.dropEVM,
 	}
 	opt.Action, opt.Jobs, opt.DryRun = rules.Action, f.jobs, f.dryRun
@@ -198,6 +209,9 @@ func (f *signFlags) report(out *cli.Output, r *imagetool.SignResult, took time.D
 			out.Printf("%s: the labels need %d new blocks of %d bytes; %d are free\n",
 				imagetool.Describe(space.Partition), space.Needed, space.BlockSize, space.Free)
 		}
+	}
+	if r.Sealed != nil {
+		out.Object(newProfileObject(f.profile, r.Sealed, s.KeyID))
 	}
 	out.Object(s)
 	if f.dryRun {

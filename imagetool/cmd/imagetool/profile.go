@@ -1,0 +1,155 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/signer/cli"
+)
+
+type profileFlags struct {
+	key       cli.KeyFlags
+	partition partitionFlag
+	kernel    string
+	out       string
+	force     bool
+}
+
+// kernelHelp is what the commands that look for a kernel have in common.
+const kernelHelp = `Of several kernels in an image it is the one to whose name /vmlinuz points, where
+that is a symbolic link; else --kernel PATH has to say which one the guest boots.`
+
+func profileCommand() *cobra.Command {
+	var f profileFlags
+	cmd := &cobra.Command{
+		Use:   "profile --key KEY IMAGE|VMLINUZ --out FILE",
+		Short: "Write the signed profile of a guest's kernel",
+		Long: `Profile writes what the enforcer must know of the kernel that a guest boots: which
+build it is, where the functions and variables lie that the enforcer looks at, and
+how some structures are laid out. All of it comes from the kernel itself, given as a
+file (vmlinuz or vmlinux) or as the image that it lies in; no debug package is needed.
+
+` + kernelHelp + `
+
+The profile is signed with the key: the enforcer takes none that was not signed by a
+key of its trust store. The same kernel, key and version give the same bytes.
+'imagetool sign --profile FILE' writes it along with an image.
+
+A kernel is refused with the reason if anything about it is missing, ambiguous or
+unknown: a kernel without IMA appraisal, for instance, without BTF, or one in which a
+function has other parameters than the enforcer knows.`,
+		Example: `  imagetool profile --key key/private.pem signed.raw --out guest.profile
+  imagetool profile --key key/private.pem signed.raw --kernel /boot/vmlinuz-6.1.0-56-amd64 \
+      --out guest.profile
+  imagetool profile --key key/private.pem /boot/vmlinuz-$(uname -r) --out host.profile`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
+	}
+	registerKey(cmd, &f.key)
+	f.partition.register(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.out, "out", "", "`file` to write the profile to")
+	flags.BoolVar(&f.force, "force", false, "replace the output if it is there")
+	flags.StringVar(&f.kernel, "kernel", "", "`path` of the kernel in the image")
+	return cmd
+}
+
+// registerKey adds the flags of a key, but for the hash: profiles have only one.
+func registerKey(cmd *cobra.Command, key *cli.KeyFlags) {
+	all := new(cobra.Command)
+	key.Register(all)
+	all.Flags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "hash" {
+			cmd.Flags().AddFlag(f)
+		}
+	})
+}
+
+// run reads the kernel before it asks for a passphrase.
+func (f *profileFlags) run(cmd *cobra.Command, path string) error {
+	if f.out == "" {
+		return cli.Usagef("the profile has to go somewhere: --out is missing")
+	}
+	if err := f.partition.check(cmd); err != nil {
+		return err
+	}
+	k, err := f.read(cmd, path)
+	if err != nil {
+		return err
+	}
+	out := cli.Out(cmd)
+	key, err := f.key.Open(cmd.Context(), out)
+	if err != nil {
+		return err
+	}
+	sealed, err := imagetool.SealKernel(k, key)
+	if err != nil {
+		return err
+	}
+	if err := sealed.Write(f.out, f.force); err != nil {
+		return err
+	}
+	out.Object(newProfileObject(f.out, sealed, key.KeyID.String()))
+	out.Infof("%s: kernel %s, signed by key %s\n", cli.EscapeName(f.out), cli.EscapeName(sealed.Profile.Release), key.KeyID)
+	return nil
+}
+
+// read gives the kernel of an image, or the one that the file is. It makes sure
+// that the output is neither.
+func (f *profileFlags) read(cmd *cobra.Command, path string) (*imagetool.KernelFile, error) {
+	k, err := imagetool.ReadKernel(path)
+	if err != nil {
+		return nil, err
+	}
+	if k != nil {
+		if f.kernel != "" || cmd.Flags().Changed("partition") {
+			return nil, cli.Usagef("%s is a kernel itself: give --kernel and --partition with an image", path)
+		}
+		return k, f.checkOutput(path)
+	}
+	img, err := openForReading(cmd, path, &f.partition)
+	if err != nil {
+		return nil, err
+	}
+	defer img.Close()
+	if err := disk.CheckOutput(img.Disk, f.out, f.force); err != nil {
+		return nil, err
+	}
+	if k, err = img.Kernel(f.kernel); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return k, nil
+}
+
+func (f *profileFlags) checkOutput(input string) error {
+	in, err := os.Stat(input)
+	if err != nil {
+		return err
+	}
+	if out, err := os.Stat(f.out); err == nil && os.SameFile(in, out) {
+		return fmt.Errorf("output %s is the input", f.out)
+	}
+	return nil
+}
+
+// profileObject is the "profile" object.
+type profileObject struct {
+	Type    string `json:"type"`
+	Out     string `json:"out"`
+	Kernel  string `json:"kernel"`
+	Release string `json:"release"`
+	BuildID string `json:"build_id"`
+	KeyID   string `json:"key_id"`
+}
+
+func newProfileObject(out string, s *imagetool.Sealed, keyID string) profileObject {
+	return profileObject{
+		Type: "profile", Out: cli.Escape(out), Kernel: cli.Escape(s.Kernel),
+		Release: cli.Escape(s.Profile.Release), BuildID: s.Profile.BuildID, KeyID: keyID,
+	}
+}

@@ -1,0 +1,54 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Reasons for which a file has no profile.
+var (
+	ErrNotKernel     = errors.New("not a Linux kernel for x86-64 (bzImage or ELF)")
+	ErrTooLarge      = errors.New("too large for a kernel")
+	ErrCompression   = errors.New("compressed in an unknown way")
+	ErrNoKallsyms    = errors.New("no symbol table (CONFIG_KALLSYMS) of a known layout")
+	ErrNoDataSymbols = errors.New("the symbol table leaves out variables (no CONFIG_KALLSYMS_ALL)")
+	ErrNoBTF         = errors.New("no type information (CONFIG_DEBUG_INFO_BTF)")
+	ErrNoAppraisal   = errors.New("built without IMA appraisal (CONFIG_IMA_APPRAISE)")
+	ErrNoFentry      = errors.New("no call of __fentry__ at its entry (CONFIG_FUNCTION_TRACER)")
+)
+
+// A SymbolError says that a name has not exactly one symbol.
+type SymbolError struct {
+	Name  string
+	Count int      // of symbols with this very name
+	Like  []string // names that are the same up to a suffix of the compiler
+}
+
+func (e *SymbolError) Error() string {
+	switch {
+	case e.Count > 1:
+		return fmt.Sprintf("symbol %s is ambiguous: there are %d", e.Name, e.Count)
+	case len(e.Like) > 0:
+		return fmt.Sprintf("there is no symbol %s, only what the compiler made of it: %s", e.Name, strings.Join(e.Like, ", "))
+	}
+	return fmt.Sprintf("there is no symbol %s", e.Name)
+}
+
+// A PrototypeError says that a function is not declared as it has to be.
+type PrototypeError struct {
+	Name  string
+	Found string // in C
+}
+
+func (e *PrototypeError) Error() string {
+	return fmt.Sprintf("the prototype of %s is not a known one: %s", e.Name, e.Found)
+}
+
+// A TypeError says that a type is not as it has to be.
+type TypeError struct {
+	Name   string // "struct inode"
+	Reason string
+}
+
+func (e *TypeError) Error() string { return fmt.Sprintf("%s: %s", e.Name, e.Reason) }

@@ -1,0 +1,105 @@
+package kernel
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// The prototypes that the enforcer knows how to read and answer, by function. They
+// are compared with those of the kernel, never chosen by its version.
+var prototypes = map[string][]string{
+	"ima_appraise_measurement": {
+		// before 6.9
+		"int ima_appraise_measurement(enum ima_hooks func, struct integrity_iint_cache *iint, struct file *file, " +
+			"const unsigned char *filename, struct evm_ima_xattr_data *xattr_value, int xattr_len, const struct modsig *modsig)",
+		// from 6.9
+		"int ima_appraise_measurement(enum ima_hooks func, struct ima_iint_cache *iint, struct file *file, " +
+			"const unsigned char *filename, struct evm_ima_xattr_data *xattr_value, int xattr_len, const struct modsig *modsig)",
+	},
+	"integrity_digsig_verify": {
+		"int integrity_digsig_verify(const unsigned int id, const char *sig, int siglen, const char *digest, int digestlen)",
+	},
+	"ima_parse_add_rule": {"ssize_t ima_parse_add_rule(char *rule)"},
+	"ima_update_policy":  {"void ima_update_policy(void)"},
+	"ima_bprm_check":     {"int ima_bprm_check(struct linux_binprm *bprm)"},
+}
+
+// prototype gives the declaration of a function, which has to be a known one.
+func (t *types) prototype(name string) (string, error) {
+	var fn *btf.Func
+	if err := t.spec.TypeByName(name, &fn); err != nil {
+		return "", fmt.Errorf("type of function %s: %w", name, err)
+	}
+	proto, ok := fn.Type.(*btf.FuncProto)
+	if !ok {
+		return "", &TypeError{"function " + name, "has no prototype"}
+	}
+	var params []string
+	for _, p := range proto.Params {
+		params = append(params, declare(p.Type, p.Name))
+	}
+	if len(params) == 0 {
+		params = []string{"void"}
+	}
+	text := declare(proto.Return, name) + "(" + strings.Join(params, ", ") + ")"
+	if !slices.Contains(prototypes[name], text) {
+		return "", &PrototypeError{name, text}
+	}
+	return text, nil
+}
+
+// maxDeclare bounds the depth of a declaration: types may refer to each other in
+// circles.
+const maxDeclare = 16
+
+// declare writes the declaration of a name in C, for what parameters and results
+// can be: a simple type, or pointers to one. Whatever else there is becomes a text
+// that no known prototype has.
+func declare(t btf.Type, name string) string {
+	stars := ""
+	for range maxDeclare {
+		ptr, ok := t.(*btf.Pointer)
+		if !ok {
+			break
+		}
+		t, stars = ptr.Target, stars+"*"
+	}
+	return strings.TrimSuffix(base(t)+" "+stars+name, " ")
+}
+
+func base(t btf.Type) string {
+	qualifiers := ""
+	for range maxDeclare {
+		switch q := t.(type) {
+		case *btf.Const:
+			t, qualifiers = q.Type, qualifiers+"const "
+			continue
+		case *btf.Volatile:
+			t, qualifiers = q.Type, qualifiers+"volatile "
+			continue
+		}
+		break
+	}
+	return qualifiers + typeName(t)
+}
+
+func typeName(t btf.Type) string {
+	switch t := t.(type) {
+	case *btf.Void:
+		return "void"
+	case *btf.Struct:
+		return "struct " + t.Name
+	case *btf.Union:
+		return "union " + t.Name
+	case *btf.Enum:
+		return "enum " + t.Name
+	case *btf.Fwd:
+		return t.Kind.String() + " " + t.Name
+	case *btf.Int, *btf.Typedef, *btf.Float:
+		return t.TypeName()
+	}
+	return fmt.Sprintf("[%T]", t)
+}

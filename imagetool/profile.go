@@ -1,0 +1,100 @@
+package imagetool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/profile"
+	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool/kernel"
+	"github.com/vmseal/vmseal/signer"
+)
+
+// A Sealed is the profile of a kernel and the signed file that it is written to.
+type Sealed struct {
+	Kernel  string // where it comes from: a path in an image, or the name of a file
+	Profile *profile.Profile
+	File    []byte
+}
+
+// SealKernel makes and signs the profile of a kernel. Of the options Key and KeyID
+// count; the hash of profiles is fixed.
+func SealKernel(k *KernelFile, o signer.Options) (*Sealed, error) {
+	p, err := kernel.Profile(k.Data)
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s: %w", k.Path, err)
+	}
+	text, err := p.Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s: %w", k.Path, err)
+	}
+	o.Hash = ima.SHA256
+	labels, err := signer.NewLabeller(o)
+	if err != nil {
+		return nil, err
+	}
+	label, err := labels.Label(profile.Digest(text))
+	if err != nil {
+		return nil, fmt.Errorf("profile of kernel %s: %w", k.Path, err)
+	}
+	v, err := ima.Parse(label)
+	if err != nil {
+		return nil, err
+	}
+	file, err := profile.Seal(text, v.KeyID, v.Signature)
+	if err != nil {
+		return nil, err
+	}
+	return &Sealed{k.Path, p, file}, nil
+}
+
+// Output begins a file with the profile, which Commit completes.
+func (s *Sealed) Output(path string, force bool) (*disk.Output, error) {
+	out, err := disk.CreateOutput(path, 0o666, force)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := out.File().Write(s.File); err != nil {
+		return nil, errors.Join(err, out.Abort())
+	}
+	return out, nil
+}
+
+// Write puts the profile into a file.
+func (s *Sealed) Write(path string, force bool) error {
+	out, err := s.Output(path, force)
+	if err != nil {
+		return err
+	}
+	return disk.Commit(nil, out)
+}
+
+// ReadKernel reads a kernel that is a file of its own. For anything else, an image
+// for instance, the result is nil.
+func ReadKernel(path string) (*KernelFile, error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	head := make([]byte, kernel.HeadSize)
+	n, err := io.ReadFull(f, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, err
+	}
+	if !kernel.Recognize(head[:n]) {
+		return nil, nil
+	}
+	data, err := io.ReadAll(io.NewSectionReader(f, 0, kernel.MaxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	return &KernelFile{path, data}, nil
+}
