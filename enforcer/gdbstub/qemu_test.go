@@ -1,0 +1,300 @@
+package gdbstub
+
+import (
+	"bufio"
+	_ "embed"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"golang.org/x/sys/unix"
+)
+
+// The firmware of testdata/boot.S, and where things are.
+//
+//go:embed testdata/boot.hex
+var bootHex string
+
+const (
+	hook     = 0xf0120 // func
+	again    = 0xf00f2
+	returned = 0x6000 // how often it returned, 8 bytes for each processor
+	bodies   = 0x6100 // how often its body ran
+	sums     = 0x6200 // the sum of what it returned
+	nopSize  = 5
+	body     = 3 // what its body returns
+)
+
+// machine is a QEMU that runs the firmware.
+type machine struct {
+	cmd  *exec.Cmd
+	path string // of the gdb stub's socket
+	qmpW io.Writer
+	qmpR *bufio.Reader
+	dead chan struct{} // closed when QEMU has ended
+}
+
+func needTool(t testing.TB, name string) {
+	if _, err := exec.LookPath(name); err != nil {
+		if os.Getenv("VMSEAL_REQUIRE_TOOLS") == "1" {
+			t.Fatalf("%s is required: %v", name, err)
+		}
+		t.Skipf("needs %s: %v", name, err)
+	}
+}
+
+// firmware writes a 64 KiB image that begins with the program of boot.S.
+func firmware(t testing.TB) string {
+	code, err := hex.DecodeString(strings.ReplaceAll(bootHex, "\n", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := make([]byte, 64<<10)
+	copy(image, code)
+	copy(image[0xfff0:], "\xea\x00\x00\x00\xf0") // jmp f000:0000
+	path := filepath.Join(t.TempDir(), "firmware")
+	if err := os.WriteFile(path, image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// boot starts a stopped machine.
+func boot(t testing.TB, processors int, args ...string) *machine {
+	needTool(t, "qemu-system-x86_64")
+	dir, err := os.MkdirTemp("", "gdbstub") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	m := &machine{path: filepath.Join(dir, "gdb")}
+	if len(args) == 0 {
+		args = []string{"-gdb", "unix:" + m.path + ",server=on,wait=off", "-bios", firmware(t)}
+	}
+	m.start(t, nil, append([]string{"-smp", fmt.Sprint(processors)}, args...)...)
+	return m
+}
+
+func (m *machine) start(t testing.TB, files []*os.File, args ...string) {
+	m.cmd = exec.Command("qemu-system-x86_64", append([]string{"-S", "-machine", "pc,accel=tcg", "-m", "16", "-nodefaults",
+		"-display", "none", "-no-reboot", "-qmp", "stdio"}, args...)...)
+	m.cmd.ExtraFiles = files
+	m.cmd.Stderr = os.Stderr
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := m.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := m.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m.qmpW, m.qmpR, m.dead = in, bufio.NewReader(out), make(chan struct{})
+	t.Cleanup(m.kill)
+	m.qmp(t, "qmp_capabilities")
+	m.qmp(t, "query-status") // is answered once everything is set up
+}
+
+func (m *machine) kill() {
+	m.cmd.Process.Kill()
+	m.cmd.Wait()
+}
+
+// qmp executes a command of QEMU's monitor and gives what it returns.
+func (m *machine) qmp(t testing.TB, command string) map[string]any {
+	t.Helper()
+	if _, err := fmt.Fprintf(m.qmpW, "{\"execute\":%q}\n", command); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		line, err := m.qmpR.ReadBytes('\n')
+		if err != nil {
+			t.Fatalf("QEMU's monitor: %s: %v", command, err)
+		}
+		var reply struct {
+			Return map[string]any
+			Error  any
+		}
+		if err := json.Unmarshal(line, &reply); err != nil {
+			t.Fatal(err)
+		}
+		if reply.Error != nil {
+			t.Fatalf("QEMU's monitor: %s: %v", command, reply.Error)
+		}
+		if reply.Return != nil {
+			return reply.Return
+		}
+	}
+}
+
+func (m *machine) dial(t testing.TB) *Guest {
+	t.Helper()
+	g, err := Dial(m.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Close() })
+	return g
+}
+
+func plant(t testing.TB, g *Guest, addrs ...uint64) {
+	t.Helper()
+	if err := g.Plant(addrs); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runToHit runs until there is a hit, which must be at the hook.
+func runToHit(t testing.TB, g *Guest) guest.Stop {
+	t.Helper()
+	s, err := g.Run(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.Hit || s.Regs.RIP != hook || s.Regs.CPL() != 0 {
+		t.Fatalf("stopped with %+v, not at the hook", s)
+	}
+	return s
+}
+
+// counters reads those of a processor.
+func counters(t testing.TB, g *Guest, vcpu int) (ret, bod, sum uint64) {
+	t.Helper()
+	var b [24]byte
+	ranges := []guest.Range{
+		{Addr: returned + uint64(8*vcpu), Buf: b[:8]},
+		{Addr: bodies + uint64(8*vcpu), Buf: b[8:16]},
+		{Addr: sums + uint64(8*vcpu), Buf: b[16:]},
+	}
+	if err := g.Read(vcpu, ranges); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range ranges {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	le := binary.LittleEndian
+	return le.Uint64(b[:]), le.Uint64(b[8:]), le.Uint64(b[16:])
+}
+
+// returnFrom answers as though the function had returned.
+func returnFrom(t testing.TB, g *Guest, s guest.Stop, value uint64) {
+	t.Helper()
+	var b [8]byte
+	r := []guest.Range{{Addr: s.Regs.RSP, Buf: b[:]}}
+	if err := g.Read(s.VCPU, r); err != nil || r[0].Err != nil {
+		t.Fatal(err, r[0].Err)
+	}
+	answer(t, g, s, guest.Answer{Return: true, RAX: value, RSP: s.Regs.RSP + 8, RIP: binary.LittleEndian.Uint64(b[:])})
+}
+
+func runOn(t testing.TB, g *Guest, s guest.Stop) {
+	t.Helper()
+	answer(t, g, s, guest.Answer{RIP: s.Regs.RIP + nopSize})
+}
+
+func answer(t testing.TB, g *Guest, s guest.Stop, a guest.Answer) {
+	t.Helper()
+	if err := g.Answer(&s, a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var traps = map[string]Trap{"hardware": Hardware, "software": Software}
+
+// TestHits follows one processor from its reset, and answers in both ways.
+func TestHits(t *testing.T) {
+	for name, trap := range traps {
+		t.Run(name, func(t *testing.T) {
+			g := boot(t, 1).dial(t)
+			g.Trap = trap
+			if fresh, err := g.Fresh(); err != nil || !fresh {
+				t.Fatalf("fresh: %v, %v", fresh, err)
+			}
+			plant(t, g, hook)
+			var sum, bodyRuns uint64
+			for n := range uint64(100) {
+				s := runToHit(t, g)
+				if n == 0 {
+					checkRegisters(t, g, s)
+				}
+				ret, bod, total := counters(t, g, 0)
+				if ret != n || bod != bodyRuns || total != sum {
+					t.Fatalf("at hit %d the function returned %d times, its body ran %d times, and the sum is %d, not %d, %d and %d",
+						n, ret, bod, total, n, bodyRuns, sum)
+				}
+				if n%3 == 0 {
+					runOn(t, g, s)
+					sum, bodyRuns = sum+body, bodyRuns+1
+				} else {
+					value := n<<56 | n<<32
+					returnFrom(t, g, s, value)
+					sum += value
+				}
+			}
+			if fresh, err := g.Fresh(); err != nil || fresh {
+				t.Errorf("fresh: %v, %v", fresh, err)
+			}
+		})
+	}
+}
+
+// checkRegisters compares with what boot.S puts there.
+func checkRegisters(t *testing.T, g *Guest, s guest.Stop) {
+	t.Helper()
+	const mark = 0x0123456789abcde0
+	if r := s.Regs; r.RBP != mark || r.R8 != mark+8 || r.R15 != mark+15 || r.RBX != uint64(s.VCPU) ||
+		r.RSP != 0x7c00-8-uint64(s.VCPU)<<10 || r.CS != 8 || r.RFLAGS&2 == 0 {
+		t.Errorf("registers are %+v", r)
+	}
+	all, err := g.VCPUs()
+	if err != nil || len(all) != len(g.threads) || all[s.VCPU] != s.Regs {
+		t.Errorf("all registers are %+v (%v)", all, err)
+	}
+	if s.At.After(time.Now()) || time.Since(s.At) > time.Hour {
+		t.Errorf("stopped at %v", s.At)
+	}
+}
+
+// TestOpenFD uses a socket pair, which QEMU knows as a connected character device.
+func TestOpenFD(t *testing.T) {
+	needTool(t, "qemu-system-x86_64")
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "socket pair")
+	var m machine
+	m.start(t, []*os.File{theirs}, "-bios", firmware(t), "-chardev", "socket,id=gdb0,fd=3", "-gdb", "chardev:gdb0")
+	theirs.Close()
+	g, err := OpenFD(pair[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if id := g.Identity(); id != "" {
+		t.Errorf("identity is %q", id)
+	}
+	plant(t, g, hook)
+	for n := range uint64(10) {
+		s := runToHit(t, g)
+		if ret, _, _ := counters(t, g, 0); ret != n {
+			t.Fatalf("hit %d came after %d", n, ret)
+		}
+		runOn(t, g, s)
+	}
+}
