@@ -28,11 +28,14 @@ func golist(t *testing.T, args ...string) []string {
 func TestImports(t *testing.T) {
 	base := []string{"formats/ima", "keys"}
 	library := append([]string{"signer"}, base...)
-	commands := append([]string{"keys/certs", "keys/input", "keys/private"}, library...)
+	commands := append([]string{"formats/escape", "keys/certs", "keys/input", "keys/private"}, library...)
 	allowed := map[string][]string{
 		"formats":               nil,
+		"formats/escape":        nil,
 		"formats/ima":           nil,
-		"formats/manifest":      {"formats/ima"},
+		"formats/manifest":      {"formats/escape", "formats/ima"},
+		"formats/policy":        nil,
+		"formats/profile":       {"formats/ima"},
 		"keys":                  {"formats/ima"},
 		"keys/input":            nil,
 		"keys/certs":            append([]string{"keys/input"}, base...),

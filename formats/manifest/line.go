@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/vmseal/vmseal/formats/escape"
 )
 
 // headerLine and entryLine fix the names and the order of the fields.
@@ -58,13 +60,13 @@ func (l headerLine) header() Header {
 
 func (e Entry) line() entryLine {
 	l := entryLine(e)
-	l.Path = escape(e.Path)
+	l.Path = escape.Path(e.Path)
 	return l
 }
 
 func (l entryLine) entry() (Entry, error) {
 	e := Entry(l)
-	path, err := unescape(l.Path)
+	path, err := escape.Parse(l.Path)
 	if err != nil {
 		return Entry{}, fmt.Errorf("path %q: %w", l.Path, err)
 	}

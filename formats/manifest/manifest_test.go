@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmseal/vmseal/formats/escape"
 	"github.com/vmseal/vmseal/formats/ima"
 )
 
@@ -125,17 +126,17 @@ func TestEscape(t *testing.T) {
 		"\xc0\xaf":       "%C0%AF",    // overlong
 		"é\xe2\x82€\xac": "é%E2%82€%AC",
 	} {
-		got := escape(raw)
+		got := escape.Path(raw)
 		if got != want {
-			t.Errorf("escape(%q) = %q, want %q", raw, got, want)
+			t.Errorf("escape.Path(%q) = %q, want %q", raw, got, want)
 		}
-		if back, err := unescape(got); err != nil || back != raw {
-			t.Errorf("unescape(%q) = %q, %v, want %q", got, back, err, raw)
+		if back, err := escape.Parse(got); err != nil || back != raw {
+			t.Errorf("escape.Parse(%q) = %q, %v, want %q", got, back, err, raw)
 		}
 	}
 	for _, bad := range []string{"%", "%2", "%2g", "%ff", "%41", "%C3%A9", "a%00"} {
-		if got, err := unescape(bad); err == nil {
-			t.Errorf("unescape(%q) = %q, want an error", bad, got)
+		if got, err := escape.Parse(bad); err == nil {
+			t.Errorf("escape.Parse(%q) = %q, want an error", bad, got)
 		}
 	}
 }
@@ -327,7 +328,7 @@ func FuzzPath(f *testing.F) {
 		f.Add(e.Path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		if back, err := unescape(escape(path)); err != nil || back != path {
+		if back, err := escape.Parse(escape.Path(path)); err != nil || back != path {
 			t.Fatalf("unescape(escape(%q)) = %q, %v", path, back, err)
 		}
 	})

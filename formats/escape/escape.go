@@ -1,0 +1,58 @@
+// Package escape makes valid UTF-8 of names that are arbitrary bytes, as the paths
+// of files are: a percent sign, and each byte that is not part of a valid UTF-8
+// sequence, become %XX with upper-case digits. The form is the only one of its name.
+package escape
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+const upperHex = "0123456789ABCDEF"
+
+// Path escapes what cannot stand in a JSON string, and the percent sign.
+func Path(path string) string { return With(path, func(rune) bool { return false }) }
+
+// With escapes the bytes of further characters too.
+func With(s string, also func(rune) bool) string {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r == '%' || r == utf8.RuneError && n == 1 || also(r) {
+			for _, c := range []byte(s[i : i+n]) {
+				b.WriteByte('%')
+				b.WriteByte(upperHex[c>>4])
+				b.WriteByte(upperHex[c&15])
+			}
+		} else {
+			b.WriteString(s[i : i+n])
+		}
+		i += n
+	}
+	return b.String()
+}
+
+// Parse is the inverse of Path, and refuses what Path does not produce.
+func Parse(s string) (string, error) {
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			b = append(b, s[i])
+			continue
+		}
+		if i+2 >= len(s) {
+			return "", fmt.Errorf("escape at byte %d is cut short", i)
+		}
+		hi, lo := strings.IndexByte(upperHex, s[i+1]), strings.IndexByte(upperHex, s[i+2])
+		if hi < 0 || lo < 0 {
+			return "", fmt.Errorf("bad escape at byte %d", i)
+		}
+		b = append(b, byte(hi<<4|lo))
+		i += 2
+	}
+	if path := string(b); Path(path) == s {
+		return path, nil
+	}
+	return "", fmt.Errorf("a byte is escaped that need not be")
+}
