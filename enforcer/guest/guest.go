@@ -25,6 +25,7 @@ type Stop struct {
 	VCPU int  // the virtual CPU that hit a trap, or one of them
 	Hit  bool // it stands at an address given to Plant; else Run's time was over
 	Regs Registers
+	At   time.Time // when the backend learned of it
 }
 
 // A Range is memory to be read.

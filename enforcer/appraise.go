@@ -1,0 +1,172 @@
+package enforcer
+
+import (
+	"bytes"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/profile"
+)
+
+const (
+	pageSize = 4096
+	maxPath  = 4096 // PATH_MAX
+	likely   = 128  // a length that most paths do not have
+)
+
+// appraise answers ima_appraise_measurement(func, iint, file, filename,
+// xattr_value, xattr_len, modsig). A file that has a signature goes on, and comes
+// back at integrity_digsig_verify; every other is denied here.
+//
+// A forced return leaves nothing in IMA's cache of results: the next access asks
+// again.
+func (h *hit) appraise() error {
+	e, regs := h.e, &h.stop.Regs
+	fn, value, length := uint32(regs.RDI), regs.R8, int32(regs.R9)
+	h.r.Func = e.funcName(fn)
+
+	ranges, err := h.read(
+		pointer(regs.RDX+uint64(e.Profile.Offsets.FileInode)),
+		guest.Range{Addr: regs.RCX, Buf: make([]byte, min(likely, pageSize-regs.RCX%pageSize))},
+		guest.Range{Addr: value, Buf: make([]byte, 1)},
+	)
+	if err != nil {
+		return err
+	}
+	inode, name, first := ranges[0], ranges[1], ranges[2]
+	if h.r.Path, err = h.path(name); err != nil {
+		return err
+	}
+	if err := h.inForce(); err != nil {
+		return err
+	}
+	if inode.Err != nil {
+		return h.fail("inode cannot be read: " + inode.Err.Error())
+	}
+	sb, err := h.superOf(word(inode))
+	if err != nil {
+		return h.fail(err.Error())
+	}
+	if sb.initial && e.phase < initramfsLeft {
+		h.returns(Allow, uint64(e.Profile.Values.IntegrityPass), "of the initramfs")
+		return nil
+	}
+	if !sb.initial && e.phase < initramfsLeft && h.r.Func == profile.FuncBprm {
+		if err := e.advance(initramfsLeft); err != nil {
+			return err
+		}
+	}
+	if err := sb.check(e.Device); err != nil {
+		return h.fail(err.Error())
+	}
+	return h.label(first, value, length)
+}
+
+// label decides by the kind of the file's security.ima value.
+func (h *hit) label(first guest.Range, value uint64, length int32) error {
+	switch {
+	case value == 0 || length <= 0:
+		return h.fail("no label")
+	case first.Err != nil:
+		return h.fail("label cannot be read: " + first.Err.Error())
+	}
+	switch t := ima.Type(first.Buf[0]); t {
+	case ima.Signature, ima.VeritySignature:
+		h.e.paths.add(value, h.r.Path, h.r.Func)
+		h.pass()
+		return nil
+	case ima.DigestNG, ima.Digest:
+		if t == ima.DigestNG && h.e.AllowDigest && h.r.Func == profile.FuncFile {
+			h.pass()
+			h.r.Verdict, h.r.Reason = Allow, "digest only, for reading: the kernel compares it"
+			return nil
+		}
+		return h.fail("label is a digest, not a signature")
+	default:
+		return h.fail("label of unknown " + t.String())
+	}
+}
+
+// inForce notes that the policy is in force, which this hit proves, and that
+// signatures are to be verified from now on.
+func (h *hit) inForce() error {
+	if err := h.posture.check(); err != nil {
+		return err
+	}
+	switch {
+	case !h.posture.inForce():
+		return errPolicyOff
+	case h.e.phase < policyComplete:
+		return errForeignPolicy
+	case h.e.phase >= enforcing:
+		return nil
+	}
+	if err := h.e.advance(enforcing); err != nil {
+		return err
+	}
+	return h.e.plant()
+}
+
+// fail makes the kernel deny the access.
+func (h *hit) fail(reason string) error {
+	h.returns(Deny, uint64(h.e.Profile.Values.IntegrityFail), reason)
+	return nil
+}
+
+func (e *Enforcer) funcName(n uint32) string {
+	for name, value := range e.Profile.Values.Funcs {
+		if value == n {
+			return name
+		}
+	}
+	return "unknown"
+}
+
+// path reads the rest of a path that is longer than most. It serves people only: a
+// path that cannot be read is none.
+func (h *hit) path(start guest.Range) (string, error) {
+	if start.Err != nil {
+		return "", nil
+	}
+	text := start.Buf
+	for bytes.IndexByte(text, 0) < 0 && len(text) < maxPath {
+		at := start.Addr + uint64(len(text))
+		next, err := h.more(guest.Range{Addr: at, Buf: make([]byte, pageSize-at%pageSize)})
+		if err != nil {
+			return "", err
+		}
+		if next[0].Err != nil {
+			return "", nil
+		}
+		text = append(text, next[0].Buf...)
+	}
+	text, _, _ = bytes.Cut(text, []byte{0})
+	return string(text), nil
+}
+
+// recent remembers, by the address of a label, whose signature the kernel is about
+// to have verified. It is for the record alone. A file whose turn never comes is
+// forgotten when its place is needed.
+type recent struct {
+	at [64]struct {
+		value    uint64
+		path, fn string
+	}
+	last int
+}
+
+func (r *recent) add(value uint64, path, fn string) {
+	r.last = (r.last + 1) % len(r.at)
+	e := &r.at[r.last]
+	e.value, e.path, e.fn = value, path, fn
+}
+
+func (r *recent) take(value uint64) (path, fn string) {
+	for i := range r.at {
+		if e := &r.at[i]; e.value == value && value != 0 {
+			e.value = 0
+			return e.path, e.fn
+		}
+	}
+	return "", ""
+}

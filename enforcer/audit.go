@@ -1,0 +1,154 @@
+package enforcer
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/vmseal/vmseal/formats/escape"
+)
+
+// Verdict is what became of a hit.
+type Verdict string
+
+const (
+	Allow  Verdict = "allow"
+	Deny   Verdict = "deny"
+	Pass   Verdict = "pass" // nothing to decide yet: the kernel's function runs
+	Freeze Verdict = "freeze"
+)
+
+// Record is one hit in the audit.
+type Record struct {
+	Time    time.Time `json:"time"`
+	Type    string    `json:"type"` // "hit"
+	Guest   string    `json:"guest"`
+	VCPU    int       `json:"vcpu"`
+	Hook    string    `json:"hook"`
+	Func    string    `json:"func,omitempty"`   // what the file is wanted for: enum ima_hooks
+	Path    string    `json:"path,omitempty"`   // as the guest's kernel gave it; see formats/escape
+	Digest  string    `json:"digest,omitempty"` // the one that was signed
+	Key     string    `json:"key,omitempty"`    // id of the key that the label names
+	Verdict Verdict   `json:"verdict"`
+	Reason  string    `json:"reason,omitempty"`
+	Spent   Spent     `json:"spent_ns"`
+}
+
+// Spent is this program's own time for a hit, in nanoseconds.
+type Spent struct {
+	Registers time.Duration `json:"registers"` // from the news of the stop to the registers
+	Memory    time.Duration `json:"memory"`
+	Verify    time.Duration `json:"verify"`
+	Answer    time.Duration `json:"answer"` // everything else, until the answer is handed over
+}
+
+// Audit writes records in a goroutine of its own, so that a slow disk delays no
+// verdict. What finds the queue full is lost and counted.
+type Audit struct {
+	guest string
+	queue chan any
+	lost  atomic.Uint64
+	done  chan error
+}
+
+// queued is how many records may wait.
+const queued = 4096
+
+// NewAudit writes to w for the guest of that name, until Close.
+func NewAudit(w io.Writer, guest string) *Audit {
+	a := &Audit{guest: guest, queue: make(chan any, queued), done: make(chan error, 1)}
+	go a.write(w)
+	return a
+}
+
+// Hit adds a record. It never blocks.
+func (a *Audit) Hit(r Record) {
+	r.Type, r.Guest = "hit", a.guest
+	a.add(r)
+}
+
+// note is a line about something else than a hit.
+type note struct {
+	Time  time.Time `json:"time"`
+	Type  string    `json:"type"`
+	Guest string    `json:"guest"`
+	Text  string    `json:"text"`
+}
+
+// Note adds a line of another type.
+func (a *Audit) Note(kind, text string) { a.add(note{time.Now(), kind, a.guest, escape.Path(text)}) }
+
+func (a *Audit) add(v any) {
+	select {
+	case a.queue <- v:
+	default:
+		a.lost.Add(1)
+	}
+}
+
+// Lost is the number of records for which there was no room, or that could not be
+// written.
+func (a *Audit) Lost() uint64 { return a.lost.Load() }
+
+// write goes on after an error, so that a full disk costs records and not more.
+func (a *Audit) write(w io.Writer) {
+	var first error
+	var told uint64
+	enc := json.NewEncoder(w)
+	encode := func(v any) {
+		if err := enc.Encode(v); err != nil {
+			a.lost.Add(1)
+			if first == nil {
+				first = fmt.Errorf("writing the audit: %w", err)
+			}
+		}
+	}
+	for v := range a.queue {
+		if v == nil {
+			break // Close
+		}
+		if r, ok := v.(Record); ok {
+			r.Path, r.Reason = escape.Path(r.Path), escape.Path(r.Reason)
+			v = r
+		}
+		encode(v)
+		if n := a.lost.Load(); n != told && first == nil {
+			told = n
+			encode(note{time.Now(), "lost", a.guest, fmt.Sprintf("%d records were lost so far", n)})
+		}
+	}
+	a.done <- first
+}
+
+// Close writes what waits, for at most the time given. Records added later are lost.
+func (a *Audit) Close(limit time.Duration) error {
+	late := time.After(limit)
+	select {
+	case a.queue <- nil:
+		select {
+		case err := <-a.done:
+			return err
+		case <-late:
+		}
+	case <-late:
+	}
+	return fmt.Errorf("writing the audit: not done after %v", limit)
+}
+
+// Summarize adds the counts of a run, as the last line of an audit.
+func (e *Enforcer) Summarize(a *Audit) {
+	c := &e.Counts
+	a.add(struct {
+		Time      time.Time `json:"time"`
+		Type      string    `json:"type"`
+		Guest     string    `json:"guest"`
+		Hits      uint64    `json:"hits"`
+		Allowed   uint64    `json:"allowed"`
+		Denied    uint64    `json:"denied"`
+		Passed    uint64    `json:"passed"`
+		UserJumps uint64    `json:"user_jumps"`
+		Lost      uint64    `json:"lost"`
+	}{time.Now(), "summary", a.guest, c.Hits.Load(), c.Allowed.Load(), c.Denied.Load(), c.Passed.Load(), c.UserJumps.Load(), a.Lost()})
+}

@@ -1,0 +1,99 @@
+package enforcer
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestAuditNeverBlocks: with a writer that hangs, records are lost, counted and
+// reported, and nobody waits.
+func TestAuditNeverBlocks(t *testing.T) {
+	r, w := io.Pipe()
+	a := NewAudit(w, "guest")
+	for range 2 * queued {
+		a.Hit(Record{Hook: "h"}) // would never come back
+	}
+	if n := a.Lost(); n < queued-2 || n > queued {
+		t.Errorf("%d lost", n)
+	}
+	lines := make(chan []string)
+	go func() {
+		var all []string
+		for s := bufio.NewScanner(r); s.Scan(); {
+			all = append(all, s.Text())
+		}
+		lines <- all
+	}()
+	lost := a.Lost()
+	if err := a.Close(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	all := <-lines
+	hits := 0
+	for _, l := range all {
+		if strings.Contains(l, `"type":"hit"`) {
+			hits++
+		}
+	}
+	if uint64(hits)+lost != 2*queued {
+		t.Errorf("%d written, %d lost", hits, lost)
+	}
+	if text := strings.Join(all, "\n"); !strings.Contains(text, `"type":"lost"`) {
+		t.Error("the loss was not reported")
+	}
+}
+
+func TestAuditClose(t *testing.T) {
+	r, w := io.Pipe()
+	defer r.Close()
+	a := NewAudit(w, "guest")
+	a.Hit(Record{})
+	if err := a.Close(time.Millisecond); err == nil {
+		t.Error("a record that was not written is not told of")
+	}
+	a.Hit(Record{}) // must not panic
+}
+
+func TestAuditError(t *testing.T) {
+	a := NewAudit(failing{}, "guest")
+	a.Hit(Record{})
+	if err := a.Close(time.Minute); err == nil || a.Lost() != 1 {
+		t.Errorf("%v, %d lost", err, a.Lost())
+	}
+}
+
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, errors.New("disk full") }
+
+// TestAuditLine holds the names of the fields, which programs read.
+func TestAuditLine(t *testing.T) {
+	var out bytes.Buffer
+	a := NewAudit(&out, "web1")
+	a.Hit(Record{Hook: "integrity_digsig_verify", Func: "BPRM_CHECK", Path: "/bin/\x1b\xff", Digest: "00", Key: "01020304", Verdict: Deny, Reason: "r"})
+	if err := a.Close(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(out.Bytes(), &m); err != nil {
+		t.Fatal(err)
+	}
+	for field, want := range map[string]any{
+		"type": "hit", "guest": "web1", "hook": "integrity_digsig_verify", "func": "BPRM_CHECK",
+		"digest": "00", "key": "01020304", "verdict": "deny", "reason": "r", "vcpu": 0.0,
+	} {
+		if m[field] != want {
+			t.Errorf("%s is %v, want %v", field, m[field], want)
+		}
+	}
+	if bytes.ContainsAny(out.Bytes(), "\x1b\xff") || bytes.Count(out.Bytes(), []byte("\n")) != 1 {
+		t.Errorf("%q", out.Bytes())
+	}
+}

@@ -1,0 +1,2 @@
+// Command enforcer guards running guests: see package enforcer and its README.
+package main

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/vmseal/vmseal/enforcer"
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/policy"
+	"github.com/vmseal/vmseal/formats/profile"
+	"github.com/vmseal/vmseal/keys"
+)
+
+const (
+	maxFile = 1 << 20
+	maxDeny = 16 << 20 // some 250,000 digests
+)
+
+// files are those that a guest is guarded by.
+type files struct {
+	profilePath, trustPath, policyPath, denyPath string
+
+	profile *profile.Profile
+	policy  *policy.Policy
+	pins    string // stands for profile and policy
+}
+
+func (f *files) register(s *flag.FlagSet) {
+	s.StringVar(&f.profilePath, "profile", "", "`file` that describes the guest's kernel ('imagetool profile')")
+	s.StringVar(&f.trustPath, "trust", "", "trust store `file` ('signer key trust'); read again on SIGHUP")
+	s.StringVar(&f.policyPath, "policy", "", "IMA policy `file` that the guest must load, as given to 'imagetool initrd'")
+	s.StringVar(&f.denyPath, "deny", "", "`file` with digests that no longer count, one in hexadecimal a line; read again on SIGHUP")
+}
+
+// load reads all of them. The profile counts only if a key of the trust store has
+// signed it.
+func (f *files) load() (*enforcer.Trust, error) {
+	trust, err := f.loadTrust()
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := read(f.profilePath, profile.MaxSize)
+	if err != nil {
+		return nil, err
+	}
+	f.profile, err = profile.Open(sealed, func(v ima.Value, digest []byte) error {
+		_, err := trust.Keys.Verify(v, digest)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.profilePath, err)
+	}
+	rules, err := read(f.policyPath, maxFile)
+	if err != nil {
+		return nil, err
+	}
+	if f.policy, err = policy.Parse(rules); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.policyPath, err)
+	}
+	sum := sha256.Sum256(append(sealed, rules...))
+	f.pins = hex.EncodeToString(sum[:])
+	return trust, nil
+}
+
+// loadTrust reads what may change while a guest runs.
+func (f *files) loadTrust() (*enforcer.Trust, error) {
+	text, err := read(f.trustPath, maxFile)
+	if err != nil {
+		return nil, err
+	}
+	store, err := keys.ParseTrustStore(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.trustPath, err)
+	}
+	t := &enforcer.Trust{Keys: store}
+	if f.denyPath == "" {
+		return t, nil
+	}
+	if text, err = read(f.denyPath, maxDeny); err != nil {
+		return nil, err
+	}
+	if t.Denied, err = parseDeny(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", f.denyPath, err)
+	}
+	return t, nil
+}
+
+// parseDeny reads one digest a line. Empty lines and those that begin with # are for
+// people.
+func parseDeny(text []byte) (map[string]bool, error) {
+	denied := map[string]bool{}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for n := 1; lines.Scan(); n++ {
+		line := bytes.TrimSpace(lines.Bytes())
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		digest, err := hex.DecodeString(string(line))
+		if err != nil {
+			return nil, fmt.Errorf("line %d: not a digest in hexadecimal", n)
+		}
+		switch len(digest) {
+		case 32, 48, 64:
+			denied[string(digest)] = true
+		default:
+			return nil, fmt.Errorf("line %d: %d bytes are no SHA-256, -384 or -512", n, len(digest))
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("a line is too long: %w", err)
+	}
+	return denied, nil
+}
+
+// read gives the contents of a file of at most max bytes.
+func read(path string, max int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > max {
+		return nil, fmt.Errorf("%s: more than %d bytes", path, max)
+	}
+	if len(b) == 0 {
+		return nil, fmt.Errorf("%s: %w", path, errors.New("empty"))
+	}
+	return b, nil
+}

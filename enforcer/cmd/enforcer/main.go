@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+
+	"github.com/vmseal/vmseal/enforcer"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitFrozen = 4
+)
+
+const usage = `Enforcer keeps the signatures of a guest's files from outside the guest.
+
+  enforcer run     --guest GUEST --profile P --trust T --policy P   guard a guest until it ends
+  enforcer check   --profile P --trust T --policy P                 validate the files, touch no guest
+  enforcer release --guest GUEST                                    let a guest run unguarded
+
+GUEST is gdb:unix:SOCKET or gdb:fd:N: the gdb stub of a QEMU that was started with
+-S, so that the guest has not run yet. 'enforcer COMMAND --help' explains more.
+
+Exit codes: 0 done (run: the guest has ended); 1 failed, and no guest was touched;
+2 wrong usage; 4 the guest was left frozen, or will freeze at its next appraisal.
+`
+
+// A usageError is about the command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func main() {
+	debug.SetGCPercent(50) // memory is scarcer than time in a lean dom0
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	out := &output{stdout: stdout, stderr: stderr}
+	err := dispatch(args, out)
+	if errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	}
+	code := exitCode(err)
+	if err != nil {
+		out.fail(err, code)
+	}
+	return code
+}
+
+func dispatch(args []string, out *output) error {
+	if len(args) == 0 {
+		return usagef("a command is missing: run, check or release")
+	}
+	switch args[0] {
+	case "run":
+		return runCommand(args[1:], out)
+	case "check":
+		return checkCommand(args[1:], out)
+	case "release":
+		return releaseCommand(args[1:], out)
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(out.stdout, usage)
+		return nil
+	case "version", "--version":
+		fmt.Fprintln(out.stdout, "enforcer", version())
+		return nil
+	}
+	return usagef("unknown command %q: want run, check or release", args[0])
+}
+
+// parse reads the flags of a command. All of those named must be given.
+func parse(f *flag.FlagSet, args []string, out *output, about string, required ...string) error {
+	f.SetOutput(io.Discard)
+	f.BoolVar(&out.json, "json", false, "print one JSON object a line")
+	f.BoolVar(&out.quiet, "quiet", false, "print errors only")
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintf(out.stdout, "%s\n\nFlags:\n", about)
+			f.SetOutput(out.stdout)
+			f.PrintDefaults()
+			return err
+		}
+		return usageError{err}
+	}
+	if f.NArg() > 0 {
+		return usagef("%q is not expected", f.Arg(0))
+	}
+	given := map[string]bool{}
+	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	for _, name := range required {
+		if !given[name] {
+			return usagef("%s: --%s is missing", f.Name(), name)
+		}
+	}
+	return nil
+}
+
+func exitCode(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	if _, ok := errors.AsType[*enforcer.FrozenError](err); ok {
+		return exitFrozen
+	}
+	return exitFailed
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmseal/vmseal/enforcer"
+	"github.com/vmseal/vmseal/keys"
+)
+
+// output is what people and programs are told. Its methods may be called
+// concurrently.
+type output struct {
+	json, quiet    bool
+	mu             sync.Mutex
+	stdout, stderr io.Writer
+}
+
+// object prints a line of JSON, if that was asked for.
+func (o *output) object(v any) {
+	if !o.json {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_ = json.NewEncoder(o.stdout).Encode(v) // who reads no more is not worth the guest
+}
+
+// info tells of progress.
+func (o *output) info(text string) {
+	o.object(struct {
+		Type string `json:"type"`
+		Text string `json:"text"`
+	}{"event", text})
+	if !o.json && !o.quiet {
+		o.line("enforcer", text)
+	}
+}
+
+func (o *output) warn(text string) {
+	o.object(struct {
+		Type    string `json:"type"`
+		Warning string `json:"warning"`
+	}{"warning", text})
+	o.line("warning", text)
+}
+
+func (o *output) fail(err error, code int) {
+	hint := hintOf(err)
+	o.object(struct {
+		Type     string `json:"type"`
+		Error    string `json:"error"`
+		Hint     string `json:"hint,omitempty"`
+		ExitCode int    `json:"exit_code"`
+	}{"error", err.Error(), hint, code})
+	o.line("error", err.Error())
+	if hint != "" {
+		o.line("hint", hint)
+	}
+}
+
+// line keeps what came from a guest from playing with a terminal.
+func (o *output) line(kind, text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clean := strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, text)
+	fmt.Fprintf(o.stderr, "%s: %s\n", kind, clean)
+}
+
+// hintOf is what a person can do about an error.
+func hintOf(err error) string {
+	if _, ok := errors.AsType[usageError](err); ok {
+		return "'enforcer --help' explains the commands"
+	}
+	if _, ok := errors.AsType[*enforcer.FrozenError](err); ok {
+		return "switch the guest off, or let it run unguarded with 'enforcer release'"
+	}
+	switch {
+	case errors.Is(err, keys.ErrUnknownKey):
+		return "the profile was signed with a key that is not in the trust store: sign it with the image's key, or add that key with 'signer key trust'"
+	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT) && strings.Contains(err.Error(), "connecting"):
+		return "start QEMU with -S -gdb unix:SOCKET,server=on,wait=off before the enforcer"
+	case errors.Is(err, fs.ErrPermission):
+		return "the enforcer has to be able to read its files and to reach the guest's socket"
+	}
+	return ""
+}

@@ -1,0 +1,31 @@
+// Package enforcer keeps the signatures of a guest's files from outside the guest.
+//
+// It plants traps on five functions of the guest kernel's integrity subsystem and
+// answers for them. The guest hashes and denies; the keys and the verdict are here.
+//
+//	ima_bprm_check            until a policy is in force: no file from outside the initramfs is executed
+//	ima_parse_add_rule        each rule is the next one of the pinned policy
+//	ima_update_policy         all of them, once
+//	ima_appraise_measurement  a file without a signature is denied; whose disk it lies on is checked
+//	integrity_digsig_verify   the signature is verified here, and the guest's keyring never asked
+//
+// A kernel function's arguments are read from the registers and memory of the
+// virtual CPU that hit the trap, by the addresses and offsets of a signed
+// formats/profile. The answer is given by setting rax, rip and rsp as though the
+// function had returned; a function that is to run goes on behind the 5-byte nop
+// at its entry. No instruction is stepped and no trap is taken away for a hit, so
+// that no other virtual CPU slips by.
+//
+// # Fail closed
+//
+// What cannot be read, is not known or should not be is denied; what must not
+// happen at all freezes the guest: Run returns a *FrozenError and the guest stands
+// still. If this process ends, the next hit stops the guest.
+//
+// The package rests on keys, formats and the standard library alone. It must not
+// grow: see TestTrustedBase.
+//
+// Sources: security/integrity/ima/ima_main.c (process_measurement), ima_appraise.c
+// (ima_appraise_measurement, xattr_verify), ima_policy.c (ima_parse_add_rule,
+// ima_update_policy), security/integrity/digsig.c of Linux 6.1 and 6.12.
+package enforcer

@@ -1,0 +1,164 @@
+package enforcer
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"github.com/vmseal/vmseal/formats/profile"
+)
+
+// Config says what to keep, of which guest.
+type Config struct {
+	Guest   guest.Guest
+	Profile *profile.Profile
+	Rules   []string // of the policy: the guest loads these, in this order, and no others
+	Trust   *Trust   // whose signatures count; see SetTrust
+
+	Device      *Device // the one disk whose files may be used; nil for any
+	AllowDigest bool    // a label with a digest only is good for reading
+
+	State State             // what a successor has to know
+	Audit func(Record)      // is handed each decision; must not block
+	Event func(text string) // is told of milestones
+}
+
+// FrozenError says that the guest stands still, and why.
+type FrozenError struct{ Reason error }
+
+func (e *FrozenError) Error() string { return "the guest is frozen: " + e.Reason.Error() }
+func (e *FrozenError) Unwrap() error { return e.Reason }
+
+// Enforcer guards one guest.
+type Enforcer struct {
+	Config
+	trust atomic.Pointer[Trust]
+
+	points  points   // of the running kernel; unknown until it was located
+	checked bool     // what lies at these points was compared with the profile
+	phase   phase    // how far the guest has come
+	next    int      // rules of the policy that were seen
+	paths   recent   // of files whose signature is yet to be verified
+	supers  []uint64 // super blocks that were seen, of which the next hit is likely
+	// Counts may be read at any time.
+	Counts Counts
+}
+
+// Counts of what happened since this process began.
+type Counts struct {
+	Hits, Allowed, Denied, Passed, UserJumps atomic.Uint64
+}
+
+// New prepares to guard the stopped guest.
+func New(c Config) *Enforcer {
+	e := &Enforcer{Config: c}
+	e.trust.Store(c.Trust)
+	return e
+}
+
+// SetTrust changes whose signatures count, from the next hit on. It may be called
+// while Run runs.
+func (e *Enforcer) SetTrust(t *Trust) { e.trust.Store(t) }
+
+// Run guards the guest until it ends, which is no error. A *FrozenError is the
+// only other way in which it returns: the guest then stands still.
+func (e *Enforcer) Run() error {
+	err := e.begin()
+	for err == nil {
+		err = e.serve()
+	}
+	if errors.Is(err, guest.ErrEnded) {
+		return nil
+	}
+	if freeze := e.Guest.Freeze(); freeze != nil && !errors.Is(freeze, guest.ErrEnded) {
+		err = errors.Join(err, freeze)
+	}
+	return &FrozenError{err}
+}
+
+// serve waits for one hit and answers it.
+func (e *Enforcer) serve() error {
+	s, err := e.Guest.Run(0)
+	if err != nil {
+		return err
+	}
+	if !s.Hit {
+		return errors.New("stopped without a hit")
+	}
+	return e.hit(&s)
+}
+
+// hit judges one hit. All that it reads of the guest costs at most two exchanges,
+// once the file's super block is known.
+func (e *Enforcer) hit(s *guest.Stop) error {
+	e.Counts.Hits.Add(1)
+	if s.Regs.CPL() == 3 {
+		// Whoever jumps here from user space gets the page fault that is due behind
+		// the trap; there are no arguments to be read.
+		e.Counts.UserJumps.Add(1)
+		return e.Guest.Answer(s, guest.Answer{RIP: s.Regs.RIP + nopSize})
+	}
+	if !e.checked {
+		if err := e.checkKernel(s.VCPU); err != nil {
+			return err
+		}
+		e.checked = true
+	}
+	h := &hit{e: e, stop: s, r: Record{Hook: e.points.name(s.Regs.RIP), VCPU: s.VCPU}, began: time.Now()}
+	err := h.judge()
+	if err != nil {
+		h.r.Verdict, h.r.Reason = Freeze, err.Error()
+	} else {
+		err = e.Guest.Answer(s, h.answer)
+	}
+	e.record(h)
+	return err
+}
+
+func (e *Enforcer) record(h *hit) {
+	switch h.r.Verdict {
+	case Allow:
+		e.Counts.Allowed.Add(1)
+	case Deny:
+		e.Counts.Denied.Add(1)
+	case Pass:
+		e.Counts.Passed.Add(1)
+	}
+	h.r.Time = h.began
+	h.r.Spent = Spent{
+		Registers: h.began.Sub(h.stop.At),
+		Memory:    h.memory,
+		Verify:    h.verify,
+		Answer:    time.Since(h.began) - h.memory - h.verify,
+	}
+	e.Audit(h.r)
+}
+
+// begin takes the guest over: from its first instruction on, or from a process
+// that guarded it before and said so in its state.
+func (e *Enforcer) begin() error {
+	fresh, err := e.Guest.Fresh()
+	if err != nil {
+		return err
+	}
+	if fresh {
+		e.Event("attached before the guest's first instruction")
+		return e.locate()
+	}
+	saved, err := e.State.Load()
+	if err != nil {
+		return fmt.Errorf("the guest has run before, and whether guarded is not known: %w", err)
+	}
+	if id := e.Guest.Identity(); id == "" || saved.Guest != id {
+		return fmt.Errorf("the guest has run before, and the state is of another one (%q, this is %q)", saved.Guest, id)
+	}
+	e.phase = saved.Phase
+	if e.phase >= policyComplete {
+		e.next = len(e.Rules)
+	}
+	e.points = newPoints(e.Profile, saved.Slide)
+	e.Event("took over a guarded guest")
+	return e.plant()
+}

@@ -1,0 +1,188 @@
+package enforcer
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"github.com/vmseal/vmseal/enforcer/guest/guesttest"
+)
+
+var errNothing = errors.New("nothing was saved")
+
+const denied = uint64(2) // INTEGRITY_FAIL of the test kernel
+
+func TestBoot(t *testing.T) {
+	for name, slide := range map[string]uint64{"at its place": 0, "moved": 0x1c00000, "moved down": ^uint64(0x600000) + 1} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, slide)
+			// The kernel is found while it boots: first the firmware runs, then the kernel.
+			b.Do(at(0x7c00, 0xf000), at(0x1000200, kernelCS), at(text+slide+0x5000, kernelCS))
+			b.boot()
+			value, sum := signed(t, "true")
+			b.Do(b.appraisal(rootSB, 3, value), b.verification(value, sum))
+			a, r := b.run()
+			if r.Verdict != Allow || r.Path != "/usr/bin/true" || r.Func != "BPRM_CHECK" {
+				t.Errorf("record %+v", r)
+			}
+			want := guest.Answer{Return: true, RAX: 0, RIP: caller + slide, RSP: stack + 8}
+			if a != want {
+				t.Errorf("answer %+v, want %+v", a, want)
+			}
+			if b.state.saved.Phase != initramfsLeft || b.state.saved.Slide != slide {
+				t.Errorf("saved %+v", b.state.saved)
+			}
+			if slices.Contains(b.Traps, kernel.Hooks.BprmCheck.Address+slide) || len(b.Traps) != 4 {
+				t.Errorf("traps %#x", b.Traps)
+			}
+		})
+	}
+}
+
+// at is a virtual CPU that comes along an address.
+func at(rip uint64, cs uint16) guesttest.Event {
+	return func(*guesttest.Guest) (int, guest.Registers) { return 0, guest.Registers{RIP: rip, CS: cs} }
+}
+
+// TestNoKASLR: at the kernel's own place the traps lie from the first instruction
+// on, and a hit comes before the kernel was looked for.
+func TestNoKASLR(t *testing.T) {
+	b := newBed(t, 0)
+	b.Do(b.exec(initSB))
+	if a, _ := b.run(); a.Return || a.RIP != kernel.Hooks.BprmCheck.Address+nopSize {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+// TestAppraisal is about files that come to ima_appraise_measurement.
+func TestAppraisal(t *testing.T) {
+	value, _ := signed(t, "true")
+	disk := &Device{254, 1}
+	tests := map[string]struct {
+		sb     uint64
+		fn     uint64
+		label  []byte
+		device *Device
+		digest bool // --allow-digest
+		want   Verdict
+		reason string
+	}{
+		"signature":             {rootSB, 3, value, nil, false, Pass, ""},
+		"fs-verity":             {rootSB, 3, []byte{6, 3, 4, 0, 0, 0, 0, 1, 0}, nil, false, Pass, ""},
+		"no label":              {rootSB, 3, nil, nil, false, Deny, "no label"},
+		"empty label":           {rootSB, 3, []byte{}, nil, false, Deny, "no label"},
+		"digest":                {rootSB, 3, []byte{4, 4, 1, 2}, nil, false, Deny, "digest"},
+		"digest, reading":       {rootSB, 1, []byte{4, 4, 1, 2}, nil, false, Deny, "digest"},
+		"digest allowed":        {rootSB, 1, []byte{4, 4, 1, 2}, nil, true, Allow, "reading"},
+		"digest, mmap":          {rootSB, 2, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
+		"digest, exec":          {rootSB, 3, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
+		"digest, module":        {rootSB, 6, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
+		"digest, firmware":      {rootSB, 7, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
+		"digest, kexec":         {rootSB, 8, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
+		"digest, policy":        {rootSB, 10, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
+		"digest, unknown func":  {rootSB, 77, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
+		"old digest":            {rootSB, 1, []byte{1, 1, 2}, nil, true, Deny, "digest"},
+		"evm label":             {rootSB, 3, []byte{2, 1}, nil, false, Deny, "evm"},
+		"unknown label":         {rootSB, 3, []byte{9, 1}, nil, false, Deny, "unknown"},
+		"pinned disk":           {rootSB, 3, value, disk, false, Pass, ""},
+		"other disk":            {otherSB, 3, value, disk, false, Deny, "254:16"},
+		"any disk":              {otherSB, 3, value, nil, false, Pass, ""},
+		"unverifiable":          {fuseSB, 3, value, disk, false, Deny, "unseen"},
+		"unverifiable, unbound": {fuseSB, 3, value, nil, false, Deny, "unseen"},
+		"initramfs, too late":   {initSB, 3, nil, nil, false, Deny, "no label"},
+		"initramfs, pinned":     {initSB, 3, value, disk, false, Deny, "0:2"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, 0)
+			b.e.Device, b.e.AllowDigest = tt.device, tt.digest
+			b.boot()
+			b.Do(b.appraisal(rootSB, 3, value)) // leaves the initramfs
+			b.Do(b.appraisal(tt.sb, tt.fn, tt.label))
+			a, r := b.run()
+			if r.Verdict != tt.want || !strings.Contains(r.Reason, tt.reason) {
+				t.Errorf("%s: %s, want %s: %s", r.Verdict, r.Reason, tt.want, tt.reason)
+			}
+			want := guest.Answer{RIP: kernel.Hooks.AppraiseMeasurement.Address + nopSize}
+			if tt.want == Deny {
+				want = guest.Answer{Return: true, RAX: denied, RIP: caller, RSP: stack + 8}
+			}
+			if a != want {
+				t.Errorf("answer %+v, want %+v", a, want)
+			}
+		})
+	}
+}
+
+// TestInitramfs: its files need no label until a program from outside is executed.
+func TestInitramfs(t *testing.T) {
+	b := newBed(t, 0)
+	b.boot()
+	b.Do(b.appraisal(initSB, 2, nil))
+	if a, r := b.run(); r.Verdict != Allow || !a.Return || a.RAX != 0 {
+		t.Errorf("%+v, answer %+v", r, a)
+	}
+}
+
+// TestExchanges: once the file systems are known, a hit reads memory twice.
+func TestExchanges(t *testing.T) {
+	b := newBed(t, 0)
+	value, sum := signed(t, "true")
+	b.boot()
+	for range 2 {
+		b.Do(b.appraisal(rootSB, 3, value), b.verification(value, sum))
+	}
+	before := 0
+	b.Do(b.after(func() { before = b.Reads }, b.appraisal(rootSB, 3, value)))
+	b.run()
+	if n := b.Reads - before; n > 2 {
+		t.Errorf("%d exchanges", n)
+	}
+	before = 0
+	b2 := newBed(t, 0)
+	b2.boot()
+	b2.Do(b2.appraisal(rootSB, 3, value), b2.after(func() { before = b2.Reads }, b2.verification(value, sum)))
+	b2.run()
+	if n := b2.Reads - before; n > 1 {
+		t.Errorf("%d exchanges for a signature", n)
+	}
+}
+
+// TestPath: the kernel puts paths at the end of a page.
+func TestPath(t *testing.T) {
+	value, _ := signed(t, "true")
+	long := "/" + strings.Repeat("d/", 1900) + "f"
+	for name, at := range map[string]uint64{"long": heap + 0x90000, "at a page's end": heap + 0x92000 - uint64(len(long)+1)} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, 0)
+			b.boot()
+			b.Write(at, append([]byte(long), 0))
+			f := b.file(rootSB)
+			b.Do(b.after(func() { b.Write(label, value) }, b.call(kernel.Hooks.AppraiseMeasurement.Address,
+				guest.Registers{RDI: 3, RDX: f, RCX: at, R8: label, R9: uint64(len(value))})))
+			if _, r := b.run(); r.Path != long {
+				t.Errorf("path of %d bytes, want %d", len(r.Path), len(long))
+			}
+		})
+	}
+}
+
+// TestUserJump: user code at a hook's address is let go on into its page fault.
+func TestUserJump(t *testing.T) {
+	b := newBed(t, 0)
+	b.boot()
+	records := 0
+	b.Do(b.after(func() { records = len(b.records) }, at(kernel.Hooks.AppraiseMeasurement.Address, userCS)))
+	if err := b.e.Run(); err != nil {
+		t.Fatal(err)
+	}
+	want := guest.Answer{RIP: kernel.Hooks.AppraiseMeasurement.Address + nopSize}
+	if a := b.Answers[len(b.Answers)-1]; a != want {
+		t.Errorf("answer %+v", a)
+	}
+	if n := b.e.Counts.UserJumps.Load(); n != 1 || len(b.records) != records {
+		t.Errorf("%d jumps, %d records more", n, len(b.records)-records)
+	}
+}

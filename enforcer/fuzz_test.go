@@ -1,0 +1,47 @@
+package enforcer
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"github.com/vmseal/vmseal/enforcer/guest/guesttest"
+)
+
+// FuzzHit calls a hooked function with any registers and memory: it is answered or
+// the guest is frozen, and allowed is only what is signed.
+func FuzzHit(f *testing.F) {
+	f.Add(uint8(0), uint64(3), uint64(files), uint64(name), uint64(label), uint64(265), []byte{3, 2, 4})
+	f.Add(uint8(1), uint64(1), uint64(label), uint64(265), uint64(digest), uint64(32), []byte{3, 2, 4})
+	f.Add(uint8(2), uint64(rule), uint64(0), uint64(0), uint64(0), uint64(0), []byte("appraise\n"))
+	f.Add(uint8(4), uint64(bprm), uint64(0), uint64(0), uint64(0), uint64(0), []byte{})
+	f.Fuzz(func(t *testing.T, hook uint8, a, b2, c, d, e uint64, memory []byte) {
+		b := newBed(t, 0)
+		b.boot()
+		value, _ := signed(t, "true")
+		b.Do(b.appraisal(rootSB, 3, value))
+		hooks := []uint64{
+			kernel.Hooks.AppraiseMeasurement.Address, kernel.Hooks.DigsigVerify.Address,
+			kernel.Hooks.ParseAddRule.Address, kernel.Hooks.UpdatePolicy.Address, kernel.Hooks.BprmCheck.Address,
+		}
+		r := guest.Registers{RDI: a, RSI: b2, RDX: b2, RCX: c, R8: d, R9: e, RSP: stack, CS: kernelCS,
+			RIP: hooks[int(hook)%len(hooks)]}
+		if hook&0x80 != 0 {
+			r.RDX = c
+		}
+		b.Do(func(g *guesttest.Guest) (int, guest.Registers) {
+			g.Write(label, memory)
+			g.Write(rule, memory)
+			if len(memory) >= 16 {
+				g.Write(files+32, binary.LittleEndian.AppendUint64(nil, binary.LittleEndian.Uint64(memory[8:])))
+			}
+			return 0, r
+		})
+		if err := b.e.Run(); err != nil && !b.Frozen {
+			t.Fatal("an error without a freeze")
+		}
+		if last := b.records[len(b.records)-1]; last.Verdict == Allow && last.Hook != "ima_appraise_measurement" {
+			t.Fatalf("allowed: %+v", last)
+		}
+	})
+}

@@ -1,0 +1,147 @@
+// Package guesttest is a guest for tests: memory, registers, and calls of functions
+// that happen when the guest is let run. It has no instructions; what a kernel would
+// do after an answer is the test's to say.
+package guesttest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+)
+
+const page = 4096
+
+// ErrFault is what reading memory that is not there gives.
+var ErrFault = errors.New("no memory there")
+
+// An Event is what happens next in the guest. It returns the registers of the
+// virtual CPU at the moment at which it comes to the address in RIP.
+type Event func(*Guest) (vcpu int, regs guest.Registers)
+
+// Guest is a guest.Guest in memory. Its fields may be read and set while it does
+// not run.
+type Guest struct {
+	Events  []Event // what happens, in order; behind the last the guest ends
+	CPUs    []guest.Registers
+	New     bool   // has not run yet
+	ID      string // Identity
+	Traps   []uint64
+	Answers []guest.Answer    // all that were given
+	Slipped []guest.Registers // events at an address without a trap
+	Frozen  bool
+	Free    bool  // Release was called
+	Fail    error // what every call gives, if set
+	Reads   int   // exchanges
+
+	memory map[uint64]*[page]byte
+}
+
+var _ guest.Guest = (*Guest)(nil)
+
+// New makes a stopped guest with one virtual CPU at its reset vector.
+func New() *Guest {
+	return &Guest{
+		CPUs: []guest.Registers{{RIP: 0xfff0, CS: 0xf000}}, New: true, ID: "test",
+		memory: map[uint64]*[page]byte{},
+	}
+}
+
+// Write puts bytes at an address, and memory there if there was none.
+func (g *Guest) Write(addr uint64, b []byte) {
+	for i, v := range b {
+		at := addr + uint64(i)
+		p := g.memory[at/page]
+		if p == nil {
+			p = new([page]byte)
+			g.memory[at/page] = p
+		}
+		p[at%page] = v
+	}
+}
+
+// Do adds events.
+func (g *Guest) Do(events ...Event) { g.Events = append(g.Events, events...) }
+
+// Fresh implements guest.Guest.
+func (g *Guest) Fresh() (bool, error) { return g.New, g.Fail }
+
+// Plant implements guest.Guest.
+func (g *Guest) Plant(addrs []uint64) error {
+	g.Traps = slices.Clone(addrs)
+	return g.Fail
+}
+
+// Run takes events until one comes to a trap. With a limit, it is over when an event
+// comes to another address; without one, that event slips by.
+func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
+	g.New = false
+	for len(g.Events) > 0 && g.Fail == nil {
+		e := g.Events[0]
+		g.Events = g.Events[1:]
+		vcpu, regs := e(g)
+		for len(g.CPUs) <= vcpu {
+			g.CPUs = append(g.CPUs, guest.Registers{})
+		}
+		g.CPUs[vcpu] = regs
+		s := guest.Stop{VCPU: vcpu, Hit: slices.Contains(g.Traps, regs.RIP), Regs: regs, At: time.Now()}
+		if s.Hit || limit > 0 {
+			return s, nil
+		}
+		g.Slipped = append(g.Slipped, regs)
+	}
+	if g.Fail != nil {
+		return guest.Stop{}, g.Fail
+	}
+	return guest.Stop{}, fmt.Errorf("running: %w", guest.ErrEnded)
+}
+
+// Read implements guest.Guest.
+func (g *Guest) Read(_ int, ranges []guest.Range) error {
+	g.Reads++
+	for i := range ranges {
+		ranges[i].Err = g.read(ranges[i].Addr, ranges[i].Buf)
+	}
+	return g.Fail
+}
+
+func (g *Guest) read(addr uint64, buf []byte) error {
+	for i := range buf {
+		at := addr + uint64(i)
+		p := g.memory[at/page]
+		if p == nil {
+			return ErrFault
+		}
+		buf[i] = p[at%page]
+	}
+	return nil
+}
+
+// VCPUs implements guest.Guest.
+func (g *Guest) VCPUs() ([]guest.Registers, error) { return slices.Clone(g.CPUs), g.Fail }
+
+// Answer implements guest.Guest.
+func (g *Guest) Answer(_ *guest.Stop, a guest.Answer) error {
+	g.Answers = append(g.Answers, a)
+	return g.Fail
+}
+
+// Freeze implements guest.Guest.
+func (g *Guest) Freeze() error {
+	g.Frozen = true
+	return g.Fail
+}
+
+// Release implements guest.Guest.
+func (g *Guest) Release() error {
+	g.Traps, g.Free = nil, true
+	return g.Fail
+}
+
+// Close implements guest.Guest.
+func (g *Guest) Close() error { return nil }
+
+// Identity implements guest.Guest.
+func (g *Guest) Identity() string { return g.ID }

@@ -1,0 +1,96 @@
+package enforcer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+)
+
+// hit is one call of a trapped function, by the kernel.
+type hit struct {
+	e       *Enforcer
+	stop    *guest.Stop
+	r       Record
+	answer  guest.Answer
+	posture posture
+	back    [8]byte // the return address, on top of the stack
+
+	began          time.Time
+	memory, verify time.Duration // spent in reading, and in verifying
+}
+
+// judge decides, and leaves answer and record filled. An error freezes the guest.
+func (h *hit) judge() error {
+	switch p := &h.e.points; h.stop.Regs.RIP {
+	case p.appraise:
+		return h.appraise()
+	case p.digsigVerify:
+		return h.digsigVerify()
+	case p.bprmCheck:
+		return h.bprmCheck()
+	case p.parseRule:
+		return h.parseRule()
+	case p.updatePolicy:
+		return h.updatePolicy()
+	}
+	return errors.New("not one of the traps")
+}
+
+// read fills the ranges and with them what every hit needs. Each of the ranges may
+// fail on its own; the rest may not.
+func (h *hit) read(ranges ...guest.Range) ([]guest.Range, error) {
+	own := append(h.posture.ranges(&h.e.points), guest.Range{Addr: h.stop.Regs.RSP, Buf: h.back[:]})
+	all, err := h.more(append(ranges, own...)...)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range all[len(ranges):] {
+		if r.Err != nil {
+			return nil, fmt.Errorf("reading %d bytes at %#x: %w", len(r.Buf), r.Addr, r.Err)
+		}
+	}
+	if to := h.returnAddress(); to < h.e.points.text || to >= h.e.points.textEnd {
+		return nil, fmt.Errorf("called from %#x, which is not in the kernel's text", to)
+	}
+	return all[:len(ranges)], nil
+}
+
+// more is read without what every hit needs.
+func (h *hit) more(ranges ...guest.Range) ([]guest.Range, error) {
+	start := time.Now()
+	err := h.e.Guest.Read(h.stop.VCPU, ranges)
+	h.memory += time.Since(start)
+	return ranges, err
+}
+
+func (h *hit) returnAddress() uint64 { return binary.LittleEndian.Uint64(h.back[:]) }
+
+// pass lets the function run: from behind the nop at its entry.
+func (h *hit) pass() {
+	h.r.Verdict = Pass
+	h.answer = guest.Answer{RIP: h.stop.Regs.RIP + nopSize}
+}
+
+// returns answers in the function's place, as its ret instruction would.
+func (h *hit) returns(v Verdict, rax uint64, reason string) {
+	h.r.Verdict, h.r.Reason = v, reason
+	h.answer = guest.Answer{Return: true, RAX: rax, RIP: h.returnAddress(), RSP: h.stop.Regs.RSP + 8}
+}
+
+// pointer is a range for one; word reads it.
+func pointer(addr uint64) guest.Range { return guest.Range{Addr: addr, Buf: make([]byte, 8)} }
+
+func word(r guest.Range) uint64 { return binary.LittleEndian.Uint64(r.Buf) }
+
+// firstErr is the first of what could not be read.
+func firstErr(ranges []guest.Range) error {
+	for _, r := range ranges {
+		if r.Err != nil {
+			return fmt.Errorf("reading %d bytes at %#x: %w", len(r.Buf), r.Addr, r.Err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,255 @@
+package enforcer
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/binary"
+	"sync"
+	"testing"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"github.com/vmseal/vmseal/enforcer/guest/guesttest"
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/profile"
+	"github.com/vmseal/vmseal/keys"
+)
+
+// The kernel of these tests. Its numbers are of no real build.
+const (
+	text     = 0xffffffff81000000
+	textEnd  = text + 0x100000
+	data     = text + 0x200000
+	caller   = text + 0x4242 // where the hooked functions are called from
+	heap     = 0xffff888000000000
+	kernelCS = 0x10
+)
+
+var (
+	nop    = profile.Bytes{0x0f, 0x1f, 0x44, 0, 0}
+	kernel = &profile.Profile{
+		Release: "6.1.0-test", BuildID: "00", Banner: "Linux version 6.1.0-test\n",
+		Text: text, TextEnd: textEnd, TextBytes: profile.Bytes("sixteen bytes!!!"),
+		Hooks: profile.Hooks{
+			AppraiseMeasurement: profile.Hook{Address: text + 0x1000, Bytes: nop, Prototype: "f"},
+			DigsigVerify:        profile.Hook{Address: text + 0x2000, Bytes: nop, Prototype: "f"},
+			ParseAddRule:        profile.Hook{Address: text + 0x3004, Bytes: nop, Prototype: "f"},
+			UpdatePolicy:        profile.Hook{Address: text + 0x4000, Bytes: nop, Prototype: "f"},
+			BprmCheck:           profile.Hook{Address: text + 0x5004, Bytes: nop, Prototype: "f"},
+		},
+		Variables: profile.Variables{
+			Banner: data, Appraise: data + 0x100, PolicyFlag: data + 0x104, KexecLoadDisabled: data + 0x108,
+			SystemState: data + 0x10c, RootfsType: data + 0x200,
+		},
+		Offsets: profile.Offsets{FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 80, SBType: 40, BinprmFile: 64},
+		Values: profile.Values{
+			Funcs: map[string]uint32{
+				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "MODULE_CHECK": 6, "FIRMWARE_CHECK": 7,
+				"KEXEC_KERNEL_CHECK": 8, "KEXEC_INITRAMFS_CHECK": 9, "POLICY_CHECK": 10,
+			},
+			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3,
+		},
+	}
+	pinned = []string{
+		"dont_appraise fsmagic=0x9fa0",
+		"appraise func=BPRM_CHECK appraise_type=imasig",
+		"appraise func=MMAP_CHECK mask=MAY_EXEC appraise_type=imasig",
+	}
+)
+
+// Where the objects of the test kernel lie.
+const (
+	stack   = heap + 0x10000
+	label   = heap + 0x20000
+	name    = heap + 0x30000 + 4000 // near the end of its page
+	digest  = heap + 0x40000
+	rule    = heap + 0x50000
+	bprm    = heap + 0x60000
+	rootSB  = heap + 0x70000 // a disk, 254:1
+	initSB  = heap + 0x71000 // the initramfs
+	otherSB = heap + 0x72000 // another disk, 254:16
+	fuseSB  = heap + 0x73000 // one that may change unseen
+	files   = heap + 0x100000
+)
+
+// bed is a guest whose kernel is that of the tests, and its enforcer.
+type bed struct {
+	t *testing.T
+	*guesttest.Guest
+	e       *Enforcer
+	slide   uint64
+	records []Record
+	events  []string
+	state   memoryState
+}
+
+type memoryState struct {
+	saved Saved
+	set   bool
+}
+
+func (m *memoryState) Save(s Saved) error { m.saved, m.set = s, true; return nil }
+
+func (m *memoryState) Load() (Saved, error) {
+	if !m.set {
+		return Saved{}, errNothing
+	}
+	return m.saved, nil
+}
+
+// newBed makes a guest before its first instruction. slide moves the kernel.
+func newBed(t *testing.T, slide uint64) *bed {
+	b := &bed{t: t, Guest: guesttest.New(), slide: slide}
+	b.Write(text+slide, kernel.TextBytes)
+	b.Write(kernel.Variables.Banner+slide, []byte(kernel.Banner))
+	for _, h := range []profile.Hook{
+		kernel.Hooks.AppraiseMeasurement, kernel.Hooks.DigsigVerify, kernel.Hooks.ParseAddRule,
+		kernel.Hooks.UpdatePolicy, kernel.Hooks.BprmCheck,
+	} {
+		b.Write(h.Address+slide, nop)
+	}
+	b.setWord(kernel.Variables.Appraise, 0x79)
+	b.setWord(kernel.Variables.PolicyFlag, 0)
+	b.setWord(kernel.Variables.KexecLoadDisabled, 1)
+	b.setWord(kernel.Variables.SystemState, 0)
+	b.setPointer(stack, caller+slide)
+	b.super(rootSB, 254<<20|1, 0, heap)
+	b.super(initSB, 2, 0, kernel.Variables.RootfsType+slide)
+	b.super(otherSB, 254<<20|16, 0, heap)
+	b.super(fuseSB, 254<<20|1, unverifiable, heap)
+	b.Write(name, []byte("/usr/bin/true\x00"))
+	b.e = b.enforcer(&Trust{Keys: store(t)})
+	return b
+}
+
+func (b *bed) enforcer(trust *Trust) *Enforcer {
+	return New(Config{
+		Guest: b.Guest, Profile: kernel, Rules: pinned, Trust: trust, State: &b.state,
+		Audit: func(r Record) { b.records = append(b.records, r) },
+		Event: func(text string) { b.events = append(b.events, text) },
+	})
+}
+
+func (b *bed) setWord(addr uint64, v uint32) {
+	b.Write(addr+b.slide, binary.LittleEndian.AppendUint32(nil, v))
+}
+
+func (b *bed) setPointer(addr, v uint64) { b.Write(addr, binary.LittleEndian.AppendUint64(nil, v)) }
+
+func (b *bed) super(at uint64, dev uint32, flags, fsType uint64) {
+	o := &kernel.Offsets
+	b.Write(at+uint64(o.SBDev), binary.LittleEndian.AppendUint32(nil, dev))
+	b.setPointer(at+uint64(o.SBFlags), flags)
+	b.setPointer(at+uint64(o.SBType), fsType)
+}
+
+// file makes a struct file on a super block.
+func (b *bed) file(sb uint64) uint64 {
+	f := sb + files - heap
+	inode := f + 0x800
+	b.setPointer(f+uint64(kernel.Offsets.FileInode), inode)
+	b.setPointer(inode+uint64(kernel.Offsets.InodeSB), sb)
+	return f
+}
+
+// call is a call of a hooked function by the kernel.
+func (b *bed) call(at uint64, r guest.Registers) guesttest.Event {
+	r.RIP, r.RSP, r.CS = at+b.slide, stack, kernelCS
+	return func(*guesttest.Guest) (int, guest.Registers) { return 0, r }
+}
+
+// boot adds the events from the first program to the complete policy in force.
+func (b *bed) boot() {
+	b.Do(b.exec(initSB))
+	for _, r := range pinned {
+		b.Do(b.addRule(r))
+	}
+	b.Do(b.call(kernel.Hooks.UpdatePolicy.Address, guest.Registers{}))
+	b.Do(b.after(func() { b.setWord(kernel.Variables.PolicyFlag, 4) }, b.appraisal(initSB, 3, nil)))
+}
+
+// after changes the guest before the event happens.
+func (b *bed) after(change func(), e guesttest.Event) guesttest.Event {
+	return func(g *guesttest.Guest) (int, guest.Registers) {
+		change()
+		return e(g)
+	}
+}
+
+func (b *bed) exec(sb uint64) guesttest.Event {
+	f := b.file(sb)
+	return b.after(func() { b.setPointer(bprm+uint64(kernel.Offsets.BinprmFile), f) },
+		b.call(kernel.Hooks.BprmCheck.Address, guest.Registers{RDI: bprm}))
+}
+
+func (b *bed) addRule(text string) guesttest.Event {
+	return b.after(func() { b.Write(rule, []byte(text+"\n\x00")) },
+		b.call(kernel.Hooks.ParseAddRule.Address, guest.Registers{RDI: rule}))
+}
+
+func (b *bed) appraisal(sb uint64, fn uint64, value []byte) guesttest.Event {
+	r := guest.Registers{RDI: fn, RDX: b.file(sb), RCX: name}
+	if value != nil {
+		r.R8, r.R9 = label, uint64(len(value))
+	}
+	return b.after(func() { b.Write(label, value) }, b.call(kernel.Hooks.AppraiseMeasurement.Address, r))
+}
+
+func (b *bed) verification(value, sum []byte) guesttest.Event {
+	return b.after(func() { b.Write(label, value); b.Write(digest, sum) },
+		b.call(kernel.Hooks.DigsigVerify.Address, guest.Registers{
+			RDI: keyringIMA, RSI: label, RDX: uint64(len(value)), RCX: digest, R8: uint64(len(sum)),
+		}))
+}
+
+// run runs the events and returns the answer to the last and its record.
+func (b *bed) run() (guest.Answer, Record) {
+	b.t.Helper()
+	if err := b.e.Run(); err != nil {
+		b.t.Fatal(err)
+	}
+	if len(b.Slipped) > 0 {
+		b.t.Fatalf("slipped by: %#x", b.Slipped)
+	}
+	return b.Answers[len(b.Answers)-1], b.records[len(b.records)-1]
+}
+
+var keyPair = sync.OnceValue(func() *rsa.PrivateKey {
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return k
+})
+
+func store(t testing.TB) *keys.TrustStore {
+	t.Helper()
+	pub, err := keys.NewPublicKey(&keyPair().PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := keys.NewTrustStore(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// signed gives a label over contents and their digest.
+func signed(t testing.TB, contents string) (value, sum []byte) {
+	t.Helper()
+	d := sha256.Sum256([]byte(contents))
+	sig, err := rsa.SignPKCS1v15(nil, keyPair(), crypto.SHA256, d[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub, err := keys.NewPublicKey(&keyPair().PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if value, err = ima.SignatureV2(ima.SHA256, pub.ID, sig).Append(nil); err != nil {
+		t.Fatal(err)
+	}
+	return value, d[:]
+}

@@ -1,0 +1,144 @@
+package enforcer
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+)
+
+const (
+	// Where a kernel may lie: it is linked for the first GiB of the map and moved
+	// in steps of CONFIG_PHYSICAL_ALIGN (arch/x86/include/asm/page_64_types.h).
+	mapStart  = 0xffffffff80000000
+	mapSize   = 1 << 30
+	alignment = 2 << 20
+
+	upperHalf = 1 << 63
+
+	// Selectors of user space (__USER_CS, __USER32_CS in asm/segment.h).
+	userCS, user32CS = 0x33, 0x23
+
+	// glance is how long the guest runs at a time while its kernel is looked for.
+	glance = 10 * time.Millisecond
+)
+
+// locate lets the guest boot until its kernel has been found, and freezes it if
+// that is another kernel, or is found too late. The traps are set from the first
+// instruction on at the addresses of a kernel that was not moved (nokaslr).
+func (e *Enforcer) locate() error {
+	e.points = newPoints(e.Profile, 0)
+	if err := e.plant(); err != nil {
+		return err
+	}
+	for {
+		s, err := e.Guest.Run(glance)
+		if err != nil {
+			return err
+		}
+		if s.Hit {
+			if s.Regs.CPL() == 3 {
+				return errors.New("user space runs before the kernel was found")
+			}
+			return e.located(0, &s)
+		}
+		found, vcpu, err := e.search()
+		if err != nil {
+			return err
+		}
+		if found {
+			return e.located(vcpu, nil)
+		}
+	}
+}
+
+// search looks at where the virtual CPUs are. One in the upper half of the address
+// space runs a kernel, which must then be ours.
+func (e *Enforcer) search() (found bool, vcpu int, err error) {
+	vcpus, err := e.Guest.VCPUs()
+	if err != nil {
+		return false, 0, err
+	}
+	for i, r := range vcpus {
+		if r.CS == userCS || r.CS == user32CS {
+			return false, 0, errors.New("user space runs before the kernel was found")
+		}
+		if r.RIP < upperHalf {
+			continue // firmware, boot loader, or the kernel before it uses its own map
+		}
+		slide, err := e.slideBelow(i, r.RIP)
+		if err != nil {
+			return false, 0, err
+		}
+		e.points = newPoints(e.Profile, slide)
+		return true, i, nil
+	}
+	return false, 0, nil
+}
+
+// slideBelow finds where the kernel that rip is in begins.
+func (e *Enforcer) slideBelow(vcpu int, rip uint64) (uint64, error) {
+	if rip < mapStart {
+		return 0, fmt.Errorf("a kernel that is not the profile's runs at %#x", rip)
+	}
+	var ranges []guest.Range
+	first := e.Profile.Text&(alignment-1) + mapStart
+	for text := first; text <= rip && text-first < mapSize; text += alignment {
+		ranges = append(ranges, guest.Range{Addr: text, Buf: make([]byte, len(e.Profile.TextBytes))})
+	}
+	if err := e.Guest.Read(vcpu, ranges); err != nil {
+		return 0, err
+	}
+	for _, r := range ranges {
+		if r.Err == nil && bytes.Equal(r.Buf, e.Profile.TextBytes) {
+			return r.Addr - e.Profile.Text, nil
+		}
+	}
+	return 0, fmt.Errorf("a kernel that is not the profile's runs at %#x", rip)
+}
+
+// located sets the traps where they belong, provided that this is early enough:
+// nothing of user space may have run without them. A hit, which can only be one at
+// the kernel's own addresses, is answered as every other.
+func (e *Enforcer) located(vcpu int, hit *guest.Stop) error {
+	if hit != nil {
+		vcpu = hit.VCPU
+	}
+	if err := e.checkBanner(vcpu); err != nil {
+		return err
+	}
+	if hit == nil {
+		if err := e.checkEarly(vcpu); err != nil {
+			return err
+		}
+	}
+	if err := e.plant(); err != nil {
+		return err
+	}
+	if err := e.save(); err != nil {
+		return err
+	}
+	e.Event(fmt.Sprintf("found the kernel %s at %#x", e.Profile.Release, e.points.text))
+	if hit != nil {
+		return e.hit(hit)
+	}
+	return nil
+}
+
+func (e *Enforcer) checkEarly(vcpu int) error {
+	var state [4]byte
+	r := []guest.Range{{Addr: e.points.state, Buf: state[:]}}
+	if err := e.Guest.Read(vcpu, r); err != nil {
+		return err
+	}
+	if r[0].Err != nil {
+		return fmt.Errorf("reading the state of the kernel: %w", r[0].Err)
+	}
+	if n := binary.LittleEndian.Uint32(state[:]); n >= e.Profile.Values.SystemRunning {
+		return fmt.Errorf("the kernel was found too late: user space may have run (system_state is %d)", n)
+	}
+	return nil
+}

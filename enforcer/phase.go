@@ -1,0 +1,53 @@
+package enforcer
+
+import "fmt"
+
+// phase is how far a guest has come. It only ever goes forward.
+type phase int
+
+const (
+	booting        phase = iota // no policy; nothing from outside the initramfs may run
+	policyComplete              // all rules were seen and the kernel may put them in force
+	enforcing                   // the policy is in force
+	initramfsLeft               // a program from outside was executed: initramfs files count no more
+)
+
+var phaseNames = [...]string{"booting", "policy-complete", "enforcing", "initramfs-left"}
+
+func (p phase) MarshalText() ([]byte, error) { return []byte(phaseNames[p]), nil }
+
+func (p *phase) UnmarshalText(text []byte) error {
+	for i, name := range phaseNames {
+		if name == string(text) {
+			*p = phase(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown phase %q", text)
+}
+
+// advance notes progress where a successor finds it, before the guest goes on.
+func (e *Enforcer) advance(to phase) error {
+	e.phase = to
+	e.Event("the guest is " + phaseNames[to])
+	return e.save()
+}
+
+func (e *Enforcer) save() error {
+	err := e.State.Save(Saved{Guest: e.Guest.Identity(), Slide: e.points.slide, Phase: e.phase})
+	if err != nil {
+		return fmt.Errorf("saving the state: %w", err)
+	}
+	return nil
+}
+
+// plant sets the traps of the phase: four, since a processor has that many
+// registers for them.
+func (e *Enforcer) plant() error {
+	p := &e.points
+	fourth := p.bprmCheck
+	if e.phase >= enforcing {
+		fourth = p.digsigVerify
+	}
+	return e.Guest.Plant([]uint64{p.appraise, p.parseRule, p.updatePolicy, fourth})
+}

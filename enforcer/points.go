@@ -1,0 +1,140 @@
+package enforcer
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"github.com/vmseal/vmseal/formats/profile"
+)
+
+// nopSize is the length of the nop at a traced function's entry
+// (x86_nops[5], arch/x86/include/asm/nops.h).
+const nopSize = 5
+
+// points are the addresses of a kernel that runs: those of its profile, moved by
+// address space layout randomization.
+type points struct {
+	slide                                                        uint64
+	appraise, digsigVerify, parseRule, updatePolicy, bprmCheck   uint64
+	text, textEnd                                                uint64
+	banner, imaAppraise, policyFlag, kexecOff, state, rootfsType uint64
+}
+
+func newPoints(p *profile.Profile, slide uint64) points {
+	h, v := &p.Hooks, &p.Variables
+	return points{
+		slide:        slide,
+		appraise:     h.AppraiseMeasurement.Address + slide,
+		digsigVerify: h.DigsigVerify.Address + slide,
+		parseRule:    h.ParseAddRule.Address + slide,
+		updatePolicy: h.UpdatePolicy.Address + slide,
+		bprmCheck:    h.BprmCheck.Address + slide,
+		text:         p.Text + slide,
+		textEnd:      p.TextEnd + slide,
+		banner:       v.Banner + slide,
+		imaAppraise:  v.Appraise + slide,
+		policyFlag:   v.PolicyFlag + slide,
+		kexecOff:     v.KexecLoadDisabled + slide,
+		state:        v.SystemState + slide,
+		rootfsType:   v.RootfsType + slide,
+	}
+}
+
+func (p *points) name(addr uint64) string {
+	switch addr {
+	case p.appraise:
+		return "ima_appraise_measurement"
+	case p.digsigVerify:
+		return "integrity_digsig_verify"
+	case p.parseRule:
+		return "ima_parse_add_rule"
+	case p.updatePolicy:
+		return "ima_update_policy"
+	case p.bprmCheck:
+		return "ima_bprm_check"
+	}
+	return fmt.Sprintf("%#x", addr)
+}
+
+// checkBanner compares the kernel in memory with the one of the profile.
+func (e *Enforcer) checkBanner(vcpu int) error {
+	got := make([]byte, len(e.Profile.Banner))
+	r := []guest.Range{{Addr: e.points.banner, Buf: got}}
+	if err := e.Guest.Read(vcpu, r); err != nil {
+		return err
+	}
+	if r[0].Err != nil {
+		return fmt.Errorf("reading the kernel's banner: %w", r[0].Err)
+	}
+	if string(got) != e.Profile.Banner {
+		return fmt.Errorf("the kernel says %q, the profile is of %q", got, e.Profile.Banner)
+	}
+	return nil
+}
+
+// checkKernel compares also what lies at the entries of the functions, which is as
+// in the profile once the kernel has set its tracing up, long before user space.
+func (e *Enforcer) checkKernel(vcpu int) error {
+	if err := e.checkBanner(vcpu); err != nil {
+		return err
+	}
+	h := &e.Profile.Hooks
+	hooks := []*profile.Hook{&h.AppraiseMeasurement, &h.DigsigVerify, &h.ParseAddRule, &h.UpdatePolicy, &h.BprmCheck}
+	ranges := make([]guest.Range, len(hooks))
+	for i, hook := range hooks {
+		ranges[i] = guest.Range{Addr: hook.Address + e.points.slide, Buf: make([]byte, nopSize)}
+	}
+	if err := e.Guest.Read(vcpu, ranges); err != nil {
+		return err
+	}
+	for i, r := range ranges {
+		name := e.points.name(r.Addr)
+		if r.Err != nil {
+			return fmt.Errorf("reading the entry of %s: %w", name, r.Err)
+		}
+		if !bytes.Equal(r.Buf, hooks[i].Bytes) {
+			return fmt.Errorf("at the entry of %s lies % x, the profile has % x", name, r.Buf, []byte(hooks[i].Bytes))
+		}
+	}
+	return nil
+}
+
+// Bits of ima_appraise and ima_policy_flag (security/integrity/ima/ima.h).
+const (
+	appraiseEnforce = 0x01 // IMA_APPRAISE_ENFORCE
+	appraiseFix     = 0x02 // IMA_APPRAISE_FIX
+	appraiseLog     = 0x04 // IMA_APPRAISE_LOG
+	policyAppraise  = 0x04 // IMA_APPRAISE in ima_policy_flag
+)
+
+// posture is what the guest must keep: its own enforcement on, and no other
+// kernel to be started. Its three variables are read with each hit.
+type posture [3][4]byte
+
+func (p *posture) ranges(at *points) []guest.Range {
+	return []guest.Range{
+		{Addr: at.imaAppraise, Buf: p[0][:]},
+		{Addr: at.policyFlag, Buf: p[1][:]},
+		{Addr: at.kexecOff, Buf: p[2][:]},
+	}
+}
+
+func (p *posture) word(i int) uint32 { return binary.LittleEndian.Uint32(p[i][:]) }
+
+// inForce reports whether a policy with appraisal is.
+func (p *posture) inForce() bool { return p.word(1)&policyAppraise != 0 }
+
+// check wants the state that holds from the moment at which the policy is complete;
+// whether it is in force already is for the caller.
+func (p *posture) check() error {
+	switch mode := p.word(0); {
+	case mode&appraiseEnforce == 0 || mode&(appraiseFix|appraiseLog) != 0:
+		return fmt.Errorf("the guest's IMA does not enforce (ima_appraise is %#x)", mode)
+	case p.word(2) != 1:
+		return errors.New("the guest may start another kernel (kexec_load_disabled is not 1)")
+	}
+	return nil
+}

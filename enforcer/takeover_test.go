@@ -1,0 +1,129 @@
+package enforcer
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestTakeOver: a new enforcer goes on where the last one was, whatever the phase,
+// and answers the hit that its predecessor did not.
+func TestTakeOver(t *testing.T) {
+	value, sum := signed(t, "true")
+	events := func(b *bed) {
+		b.boot()
+		b.Do(b.appraisal(rootSB, 3, value), b.verification(value, sum), b.appraisal(rootSB, 3, nil))
+	}
+	whole := newBed(t, 0x200000)
+	whole.Do(at(text+0x200000+0x5000, kernelCS))
+	events(whole)
+	whole.run()
+
+	for cut := 1; cut < len(whole.records); cut++ {
+		b := newBed(t, 0x200000)
+		b.Do(at(text+0x200000+0x5000, kernelCS))
+		events(b)
+		all := b.Events
+		b.Events = all[:cut+1]
+		first := b.e.Run()
+		// The hit that comes next stops the guest: there is nobody to answer it.
+		b.Events = all[cut+1:]
+		b.e = b.enforcer(b.e.Config.Trust)
+		second := b.e.Run()
+		if first != nil {
+			t.Fatalf("cut at %d: %v", cut, first)
+		}
+		inLoading := cut > 1 && cut < 1+len(pinned)
+		if inLoading {
+			// How much of a policy is loaded is not known any more.
+			if second == nil || !b.Frozen {
+				t.Errorf("cut at %d: a policy that was cut is gone on with", cut)
+			}
+			continue
+		}
+		if second != nil && cut != 1+len(pinned) {
+			t.Errorf("cut at %d: %v", cut, second)
+		}
+		if second == nil && b.records[len(b.records)-1].Verdict != Deny {
+			t.Errorf("cut at %d: %+v", cut, b.records[len(b.records)-1])
+		}
+		if len(b.Slipped) > 0 {
+			t.Errorf("cut at %d: slipped by %+v", cut, b.Slipped)
+		}
+	}
+}
+
+// TestForeignState: a guest that has run, and nobody knows how, stays where it is.
+func TestForeignState(t *testing.T) {
+	tests := map[string]func(b *bed){
+		"no state":      func(b *bed) {},
+		"another guest": func(b *bed) { b.state.Save(Saved{Guest: "another", Phase: enforcing}) },
+		"nameless":      func(b *bed) { b.state.Save(Saved{Phase: enforcing}); b.ID = "" },
+	}
+	for name, prepare := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, 0)
+			b.New = false
+			prepare(b)
+			b.Do(b.exec(initSB))
+			err := b.e.Run()
+			if err == nil || !strings.Contains(err.Error(), "has run before") || !b.Frozen || len(b.Events) != 1 {
+				t.Errorf("%v, frozen %v", err, b.Frozen)
+			}
+		})
+	}
+}
+
+// TestStateCannotBeSaved: without a state to come back to, the guest does not go on.
+func TestStateCannotBeSaved(t *testing.T) {
+	b := newBed(t, 0)
+	b.e.State = badState{}
+	b.Do(b.exec(initSB))
+	if err := b.e.Run(); err == nil || !b.Frozen || len(b.Answers) > 0 {
+		t.Errorf("%v, answers %v", err, b.Answers)
+	}
+}
+
+type badState struct{ NoState }
+
+func (badState) Save(Saved) error { return errors.New("disk full") }
+
+func TestFileState(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state")
+	f := FileState{path, "pins"}
+	if _, err := f.Load(); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+	want := Saved{Guest: "pid 1 start 2", Pins: "pins", Slide: 1 << 40, Phase: enforcing}
+	if err := f.Save(want); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.Load(); err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := (FileState{path, "other"}).Load(); err == nil {
+		t.Error("another profile's state is taken")
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Load(); err == nil {
+		t.Error("a state that anybody can write is taken")
+	}
+	for _, text := range []string{"", "{", `{"pins":"pins","phase":"other"}`, strings.Repeat("x", maxState+1)} {
+		if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Load(); err == nil {
+			t.Errorf("%.20q is taken", text)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".vmseal*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}

@@ -1,0 +1,100 @@
+package enforcer
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/keys"
+)
+
+const (
+	keyringIMA = 1    // INTEGRITY_KEYRING_IMA (security/integrity/integrity.h)
+	maxValue   = 2048 // beyond every signature of a key that keys accepts
+	maxDigest  = 64   // of SHA-512
+
+	// keyRejected is -EKEYREJECTED. Not every number would do: with -EOPNOTSUPP or
+	// -ENOKEY the caller tries another way.
+	keyRejected = ^uint64(129) + 1
+)
+
+// Trust is whose signatures count, and which files count no more.
+type Trust struct {
+	Keys   *keys.TrustStore
+	Denied map[string]bool // digests that were signed, as bytes
+}
+
+// digsigVerify answers integrity_digsig_verify(id, sig, siglen, digest, digestlen).
+func (h *hit) digsigVerify() error {
+	regs := &h.stop.Regs
+	sigLen, digestLen := int32(regs.RDX), int32(regs.R8)
+	var ranges []guest.Range
+	sized := sigLen > 0 && sigLen <= maxValue && digestLen > 0 && digestLen <= maxDigest
+	if sized {
+		ranges = []guest.Range{
+			{Addr: regs.RSI, Buf: make([]byte, sigLen)},
+			{Addr: regs.RCX, Buf: make([]byte, digestLen)},
+		}
+	}
+	ranges, err := h.read(ranges...)
+	if err != nil {
+		return err
+	}
+	if err := h.posture.check(); err != nil {
+		return err
+	}
+	if !h.posture.inForce() {
+		return errPolicyOff
+	}
+	h.r.Path, h.r.Func = h.e.paths.take(regs.RSI)
+	switch err := firstErr(ranges); {
+	case uint32(regs.RDI) != keyringIMA:
+		h.returns(Deny, keyRejected, fmt.Sprintf("keyring %d is not that of IMA", uint32(regs.RDI)))
+	case !sized:
+		h.returns(Deny, keyRejected, fmt.Sprintf("signature of %d bytes, digest of %d", sigLen, digestLen))
+	case err != nil:
+		h.returns(Deny, keyRejected, err.Error())
+	default:
+		h.signature(ranges[0].Buf, ranges[1].Buf)
+	}
+	return nil
+}
+
+// signature gives the verdict over a label and the digest that the kernel computed.
+func (h *hit) signature(label, digest []byte) {
+	start := time.Now()
+	h.r.Digest = hex.EncodeToString(digest)
+	key, err := h.e.trust.Load().verify(label, digest)
+	h.verify = time.Since(start)
+	if key != nil {
+		h.r.Key = key.String()
+	}
+	if err != nil {
+		h.returns(Deny, keyRejected, err.Error())
+		return
+	}
+	h.returns(Allow, 0, "")
+}
+
+var errRevoked = errors.New("digest is on the deny list")
+
+func (t *Trust) verify(label, digest []byte) (*ima.KeyID, error) {
+	value, err := ima.Parse(label)
+	if err != nil {
+		return nil, err
+	}
+	var id *ima.KeyID
+	if value.IsSignature() && value.Version != 1 {
+		id = &value.KeyID
+	}
+	if _, err := t.Keys.Verify(value, digest); err != nil {
+		return id, err
+	}
+	if t.Denied[string(digest)] {
+		return id, errRevoked
+	}
+	return id, nil
+}
