@@ -1,0 +1,135 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const blanks = " \t" // what the kernel splits a rule at
+
+var actions = strings.Fields("appraise dont_appraise measure dont_measure audit hash dont_hash")
+
+// actionOf has the options that are known, with the action that alone may have
+// them. Values that do not matter here are left for the kernel to refuse.
+var actionOf = map[string]string{
+	"func": "", "mask": "", "fsmagic": "", "fsname": "", "fsuuid": "", "uid": "", "gid": "", "fowner": "", "fgroup": "",
+	"appraise_type": "appraise", "digest_type": "appraise", "appraise_algos": "appraise",
+	"pcr": "measure", "template": "measure", "keyrings": "measure", "label": "measure",
+}
+
+var compared = strings.Fields("uid euid gid egid fowner fgroup") // with < and > too
+
+// A rule is one line, taken apart.
+type rule struct {
+	action  string
+	options map[string]string
+}
+
+func parseRule(line string) (rule, error) {
+	words := strings.FieldsFunc(line, func(c rune) bool { return strings.ContainsRune(blanks, c) })
+	r := rule{words[0], map[string]string{}}
+	if !slices.Contains(actions, r.action) {
+		return r, fmt.Errorf("%s is not an action", r.action)
+	}
+	for _, word := range words[1:] {
+		if word[0] == '#' { // the rest is a comment
+			break
+		}
+		if err := r.add(word); err != nil {
+			return r, fmt.Errorf("%s: %w", word, err)
+		}
+	}
+	return r, nil
+}
+
+func (r rule) add(word string) error {
+	if word == "permit_directio" {
+		return errors.New("lets every file pass that is opened with O_DIRECT")
+	}
+	at := max(strings.IndexAny(word, "=<>"), 0)
+	name, operator, value := word[:at], word[at], word[at+1:]
+	compares := slices.Contains(compared, name)
+	if name == "euid" || name == "egid" { // the kernel has one place for both
+		name = name[1:]
+	}
+	action, ok := actionOf[name]
+	switch {
+	case !ok || value == "" || operator != '=' && !compares:
+		return errors.New("is not a known option")
+	case action != "" && action != r.action:
+		return fmt.Errorf("only %s rules may have it", action)
+	case r.options[name] != "":
+		return fmt.Errorf("%s is there already", name)
+	case name == "digest_type" && r.options["appraise_type"] != "":
+		return errors.New("must stand in front of appraise_type")
+	}
+	r.options[name] = value
+	return nil
+}
+
+// exemptible are the kinds of file systems (include/uapi/linux/magic.h) whose files
+// are all made by the kernel, and can be neither executed nor loaded: they are
+// noexec whatever they are mounted with, or the kernel has no way to read them.
+//
+// Not among them are tmpfs, ramfs, devtmpfs, hugetlbfs, FUSE and bpf, in which root
+// makes files; overlayfs, which hides what lies beneath; efivarfs, pstore, selinuxfs
+// and the files of AppArmor, which give back bytes that root has put in.
+var exemptible = map[uint64]string{
+	0x9fa0: "proc", 0x62656572: "sysfs", 0x64626720: "debugfs", 0x74726163: "tracefs", 0x73636673: "securityfs",
+	0x43415d53: "smackfs", 0x1cd1: "devpts", 0x42494e4d: "binfmt_misc", 0x27e0eb: "cgroup", 0x63677270: "cgroup2",
+	0x6e736673: "nsfs",
+}
+
+// harmless tells whether the rule lets no file pass that is not signed.
+func (r rule) harmless() error {
+	switch r.action {
+	case "appraise":
+		return r.demandsSignature()
+	case "dont_appraise":
+		magic, err := strconv.ParseUint(strings.TrimPrefix(r.options["fsmagic"], "0x"), 16, 64)
+		if err != nil || len(r.options) != 1 {
+			return errors.New("an exemption must have fsmagic=NUMBER and nothing else")
+		}
+		if exemptible[magic] == "" {
+			return fmt.Errorf("file systems of kind %#x may hold files that can be executed or loaded", magic)
+		}
+	}
+	return nil
+}
+
+func (r rule) demandsSignature() error {
+	if f := r.options["func"]; f == "" {
+		return errors.New("appraise needs func=: without it, checks of other functions do not happen")
+	} else if f != "FILE_CHECK" && f != "CREDS_CHECK" && !slices.Contains(required, f) && !slices.Contains(recommended, f) {
+		return fmt.Errorf("%s is not a known function that appraises", f)
+	}
+	switch kind := r.options["appraise_type"] + " " + r.options["digest_type"]; kind {
+	case "imasig ", "sigv3 verity":
+		return nil
+	default:
+		return errors.New("appraise needs appraise_type=imasig, or digest_type=verity appraise_type=sigv3: a digest is no signature")
+	}
+}
+
+// appraisesAll tells whether every file must have a signature over its contents for
+// the rule's function.
+func (r rule) appraisesAll() bool {
+	if r.action != "appraise" || r.options["appraise_type"] != "imasig" {
+		return false
+	}
+	for name, value := range r.options {
+		switch name {
+		case "func", "appraise_type", "appraise_algos":
+		case "mask": // the kernel asks for programs and mappings with this one, for others with MAY_READ
+			if f := r.options["func"]; value != "MAY_EXEC" || f != "BPRM_CHECK" && f != "MMAP_CHECK" {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
