@@ -3,25 +3,46 @@ package gdbstub
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"slices"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 	"golang.org/x/sys/unix"
 )
 
-// Guest is a QEMU guest.
+// Trap is what the hypervisor makes a trap of.
+type Trap int
+
+const (
+	// Hardware is the processor's debug registers. There are four, and memory is
+	// left alone.
+	Hardware Trap = iota
+	// Software lets the hypervisor change memory, which KVM does and TCG does not.
+	Software
+)
+
+// kind is the stub's number of a trap, and how many there may be: so many debug
+// registers, or what can be set in one write.
+func (t Trap) kind() (number, most int) {
+	if t == Software {
+		return 0, 32
+	}
+	return 1, 4
+}
+
+// Guest is a QEMU guest. After an error of the connection every call gives that
+// error, and only Freeze and Close do something.
 type Guest struct {
 	Trap Trap // what Plant sets; to be changed before the first Plant only
 
-	c        conn
-	id       string
-	threads  []string // what the stub calls the virtual CPUs, in our order
-	selected int      // the one that g, P and m are about; -1 if not known
-	planted  []uint64
-	last     guest.Stop
-	answer   guest.Answer // to last
-	answered bool         // whether there is one
-	err      error        // why nothing can be done any more
+	c           conn
+	id          string
+	threads     []string // what the stub calls the virtual CPUs, in our order
+	selected    int      // the one that g, P and m are about; -1 if not known
+	planted     []uint64
+	last        guest.Stop
+	answer      *guest.Answer // to last
+	interrupted bool          // by the last Run
+	pieces      []piece       // of the last Read
 }
 
 var _ guest.Guest = (*Guest)(nil)
@@ -31,96 +52,78 @@ var (
 	errClosed   = errors.New("the connection to QEMU was closed")
 )
 
-// fail ends all dealings: replies that are still to come could be taken for others.
-func (g *Guest) fail(doing string, err error) error {
-	g.err = fmt.Errorf("%s: %w", doing, err)
-	return g.err
-}
-
-// queueSelect makes g, P and m be about a virtual CPU. If they are not yet, an OK
-// is due, which selectedOK takes.
-func (g *Guest) queueSelect(vcpu int) (due bool, err error) {
+// selectVCPU makes g, P and m be about a virtual CPU.
+func (g *Guest) selectVCPU(vcpu int) error {
 	if vcpu < 0 || vcpu >= len(g.threads) {
-		return false, fmt.Errorf("there is no virtual CPU %d", vcpu)
+		return fmt.Errorf("there is no virtual CPU %d", vcpu)
 	}
-	if g.selected == vcpu {
-		return false, nil
+	if g.selected != vcpu {
+		g.selected = vcpu
+		g.c.order("Hg%s", g.threads[vcpu])
 	}
-	g.selected = -1
-	g.c.queue("Hg%s", g.threads[vcpu])
-	return true, nil
+	return nil
 }
 
-func (g *Guest) selectedOK(vcpu int) error {
-	if err := g.c.ok(); err != nil {
-		return g.fail(fmt.Sprintf("selecting virtual CPU %d", vcpu), err)
+func (g *Guest) registers(vcpu int) guest.Registers {
+	g.selectVCPU(vcpu)
+	g.c.ask("g")
+	p := g.c.reply()
+	r, ok := parseRegisters(p)
+	if !ok {
+		g.c.refuse(p)
 	}
-	g.selected = vcpu
-	return nil
+	return r
 }
 
 // VCPUs gives the registers of every virtual CPU.
 func (g *Guest) VCPUs() ([]guest.Registers, error) {
-	if g.err != nil {
-		return nil, g.err
-	}
 	all := make([]guest.Registers, len(g.threads))
 	for i := range all {
-		var err error
-		if all[i], err = g.registers(i); err != nil {
-			return nil, err
-		}
+		all[i] = g.registers(i)
 	}
-	return all, nil
-}
-
-func (g *Guest) registers(vcpu int) (r guest.Registers, err error) {
-	due, err := g.queueSelect(vcpu)
-	if err != nil {
-		return r, err
-	}
-	g.c.queue("g")
-	if err := g.c.flush(); err != nil {
-		return r, g.fail("asking for registers", err)
-	}
-	if due {
-		if err := g.selectedOK(vcpu); err != nil {
-			return r, err
-		}
-	}
-	p, err := g.c.receive(g.c.soon())
-	if err == nil {
-		r, err = parseRegisters(p)
-	}
-	if err != nil {
-		return r, g.fail(fmt.Sprintf("reading the registers of virtual CPU %d", vcpu), err)
-	}
-	return r, nil
+	return all, g.c.err
 }
 
 // Fresh reports whether all virtual CPUs stand where a reset puts them, at
 // f000:fff0, those that wait to be started included.
 func (g *Guest) Fresh() (bool, error) {
 	all, err := g.VCPUs()
-	if err != nil {
-		return false, err
+	used := func(r guest.Registers) bool { return r.RIP != 0xfff0 || r.CS != 0xf000 }
+	return err == nil && !slices.ContainsFunc(all, used), err
+}
+
+// Plant changes the set in one write: a process that dies has done all of it or
+// nothing.
+func (g *Guest) Plant(addrs []uint64) error {
+	kind, most := g.Trap.kind()
+	want := slices.Compact(slices.Sorted(slices.Values(addrs)))
+	if len(want) > most {
+		return fmt.Errorf("planting %d traps: there can be %d", len(want), most)
 	}
-	for _, r := range all {
-		if r.RIP != 0xfff0 || r.CS != 0xf000 {
-			return false, nil
+	for _, a := range g.planted {
+		if !slices.Contains(want, a) {
+			g.c.order("z%d,%x,1", kind, a)
 		}
 	}
-	return true, nil
+	for _, a := range want {
+		if !slices.Contains(g.planted, a) {
+			g.c.order("z%d,%x,1", kind, a) // an earlier connection may have set it
+			g.c.order("Z%d,%x,1", kind, a)
+		}
+	}
+	g.planted = want
+	return g.c.obeyed()
 }
 
 // Freeze has nothing to do for a guest that stands still between calls. After an
 // error it makes sure that it does.
 func (g *Guest) Freeze() error {
+	err := g.c.err
 	switch {
-	case g.err == nil:
+	case err == nil:
 		return nil
-	case errors.Is(g.err, guest.ErrEnded), g.err == errReleased, g.err == errClosed:
-		return g.err
+	case errors.Is(err, guest.ErrEnded), err == errReleased, err == errClosed:
+		return err
 	}
 	if err := g.c.sync(); err != nil {
 		return fmt.Errorf("stopping the guest: %w", err)
@@ -131,30 +134,21 @@ func (g *Guest) Freeze() error {
 // Release applies the answer that is due, removes all traps, those of earlier
 // connections included, and lets the guest run.
 func (g *Guest) Release() error {
-	if g.err != nil {
-		return g.err
+	g.queueAnswer()
+	g.c.order("D;1")
+	if err := g.c.obeyed(); err != nil {
+		return err
 	}
-	due := g.queueAnswer() + 1
-	pid, _, _ := strings.Cut(g.threads[0], ".")
-	g.c.queue("D;%s", strings.TrimPrefix(pid, "p"))
-	if err := g.c.flush(); err != nil {
-		return g.fail("releasing the guest", err)
-	}
-	for range due {
-		if err := g.c.ok(); err != nil {
-			return g.fail("releasing the guest", err)
-		}
-	}
-	g.err = errReleased
+	g.c.err = errReleased
 	return nil
 }
 
 // Close gives the connection up, and nothing else.
 func (g *Guest) Close() error {
-	if g.err == errClosed {
+	if g.c.err == errClosed {
 		return nil
 	}
-	g.err = errClosed
+	g.c.err = errClosed
 	return unix.Close(g.c.fd)
 }
 

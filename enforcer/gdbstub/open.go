@@ -2,39 +2,48 @@ package gdbstub
 
 import (
 	"bytes"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"strconv"
+	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
+	// patience covers that QEMU flushes the guest's disks when it stops, and does
+	// nothing else meanwhile.
+	patience = 30 * time.Second
+
 	packetSize = 4096     // MAX_PACKET_LENGTH
-	maxXML     = 64 << 10 // of a description; QEMU's has 10 KiB
+	maxXML     = 64 << 10 // of a description of registers; QEMU's has 10 KiB
 	maxThreads = 4096     // virtual CPUs of any machine that QEMU has
+	process    = "p01."   // what all ids of an x86 machine's virtual CPUs begin with
 )
 
 // Dial opens the guest behind the unix socket of QEMU's -gdb.
 func Dial(path string) (*Guest, error) {
-	fd, err := dial(path)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
+		return nil, fmt.Errorf("making a socket: %w", err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		unix.Close(fd)
 		return nil, fmt.Errorf("connecting to QEMU at %s: %w", path, err)
 	}
 	return open(fd, identity(fd))
 }
 
 // OpenFD opens the guest at the other end of a socket pair. The descriptor is the
-// Guest's from then on, also if there is an error.
+// Guest's from then on, also after an error.
 func OpenFD(fd int) (*Guest, error) {
 	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err == nil && kind != unix.SOCK_STREAM {
 		err = errors.New("not a stream socket")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("descriptor %d for QEMU: %w", fd, err)
+		return nil, fmt.Errorf("opening descriptor %d as a connection to QEMU: %w", fd, err)
 	}
 	unix.CloseOnExec(fd)
 	return open(fd, "")
@@ -42,144 +51,85 @@ func OpenFD(fd int) (*Guest, error) {
 
 func open(fd int, id string) (*Guest, error) {
 	g := &Guest{c: conn{fd: fd, patience: patience}, id: id, selected: -1}
-	if err := g.open(); err != nil {
+	if err := g.begin(); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
 	return g, nil
 }
 
-func (g *Guest) open() error {
-	if err := g.c.sync(); err != nil {
-		return fmt.Errorf("speaking to QEMU's gdb stub (it serves one debugger at a time): %w", err)
+func (g *Guest) begin() error {
+	c := &g.c
+	if err := c.sync(); err != nil {
+		return fmt.Errorf("speaking to QEMU, which serves one debugger at a time: %w", err)
 	}
-	if err := g.checkSupported(); err != nil {
-		return fmt.Errorf("asking what QEMU's gdb stub supports: %w", err)
+	c.ask("qSupported:multiprocess+")
+	if p := c.reply(); !bytes.Contains(p, fmt.Appendf(nil, "PacketSize=%x;", packetSize)) {
+		c.refuse(p)
 	}
-	if err := g.checkRegisters(); err != nil {
-		return fmt.Errorf("reading the description of the registers: %w", err)
-	}
-	if err := g.listThreads(); err != nil {
-		return fmt.Errorf("listing the virtual CPUs: %w", err)
-	}
-	return nil
-}
-
-// checkSupported also switches the stub to thread ids of the form pPID.TID.
-func (g *Guest) checkSupported() error {
-	p, err := g.c.ask("qSupported:multiprocess+")
-	if err != nil {
-		return err
-	}
-	for _, f := range strings.Split(string(p), ";") {
-		if size, ok := strings.CutPrefix(f, "PacketSize="); ok {
-			n, err := strconv.ParseUint(size, 16, 32)
-			if err == nil && n >= packetSize {
-				return nil
-			}
-		}
-	}
-	return fmt.Errorf("no packets of %d bytes: QEMU answered %q", packetSize, brief(p))
-}
-
-// listThreads finds the ids by which the stub names virtual CPUs.
-func (g *Guest) listThreads() error {
-	for next := "qfThreadInfo"; ; next = "qsThreadInfo" {
-		p, err := g.c.ask("%s", next)
-		switch {
-		case err != nil:
-			return err
-		case string(p) == "l" && len(g.threads) > 0:
-			return nil
-		case len(p) < 2 || p[0] != 'm' || len(g.threads) > maxThreads:
-			return fmt.Errorf("asked %s for number %d, QEMU answered %q", next, len(g.threads), brief(p))
-		}
-		for _, id := range strings.Split(string(p[1:]), ",") {
-			if !threadID(id) {
-				return fmt.Errorf("%q is no thread id", id)
-			}
-			g.threads = append(g.threads, id)
-		}
-	}
-}
-
-// threadID tells whether an id is one of pPID.TID, of hex digits.
-func threadID(id string) bool {
-	pid, tid, dot := strings.Cut(id, ".")
-	pid, p := strings.CutPrefix(pid, "p")
-	_, err1 := strconv.ParseUint(pid, 16, 32)
-	_, err2 := strconv.ParseUint(tid, 16, 32)
-	return p && dot && err1 == nil && err2 == nil
+	g.checkRegisters()
+	g.listThreads()
+	return c.err
 }
 
 // checkRegisters reads the description of the registers, without which the stub
-// refuses P, and checks that they are those that this package relies on.
-func (g *Guest) checkRegisters() error {
-	var target struct {
-		Architecture string `xml:"architecture"`
-		Include      []struct {
-			Href string `xml:"href,attr"`
-		} `xml:"include"`
+// takes no P, and which no other architecture has.
+func (g *Guest) checkRegisters() {
+	var xml []byte
+	for n, more := 0, true; more && g.c.err == nil; {
+		g.c.ask("qXfer:features:read:i386-64bit.xml:%x,%x", n, packetSize/2)
+		p := g.c.reply()
+		more = len(p) > 1 && p[0] == 'm' && len(xml) < maxXML
+		if len(p) == 0 || p[0] != 'l' && !more {
+			g.c.refuse(p)
+			return
+		}
+		xml = append(xml, p[1:]...)
+		n += len(p) - 1 - bytes.Count(p, []byte("}")) // with which it escapes
 	}
-	if err := g.describe("target.xml", &target); err != nil {
-		return err
-	}
-	if target.Architecture != "i386:x86-64" || len(target.Include) == 0 {
-		return fmt.Errorf("the architecture is %q, not i386:x86-64 with a list of registers", target.Architecture)
-	}
-	var feature struct {
-		Reg []struct {
-			Name string `xml:"name,attr"`
-			Bits int    `xml:"bitsize,attr"`
-		} `xml:"reg"`
-	}
-	if err := g.describe(target.Include[0].Href, &feature); err != nil {
-		return err
-	}
+	list := strings.Split(string(xml), "<reg ")[1:]
 	for i, name := range registerNames {
-		switch {
-		case i >= len(feature.Reg):
-			return fmt.Errorf("register %d is missing, not %s", i, name)
-		case feature.Reg[i].Name != name || feature.Reg[i].Bits != registerBits(i):
-			return fmt.Errorf("register %d is %s of %d bits, not %s of %d",
-				i, feature.Reg[i].Name, feature.Reg[i].Bits, name, registerBits(i))
+		bits := 64
+		if i > numRIP {
+			bits = 32
+		}
+		want := fmt.Sprintf("name=%q bitsize=\"%d\"", name, bits)
+		if i >= len(list) || !strings.HasPrefix(list[i], want) {
+			g.c.fail(fmt.Errorf("register %d of %d is not %s", i, len(list), want))
 		}
 	}
-	return nil
 }
 
-// describe reads one of the stub's XML documents.
-func (g *Guest) describe(name string, into any) error {
-	if len(name) > 64 || strings.ContainsAny(name, ":,#$}*") {
-		return fmt.Errorf("a document is called %q", name)
+// listThreads finds the ids by which the stub names virtual CPUs.
+func (g *Guest) listThreads() {
+	for next := 'f'; g.c.err == nil; next = 's' {
+		g.c.ask("q%cThreadInfo", next)
+		p := string(g.c.reply())
+		if p == "l" && len(g.threads) > 0 {
+			return
+		}
+		id, ok := strings.CutPrefix(p, "m")
+		if !ok || !strings.HasPrefix(id, process) || len(g.threads) == maxThreads {
+			g.c.refuse([]byte(p))
+		}
+		g.threads = append(g.threads, id)
 	}
-	var text []byte
-	for len(text) < maxXML {
-		p, err := g.c.ask("qXfer:features:read:%s:%x,%x", name, len(text), packetSize/2-8)
-		if err != nil {
-			return err
-		}
-		if len(p) == 0 || p[0] != 'l' && (p[0] != 'm' || len(p) == 1) {
-			return fmt.Errorf("asked for %s, QEMU answered %q", name, brief(p))
-		}
-		text = append(text, unescape(p[1:])...)
-		if p[0] == 'l' {
-			if err := xml.Unmarshal(text, into); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			return nil
-		}
-	}
-	return fmt.Errorf("%s is longer than %d bytes", name, maxXML)
 }
 
-// unescape undoes, in place, the protocol's escape: '}' and the byte xor 0x20.
-func unescape(p []byte) []byte {
-	for i := bytes.IndexByte(p, '}'); i >= 0 && i+1 < len(p); i++ {
-		if p[i] == '}' {
-			p[i] = p[i+1] ^ 0x20
-			p = append(p[:i+1], p[i+2:]...)
-		}
+// identity names the process that listens at the other end by what no two processes
+// of a host have in common: its id, when it was started (field 22 of proc(5)'s
+// stat), and the boot of the host. Empty if that cannot be known.
+func identity(fd int) string {
+	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil || peer.Pid <= 0 {
+		return ""
 	}
-	return p
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", peer.Pid))
+	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	// The name of the program, field 2, is in parentheses and may hold any.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 || len(boot) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("pid %d start %s boot %s", peer.Pid, fields[22-3], bytes.TrimSpace(boot))
 }

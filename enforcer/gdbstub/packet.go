@@ -6,15 +6,103 @@ import (
 	"time"
 )
 
-// interrupt stops a running guest. It is no packet and has no acknowledgement.
-const interrupt = 0x03
-
-// queue adds a packet to what flush will send.
-func (c *conn) queue(format string, args ...any) {
+// ask adds a packet to the batch. Replies come in the order of the packets.
+func (c *conn) ask(format string, args ...any) {
+	if c.err != nil {
+		return
+	}
+	if c.asked == len(c.out) {
+		c.out, c.sent, c.asked = c.out[:0], false, 0
+	}
 	start := len(c.out) + 1
 	c.out = fmt.Appendf(append(c.out, '$'), format, args...)
 	c.out = fmt.Appendf(c.out, "#%02x", sum(c.out[start:]))
-	c.unacked++
+}
+
+// order asks for what is answered by OK. In a batch, orders come first.
+func (c *conn) order(format string, args ...any) {
+	c.ask(format, args...)
+	c.orders++
+}
+
+// obeyed sends the batch and takes the replies to its orders. To remove a trap that
+// is not there is an order obeyed.
+func (c *conn) obeyed() error {
+	for ; c.orders > 0; c.orders-- {
+		p := string(c.take(c.soon()))
+		if p != "OK" && !(p == "E22" && c.question[0] == 'z') {
+			c.refuse([]byte(p))
+		}
+	}
+	return c.err
+}
+
+// reply sends the batch and takes the first reply behind those to orders. It is good
+// until the next call, and nil after an error.
+func (c *conn) reply() []byte {
+	c.obeyed()
+	return c.take(c.soon())
+}
+
+func (c *conn) take(until time.Time) []byte {
+	if c.err != nil {
+		return nil
+	}
+	c.question = c.out[c.asked+1:]
+	c.question = c.question[:bytes.IndexByte(c.question, '#')]
+	if !c.sent {
+		c.sent = true
+		if err := c.write(c.out); err != nil {
+			c.fail(err)
+			return nil
+		}
+	}
+	p, err := c.receive(until)
+	if err != nil {
+		c.fail(err)
+		return nil
+	}
+	c.asked += len("$#00") + len(c.question)
+	return p
+}
+
+// fail keeps the first error, and what it was about.
+func (c *conn) fail(err error) {
+	if c.err == nil {
+		c.err = fmt.Errorf("asking QEMU for %q: %w", c.question, err)
+	}
+}
+
+// refuse is for a reply that does not fit.
+func (c *conn) refuse(p []byte) {
+	c.fail(fmt.Errorf("it answered %q", p[:min(len(p), 64)]))
+}
+
+// receive takes the text of the next packet.
+func (c *conn) receive(until time.Time) ([]byte, error) {
+	for {
+		b := c.buf[c.r:c.w]
+		switch {
+		case len(b) == 0:
+		case b[0] == '+': // it understood
+			c.r++
+			continue
+		case b[0] != '$':
+			return nil, fmt.Errorf("it sent %q where a packet begins", b[0])
+		default:
+			if end := bytes.IndexByte(b, '#'); end >= 0 && end+2 < len(b) {
+				c.r += end + 3
+				text, check := b[1:end], string(b[end+1:end+3])
+				if s := fmt.Sprintf("%02x", sum(text)); s != check {
+					return nil, fmt.Errorf("it answered with the checksum %q, not %s", check, s)
+				}
+				return text, nil
+			}
+		}
+		if err := c.fill(until); err != nil {
+			return nil, err
+		}
+	}
 }
 
 func sum(text []byte) (sum byte) {
@@ -24,82 +112,21 @@ func sum(text []byte) (sum byte) {
 	return sum
 }
 
-// receive takes the text of the next packet. It is good until the next call.
-func (c *conn) receive(until time.Time) ([]byte, error) {
-	for {
-		b := c.buf[c.r:c.w]
-		switch {
-		case len(b) == 0:
-		case b[0] == '+' && c.unacked > 0:
-			c.unacked--
-			c.r++
-			continue
-		case b[0] != '$':
-			return nil, fmt.Errorf("QEMU sent %q where a packet begins", b[0])
-		default:
-			if end := bytes.IndexByte(b, '#'); end >= 0 && end+2 < len(b) {
-				c.r += end + 3
-				return checked(b[1:end], b[end+1:end+3])
-			}
-		}
-		if err := c.fill(until); err != nil {
-			return nil, err
-		}
-	}
-}
-
-func checked(text, digits []byte) ([]byte, error) {
-	const hex = "0123456789abcdef"
-	if s := sum(text); digits[0] != hex[s>>4] || digits[1] != hex[s&15] {
-		return nil, fmt.Errorf("QEMU sent %q with the checksum %q, which is %02x", brief(text), digits, s)
-	}
-	return text, nil
-}
-
-// brief is as much of a reply as a message should hold.
-func brief(text []byte) []byte { return text[:min(len(text), 64)] }
-
-// ask sends a packet and takes the reply.
-func (c *conn) ask(format string, args ...any) ([]byte, error) {
-	c.queue(format, args...)
-	if err := c.flush(); err != nil {
-		return nil, err
-	}
-	return c.receive(c.soon())
-}
-
-// ok takes the reply to a packet that wants something done.
-func (c *conn) ok() error {
-	p, err := c.receive(c.soon())
-	if err == nil && string(p) != "OK" {
-		err = fmt.Errorf("QEMU answered %q", brief(p))
-	}
-	return err
-}
-
-// sync stops the guest if it runs and drops all that was sent before: the notice of
-// that stop, the remark that an unfinished packet of somebody else was not
-// understood, replies to a process that has died. The empty packet is there to be
-// lost with such remains. Only a stopped guest answers qC.
+// sync stops the guest if it runs, and drops all that was sent before: the notice of
+// that stop, the remark that somebody's unfinished packet was not understood, replies
+// to a process that has died. The empty packet is there to be lost with such remains.
+// Only a stopped guest answers qC. It works after errors, too.
 func (c *conn) sync() error {
-	c.out = append(c.out[:0], interrupt)
-	c.queue("")
-	c.queue("qC")
-	if err := c.flush(); err != nil {
-		return err
-	}
+	const answer = "$QC"
 	until := c.soon()
-	for {
-		if i := bytes.Index(c.buf[c.r:c.w], []byte("$QC")); i >= 0 {
-			c.r += i
-			break
-		}
-		c.r = max(c.r, c.w-2) // what the reply may have begun with
-		if err := c.fill(until); err != nil {
-			return err
-		}
+	err := c.write([]byte("\x03$#00$qC#b4"))
+	for err == nil && !bytes.Contains(c.buf[c.r:c.w], []byte(answer)) {
+		c.r = max(c.r, c.w-len(answer)+1)
+		err = c.fill(until)
 	}
-	c.unacked = 0
-	_, err := c.receive(until)
+	if err == nil {
+		c.r += bytes.Index(c.buf[c.r:c.w], []byte(answer))
+		_, err = c.receive(until)
+	}
 	return err
 }
