@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vmseal/vmseal/formats/ima"
@@ -73,20 +74,19 @@ func (m *Image) checkOutputs(o *SignOptions) error {
 	if o.DryRun {
 		return nil
 	}
-	var names []string
-	for _, out := range []string{o.Out, o.Manifest, o.Profile} {
-		if out == "" && len(names) > 0 {
-			continue
+	outputs := []string{o.Out}
+	for _, out := range []string{o.Manifest, o.Profile} {
+		if out != "" {
+			outputs = append(outputs, out)
 		}
+	}
+	for i, out := range outputs {
 		if err := disk.CheckOutput(m.Disk, out, o.Force); err != nil {
 			return err
 		}
-		for _, other := range names {
-			if samePath(out, other) {
-				return fmt.Errorf("%s: two outputs cannot have the same name", out)
-			}
+		if slices.ContainsFunc(outputs[:i], func(other string) bool { return samePath(out, other) }) {
+			return fmt.Errorf("%s: two outputs cannot have the same name", out)
 		}
-		names = append(names, out)
 	}
 	return nil
 }

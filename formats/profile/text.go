@@ -160,7 +160,7 @@ func (p *Profile) check() error {
 		return fmt.Errorf("%d bytes of text, want %d", len(p.TextBytes), textBytes)
 	}
 	for name, h := range p.Hooks.all() {
-		if h.Address < p.Text || h.Address+hookBytes > p.TextEnd || len(h.Bytes) != hookBytes || h.Prototype == "" {
+		if h.Address < p.Text || h.Address > p.TextEnd-hookBytes || len(h.Bytes) != hookBytes || h.Prototype == "" {
 			return fmt.Errorf("hook %s is not complete or not in the text", name)
 		}
 	}

@@ -18,7 +18,7 @@ var (
 	ErrNoFentry      = errors.New("no call of __fentry__ at its entry (CONFIG_FUNCTION_TRACER)")
 )
 
-// A SymbolError says that a name has not exactly one symbol.
+// A SymbolError says that a name does not stand for one thing.
 type SymbolError struct {
 	Name  string
 	Count int      // of symbols with this very name
@@ -26,11 +26,14 @@ type SymbolError struct {
 }
 
 func (e *SymbolError) Error() string {
+	like := strings.Join(e.Like, ", ")
 	switch {
 	case e.Count > 1:
 		return fmt.Sprintf("symbol %s is ambiguous: there are %d", e.Name, e.Count)
+	case e.Count == 1:
+		return fmt.Sprintf("symbol %s is ambiguous: the compiler also made %s", e.Name, like)
 	case len(e.Like) > 0:
-		return fmt.Sprintf("there is no symbol %s, only what the compiler made of it: %s", e.Name, strings.Join(e.Like, ", "))
+		return fmt.Sprintf("there is no symbol %s, only what the compiler made of it: %s", e.Name, like)
 	}
 	return fmt.Sprintf("there is no symbol %s", e.Name)
 }
@@ -52,3 +55,10 @@ type TypeError struct {
 }
 
 func (e *TypeError) Error() string { return fmt.Sprintf("%s: %s", e.Name, e.Reason) }
+
+// A BannerError says that a kernel tells its release in two ways.
+type BannerError struct{ Banner, Release string }
+
+func (e *BannerError) Error() string {
+	return fmt.Sprintf("the banner %q is not that of release %q", e.Banner, e.Release)
+}

@@ -22,7 +22,7 @@ const (
 
 // hook makes an interception point of a function.
 func (k *builder) hook(name string) (profile.Hook, error) {
-	entry, err := k.symbols.addr(name)
+	entry, err := k.symbols.entry(name)
 	if err != nil {
 		return profile.Hook{}, err
 	}
@@ -34,7 +34,7 @@ func (k *builder) hook(name string) (profile.Hook, error) {
 	if err != nil {
 		return profile.Hook{}, fmt.Errorf("function %s: %w", name, err)
 	}
-	return profile.Hook{Address: at, Bytes: nop5, Prototype: prototype}, nil
+	return profile.Hook{Address: at, Bytes: bytes.Clone(nop5), Prototype: prototype}, nil
 }
 
 // fentry finds the nop at the entry of a function, or what will be it.

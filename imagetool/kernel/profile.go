@@ -1,10 +1,7 @@
 package kernel
 
 import (
-	"encoding/hex"
-	"errors"
-	"fmt"
-	"strings"
+	"bytes"
 
 	"github.com/vmseal/vmseal/formats/profile"
 )
@@ -25,8 +22,16 @@ func Profile(file []byte) (*profile.Profile, error) {
 // A builder has what a profile is taken from.
 type builder struct {
 	image   *image
-	symbols symbols
+	symbols *symbols
 	types   *types
+}
+
+// symbolNames are all that is looked up.
+var symbolNames = []string{
+	"_text", "_etext", "__fentry__",
+	"ima_appraise_measurement", "integrity_digsig_verify", "ima_parse_add_rule", "ima_update_policy", "ima_bprm_check",
+	"ima_appraise", "ima_policy_flag", "kexec_load_disabled", "rootfs_fs_type", "system_state",
+	"linux_banner", "init_uts_ns",
 }
 
 func newBuilder(elf []byte) (*builder, error) {
@@ -34,15 +39,15 @@ func newBuilder(elf []byte) (*builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := kallsyms(m.section(".rodata"))
+	s, err := readSymbols(m.section(".rodata"), symbolNames)
 	if err != nil {
 		return nil, err
 	}
-	s := indexSymbols(list)
+	const appraise = "ima_appraise_measurement"
 	switch {
-	case len(s["ima_appraise_measurement"]) == 0 && len(s.like("ima_appraise_measurement")) == 0:
+	case len(s.byName[appraise]) == 0 && len(s.like(appraise)) == 0:
 		return nil, ErrNoAppraisal
-	case !s.haveData():
+	case !s.data:
 		return nil, ErrNoDataSymbols
 	}
 	t, err := readTypes(m.section(".BTF"))
@@ -52,15 +57,30 @@ func newBuilder(elf []byte) (*builder, error) {
 	return &builder{m, s, t}, nil
 }
 
-// profile is checked as a whole when it is written: see profile.Marshal.
 func (k *builder) profile() (*profile.Profile, error) {
 	p := new(profile.Profile)
-	for _, step := range []func(*profile.Profile) error{k.variables, k.text, k.identity, k.hooks, k.offsets, k.values} {
+	for _, step := range []func(*profile.Profile) error{k.text, k.variables, k.identity, k.hooks, k.offsets, k.values} {
 		if err := step(p); err != nil {
 			return nil, err
 		}
 	}
+	// It also has to be one that can be written.
+	if _, err := p.Marshal(); err != nil {
+		return nil, err
+	}
 	return p, nil
+}
+
+func (k *builder) text(p *profile.Profile) (err error) {
+	if p.Text, err = k.symbols.addr("_text"); err != nil {
+		return err
+	}
+	if p.TextEnd, err = k.symbols.addr("_etext"); err != nil {
+		return err
+	}
+	b, err := k.image.read(p.Text, 16)
+	p.TextBytes = bytes.Clone(b)
+	return err
 }
 
 func (k *builder) variables(p *profile.Profile) (err error) {
@@ -81,60 +101,6 @@ func (k *builder) variables(p *profile.Profile) (err error) {
 		}
 	}
 	return nil
-}
-
-func (k *builder) text(p *profile.Profile) (err error) {
-	if p.Text, err = k.symbols.addr("_text"); err != nil {
-		return err
-	}
-	if p.TextEnd, err = k.symbols.addr("_etext"); err != nil {
-		return err
-	}
-	p.TextBytes, err = k.image.read(p.Text, 16)
-	return err
-}
-
-const (
-	maxBanner = 512
-	utsField  = 64 + 1 // __NEW_UTS_LEN and a NUL
-)
-
-// identity tells which kernel it is: release, banner and build id.
-func (k *builder) identity(p *profile.Profile) (err error) {
-	if p.Banner, err = k.image.text(p.Variables.Banner, maxBanner); err != nil {
-		return fmt.Errorf("linux_banner: %w", err)
-	}
-	if p.Release, err = k.release(); err != nil {
-		return fmt.Errorf("init_uts_ns: %w", err)
-	}
-	if !strings.HasPrefix(p.Banner, "Linux version "+p.Release+" (") || !strings.HasSuffix(p.Banner, "\n") {
-		return fmt.Errorf("the banner %q is not that of release %q", p.Banner, p.Release)
-	}
-	id, err := k.image.buildID()
-	p.BuildID = hex.EncodeToString(id)
-	return err
-}
-
-// release reads what uname(2) will tell.
-func (k *builder) release() (string, error) {
-	at, err := k.symbols.addr("init_uts_ns")
-	if err != nil {
-		return "", err
-	}
-	const fields = 6
-	name, err := k.types.offset("uts_namespace", "name", fields*utsField)
-	if err != nil {
-		return "", err
-	}
-	release, err := k.types.offset("new_utsname", "release", utsField)
-	if err != nil {
-		return "", err
-	}
-	text, err := k.image.text(at+uint64(name+release), utsField-1)
-	if err == nil && text == "" {
-		err = errors.New("the release is empty")
-	}
-	return text, err
 }
 
 func (k *builder) hooks(p *profile.Profile) (err error) {
@@ -159,18 +125,17 @@ func (k *builder) hooks(p *profile.Profile) (err error) {
 func (k *builder) offsets(p *profile.Profile) (err error) {
 	o := &p.Offsets
 	for _, x := range []struct {
-		to              *uint32
-		struct_, member string
-		size            uint32
+		to     *uint32
+		member member
 	}{
-		{&o.FileInode, "file", "f_inode", 8},
-		{&o.InodeSB, "inode", "i_sb", 8},
-		{&o.SBDev, "super_block", "s_dev", 4},
-		{&o.SBFlags, "super_block", "s_iflags", 8},
-		{&o.SBType, "super_block", "s_type", 8},
-		{&o.BinprmFile, "linux_binprm", "file", 8},
+		{&o.FileInode, member{"file", "struct inode *", "f_inode", 8}},
+		{&o.InodeSB, member{"inode", "struct super_block *", "i_sb", 8}},
+		{&o.SBDev, member{"super_block", "dev_t", "s_dev", 4}},
+		{&o.SBFlags, member{"super_block", "unsigned long", "s_iflags", 8}},
+		{&o.SBType, member{"super_block", "struct file_system_type *", "s_type", 8}},
+		{&o.BinprmFile, member{"linux_binprm", "struct file *", "file", 8}},
 	} {
-		if *x.to, err = k.types.offset(x.struct_, x.member, x.size); err != nil {
+		if *x.to, err = k.types.offset(x.member); err != nil {
 			return err
 		}
 	}

@@ -5,43 +5,62 @@ import (
 	"strings"
 )
 
-// symbols are those of one kernel by name.
-type symbols map[string][]symbol
+// symbols are those of one kernel that a profile needs, and what the compiler made
+// of them.
+type symbols struct {
+	byName map[string][]symbol
+	data   bool // there are variables in the symbol table
+}
 
-func indexSymbols(list []symbol) symbols {
-	s := make(symbols, len(list))
-	for _, sym := range list {
-		s[sym.name] = append(s[sym.name], sym)
+// readSymbols finds the symbols with these names.
+func readSymbols(rodata []byte, names []string) (*symbols, error) {
+	s := &symbols{byName: make(map[string][]symbol)}
+	wanted := make(map[string]bool)
+	for _, name := range names {
+		wanted[name] = true
 	}
-	return s
+	list, err := kallsyms(rodata, func(kind byte, name []byte) bool {
+		s.data = s.data || strings.IndexByte("dDbB", kind) >= 0
+		stem, _, _ := strings.Cut(string(name), ".")
+		return wanted[stem]
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, sym := range list {
+		s.byName[sym.name] = append(s.byName[sym.name], sym)
+	}
+	return s, nil
 }
 
 // addr gives the address of the one symbol of that name.
-func (s symbols) addr(name string) (uint64, error) {
-	if found := s[name]; len(found) != 1 {
+func (s *symbols) addr(name string) (uint64, error) {
+	found := s.byName[name]
+	if len(found) != 1 {
 		return 0, &SymbolError{name, len(found), s.like(name)}
 	}
-	return s[name][0].addr, nil
+	return found[0].addr, nil
+}
+
+// entry gives the address of a function that nobody can call but there. Of a
+// function that was cloned or split, some callers call what came of that.
+func (s *symbols) entry(name string) (uint64, error) {
+	for _, other := range s.like(name) {
+		if !strings.HasPrefix(other, name+".cold") { // is jumped to from the function itself
+			return 0, &SymbolError{name, len(s.byName[name]), s.like(name)}
+		}
+	}
+	return s.addr(name)
 }
 
 // like lists what the compiler made of a name: parts of the function (.cold,
 // .part.0), or another function in its place (.isra.0, .constprop.0).
-func (s symbols) like(name string) (list []string) {
-	for other := range s {
+func (s *symbols) like(name string) (list []string) {
+	for other := range s.byName {
 		if strings.HasPrefix(other, name+".") {
 			list = append(list, other)
 		}
 	}
 	slices.Sort(list)
 	return list
-}
-
-// haveData reports whether there are variables among the symbols.
-func (s symbols) haveData() bool {
-	for _, list := range s {
-		if slices.ContainsFunc(list, func(sym symbol) bool { return strings.IndexByte("dDbB", sym.kind) >= 0 }) {
-			return true
-		}
-	}
-	return false
 }

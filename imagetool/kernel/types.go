@@ -23,37 +23,52 @@ func readTypes(section []byte) (*types, error) {
 	return &types{spec}, nil
 }
 
-// offset gives the place of a member that has to have this size, both in bytes.
-// The member may stand in a structure or union without a name.
-func (t *types) offset(structure, member string, size uint32) (uint32, error) {
-	name := "struct " + structure
+// A member of a structure, with what is expected of it.
+type member struct {
+	structure string
+	kind      string // its type in C, as declare gives it
+	name      string
+	size      uint32 // in bytes
+}
+
+// offset gives the place of a member in bytes. It may stand in a structure or union
+// without a name.
+func (t *types) offset(want member) (uint32, error) {
 	var s *btf.Struct
-	if err := t.spec.TypeByName(structure, &s); err != nil {
-		return 0, fmt.Errorf("%s: %w", name, err)
+	if err := t.spec.TypeByName(want.structure, &s); err != nil {
+		return 0, fmt.Errorf("struct %s: %w", want.structure, err)
 	}
-	bits, m := find(s.Members, member, maxDeclare)
+	refuse := func(format string, args ...any) (uint32, error) {
+		return 0, &TypeError{"struct " + want.structure, "member " + want.name + fmt.Sprintf(format, args...)}
+	}
+	bits, m := find(s.Members, want.name, make(map[btf.Type]bool))
 	if m == nil {
-		return 0, &TypeError{name, "has no member " + member}
+		return refuse(" is missing")
 	}
-	if n, err := btf.Sizeof(m.Type); err != nil || n != int(size) || m.BitfieldSize != 0 {
-		return 0, &TypeError{name, fmt.Sprintf("member %s is not one of %d bytes", member, size)}
+	if found := declare(m.Type, ""); found != want.kind {
+		return refuse(" is of type %s, want %s", found, want.kind)
 	}
-	if bits%8 != 0 || bits/8+uint64(size) > uint64(s.Size) {
-		return 0, &TypeError{name, fmt.Sprintf("member %s lies %d bits from its beginning", member, bits)}
+	if n, err := btf.Sizeof(m.Type); err != nil || n != int(want.size) || m.BitfieldSize != 0 {
+		return refuse(" does not have %d bytes", want.size)
+	}
+	if bits%8 != 0 || bits/8+uint64(want.size) > uint64(s.Size) {
+		return refuse(" lies at bit %d of %d bytes", bits, s.Size)
 	}
 	return uint32(bits / 8), nil
 }
 
-// find looks for a member, and for its distance from the beginning in bits.
-func find(members []btf.Member, name string, depth int) (uint64, *btf.Member) {
+// find looks for a member, and for its distance from the beginning in bits. It
+// looks into no type twice: a damaged one may have itself as a member.
+func find(members []btf.Member, name string, seen map[btf.Type]bool) (uint64, *btf.Member) {
 	for i := range members {
 		m := &members[i]
 		if m.Name == name {
 			return uint64(m.Offset), m
 		}
-		if m.Name != "" || depth == 0 {
+		if m.Name != "" || seen[m.Type] {
 			continue
 		}
+		seen[m.Type] = true
 		var inner []btf.Member
 		switch t := m.Type.(type) {
 		case *btf.Struct:
@@ -61,7 +76,7 @@ func find(members []btf.Member, name string, depth int) (uint64, *btf.Member) {
 		case *btf.Union:
 			inner = t.Members
 		}
-		if at, found := find(inner, name, depth-1); found != nil {
+		if at, found := find(inner, name, seen); found != nil {
 			return uint64(m.Offset) + at, found
 		}
 	}

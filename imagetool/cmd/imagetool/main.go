@@ -33,6 +33,6 @@ front, as in 2:/etc/passwd, on output and on input.
 Exit codes: 0 done and all good; 1 failed; 2 wrong usage; 3 done, but some files do
 not verify.`,
 	}
-	cmd.AddCommand(inspectCommand(), signCommand(), verifyCommand(), profileCommand(), lsCommand(), catCommand(), xattrCommand())
+	cmd.AddCommand(inspectCommand(), signCommand(), verifyCommand(), profileCommand(), lsCommand(), catCommand(), xattrCommand(), initrdCommand())
 	return cmd
 }

@@ -55,8 +55,16 @@ function has other parameters than the enforcer knows.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.out, "out", "", "`file` to write the profile to")
 	flags.BoolVar(&f.force, "force", false, "replace the output if it is there")
-	flags.StringVar(&f.kernel, "kernel", "", "`path` of the kernel in the image")
+	registerKernel(cmd, &f.kernel, "`path` of the kernel in the image")
 	return cmd
+}
+
+// registerKernel adds --kernel. What completes names of files knows none in images.
+func registerKernel(cmd *cobra.Command, path *string, usage string) {
+	cmd.Flags().StringVar(path, "kernel", "", usage)
+	if err := cmd.RegisterFlagCompletionFunc("kernel", cobra.NoFileCompletions); err != nil {
+		panic(err)
+	}
 }
 
 // registerKey adds the flags of a key, but for the hash: profiles have only one.
@@ -131,8 +139,14 @@ func (f *profileFlags) checkOutput(input string) error {
 	if err != nil {
 		return err
 	}
-	if out, err := os.Stat(f.out); err == nil && os.SameFile(in, out) {
+	out, err := os.Stat(f.out)
+	switch {
+	case err != nil: // most likely there is none; else writing will tell
+		return nil
+	case os.SameFile(in, out):
 		return fmt.Errorf("output %s is the input", f.out)
+	case !f.force:
+		return fmt.Errorf("%s: %w", f.out, disk.ErrOutputExists)
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 	flags.StringVar(&f.rules, "rules", "", "`file` that says what to sign, hash or skip")
 	flags.StringVar(&f.manifest, "manifest", "", "`file` to list the signed files in")
 	flags.StringVar(&f.profile, "profile", "", "`file` to write the profile of the guest's kernel to")
-	flags.StringVar(&f.kernel, "kernel", "", "`path` of that kernel in the image")
+	registerKernel(cmd, &f.kernel, "`path` of that kernel in the image")
 	flags.StringVar(&f.reuse, "reuse", "", "take labels from this manifest or image `file`")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, write nothing, do not sign")
 	flags.BoolVar(&f.dropEVM, "drop-evm", false, "remove security.evm from files that get a label")

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmseal/vmseal/formats/policy"
+	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool/initrd"
+	"github.com/vmseal/vmseal/keys/input"
+	"github.com/vmseal/vmseal/signer/cli"
+)
+
+type initrdFlags struct {
+	policy      string
+	out         string
+	force       bool
+	printPolicy bool
+}
+
+func initrdCommand() *cobra.Command {
+	var f initrdFlags
+	cmd := &cobra.Command{
+		Use:   "initrd --policy FILE --out OVERLAY",
+		Short: "Make what gives a guest its IMA policy at boot",
+		Long: `Initrd makes a small archive to append to the initrd of a guest. With it, the first
+program that the guest's kernel starts is /vmseal-init: it gives the kernel the IMA
+policy, switches kexec off until the next boot, and goes on with the /init of that
+initrd. So the policy is in force before anything of the guest's disk runs.
+When a step fails, its name is printed, and the kernel panics.
+
+  imagetool initrd --print-policy > vm.policy
+  imagetool initrd --policy vm.policy --out overlay.cpio.gz
+  cat initrd.img overlay.cpio.gz > initrd-sealed.img
+
+Boot the guest's own kernel with initrd-sealed.img and these parameters:
+
+  rdinit=/vmseal-init ima_appraise=enforce panic=-1
+
+Kernel, initrd and parameters come from the host (with QEMU: -kernel, -initrd,
+-append, and -no-reboot), never from the guest's disk. Initrds of initramfs-tools and
+of dracut will do. To one that is compressed with lz4, append four zero bytes first.
+
+A policy that does not protect is refused: programs, executable mappings and kernel
+modules must need a signature (BPRM_CHECK, MMAP_CHECK, MODULE_CHECK), every appraise
+rule must name its function and ask for a signature, and only file systems may be
+exempt that cannot hold programs. --print-policy prints one to start from, for guests
+like Debian.`,
+		Example: `  imagetool initrd --print-policy > vm.policy
+  imagetool initrd --policy vm.policy --out overlay.cpio.gz`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.policy, "policy", "", "`file` with the IMA policy")
+	flags.StringVar(&f.out, "out", "", "`file` to write")
+	flags.BoolVar(&f.force, "force", false, "replace what is there")
+	flags.BoolVar(&f.printPolicy, "print-policy", false, "print a policy to start from, and do nothing else")
+	cmd.MarkFlagsRequiredTogether("policy", "out")
+	cmd.MarkFlagsOneRequired("policy", "print-policy")
+	cmd.MarkFlagsMutuallyExclusive("policy", "print-policy")
+	return cmd
+}
+
+// overlayObject is the "overlay" object of initrd.
+type overlayObject struct {
+	Type  string   `json:"type"`
+	Path  string   `json:"path"`
+	Bytes int      `json:"bytes"`
+	Rules []string `json:"rules"`
+}
+
+func (f *initrdFlags) run(cmd *cobra.Command) error {
+	out := cli.Out(cmd)
+	if f.printPolicy {
+		if out.JSON {
+			return cli.Usagef("--print-policy prints text: give no --json")
+		}
+		out.Printf("%s", initrd.DebianPolicy)
+		return nil
+	}
+	text, err := input.Read(cmd.Context(), f.policy, policy.MaxSize)
+	if err != nil {
+		return err
+	}
+	p, err := policy.Parse(text)
+	if err != nil {
+		return cli.WithHint(fmt.Errorf("%s: %w", f.policy, err), "'imagetool initrd --print-policy' prints a policy that protects")
+	}
+	if names := p.Unappraised(); len(names) > 0 {
+		out.Warn(fmt.Errorf("%s: not every file is appraised for %s", f.policy, strings.Join(names, ", ")))
+	}
+	overlay := initrd.Overlay(p)
+	if err := writeFile(f.out, overlay, f.force); err != nil {
+		return err
+	}
+	out.Object(overlayObject{"overlay", cli.Escape(f.out), len(overlay), p.Rules()})
+	out.Infof("%s: %d bytes, %d rules\n", cli.EscapeName(f.out), len(overlay), len(p.Rules()))
+	return nil
+}
+
+// writeFile makes a file that appears as a whole or not at all.
+func writeFile(path string, contents []byte, force bool) error {
+	o, err := disk.CreateOutput(path, 0o666, force)
+	if err != nil {
+		return err
+	}
+	defer o.Abort()
+	if _, err := o.File().Write(contents); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return disk.Commit(nil, o)
+}

@@ -1,0 +1,48 @@
+package kernel
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"github.com/vmseal/vmseal/formats/profile"
+)
+
+const (
+	maxBanner = 512
+	utsFields = 6
+	utsField  = 64 + 1 // __NEW_UTS_LEN and a NUL
+)
+
+// identity tells which kernel it is: release, banner and build id.
+func (k *builder) identity(p *profile.Profile) (err error) {
+	if p.Banner, err = k.image.text(p.Variables.Banner, maxBanner); err != nil {
+		return fmt.Errorf("linux_banner: %w", err)
+	}
+	if p.Release, err = k.release(); err != nil {
+		return fmt.Errorf("init_uts_ns: %w", err)
+	}
+	if !strings.HasPrefix(p.Banner, "Linux version "+p.Release+" (") || !strings.HasSuffix(p.Banner, "\n") {
+		return &BannerError{p.Banner, p.Release}
+	}
+	id, err := k.image.buildID()
+	p.BuildID = hex.EncodeToString(id)
+	return err
+}
+
+// release reads what uname(2) will tell.
+func (k *builder) release() (string, error) {
+	at, err := k.symbols.addr("init_uts_ns")
+	if err != nil {
+		return "", err
+	}
+	name, err := k.types.offset(member{"uts_namespace", "struct new_utsname", "name", utsFields * utsField})
+	if err != nil {
+		return "", err
+	}
+	release, err := k.types.offset(member{"new_utsname", fmt.Sprintf("char[%d]", utsField), "release", utsField})
+	if err != nil {
+		return "", err
+	}
+	return k.image.text(at+uint64(name)+uint64(release), utsField-1)
+}
