@@ -49,6 +49,10 @@ var allowed = map[string]deps{
 		},
 	},
 	"vmseal/imagetool/ext4": {brings: []string{}},
+	"vmseal/imagetool/initrd": {
+		imports: []string{"vmseal/formats/policy"},
+		brings:  []string{},
+	},
 	"vmseal/imagetool/kernel": {
 		imports: append([]string{"vmseal/formats/profile"}, unpacking...),
 		brings:  append([]string{"vmseal/formats/ima", "golang.org/x/sys/unix"}, unpackingBrings...),
@@ -71,16 +75,20 @@ var allowed = map[string]deps{
 			"github.com/google/uuid",
 			"golang.org/x/sync/errgroup",
 			"golang.org/x/sys/unix",
+			"vmseal/formats/escape",
 			"vmseal/keys",
 		}),
 	},
 	"vmseal/imagetool/cmd/imagetool": {
 		imports: []string{
+			"vmseal/formats/policy",
 			"vmseal/imagetool",
 			"vmseal/imagetool/disk",
 			"vmseal/imagetool/ext4",
+			"vmseal/imagetool/initrd",
 			"vmseal/imagetool/kernel",
 			"vmseal/keys",
+			"vmseal/keys/input",
 			"vmseal/signer",
 			"vmseal/signer/cli",
 			"vmseal/signer/rules",
