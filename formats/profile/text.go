@@ -8,6 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"unicode/utf8"
 
 	"github.com/vmseal/vmseal/formats/ima"
 )
@@ -26,8 +29,9 @@ const (
 	hookBytes  = 5       // of a fentry nop
 	textBytes  = 16      // Profile.TextBytes
 	maxOffset  = 1 << 16 // no structure here is larger
+	maxRelease = 128
 	maxBanner  = 512
-	maxBuildID = 64
+	maxBuildID = 64 // bytes
 )
 
 // Bytes are written in lower-case hexadecimal.
@@ -148,21 +152,19 @@ func parse(text []byte) (*Profile, error) {
 // check refuses a profile with something missing, or that cannot be true.
 func (p *Profile) check() error {
 	switch {
-	case p.Release == "" || len(p.Release) > 128:
-		return errors.New("release is missing or too long")
-	case p.BuildID == "" || len(p.BuildID) > 2*maxBuildID:
-		return errors.New("build id is missing or too long")
-	case p.Banner == "" || len(p.Banner) > maxBanner:
-		return errors.New("banner is missing or too long")
+	case p.Release == "" || len(p.Release) > maxRelease || !utf8.ValidString(p.Release):
+		return errors.New("release is missing, too long or not text")
+	case !isBuildID(p.BuildID):
+		return errors.New("build id is missing, too long or not lower-case hexadecimal")
+	case p.Banner == "" || len(p.Banner) > maxBanner || !utf8.ValidString(p.Banner):
+		return errors.New("banner is missing, too long or not text")
 	case p.Text < minAddress || p.TextEnd <= p.Text:
 		return fmt.Errorf("text from %#x to %#x is not that of a kernel", p.Text, p.TextEnd)
 	case len(p.TextBytes) != textBytes:
 		return fmt.Errorf("%d bytes of text, want %d", len(p.TextBytes), textBytes)
 	}
-	for name, h := range p.Hooks.all() {
-		if h.Address < p.Text || h.Address > p.TextEnd-hookBytes || len(h.Bytes) != hookBytes || h.Prototype == "" {
-			return fmt.Errorf("hook %s is not complete or not in the text", name)
-		}
+	if err := p.checkHooks(); err != nil {
+		return err
 	}
 	v, o := &p.Variables, &p.Offsets
 	for _, a := range []uint64{v.Banner, v.Appraise, v.PolicyFlag, v.KexecLoadDisabled, v.SystemState, v.RootfsType} {
@@ -178,9 +180,34 @@ func (p *Profile) check() error {
 	return p.Values.check()
 }
 
+func isBuildID(id string) bool {
+	b, err := hex.DecodeString(id)
+	return err == nil && len(b) > 0 && len(b) <= maxBuildID && hex.EncodeToString(b) == id
+}
+
+// checkHooks also makes sure that no hook reaches into another.
+func (p *Profile) checkHooks() error {
+	hooks := p.Hooks.all()
+	for i, h := range hooks {
+		if h.Address < p.Text || h.Address > p.TextEnd-hookBytes || len(h.Bytes) != hookBytes || h.Prototype == "" || !utf8.ValidString(h.Prototype) {
+			return fmt.Errorf("hook %s is not complete or not in the text", h.name)
+		}
+		for _, other := range hooks[:i] {
+			if max(h.Address, other.Address)-min(h.Address, other.Address) < hookBytes {
+				return fmt.Errorf("hooks %s and %s lie at one place", other.name, h.name)
+			}
+		}
+	}
+	return nil
+}
+
 func (v *Values) check() error {
 	seen := map[uint32]string{}
-	for name, n := range v.Funcs {
+	for _, name := range slices.Sorted(maps.Keys(v.Funcs)) {
+		n := v.Funcs[name]
+		if !utf8.ValidString(name) {
+			return errors.New("the name of a function is not text")
+		}
 		if other, ok := seen[n]; ok {
 			return fmt.Errorf("%s and %s are both %d", name, other, n)
 		}
@@ -197,12 +224,17 @@ func (v *Values) check() error {
 	return nil
 }
 
-func (h *Hooks) all() map[string]Hook {
-	return map[string]Hook{
-		"ima_appraise_measurement": h.AppraiseMeasurement,
-		"integrity_digsig_verify":  h.DigsigVerify,
-		"ima_parse_add_rule":       h.ParseAddRule,
-		"ima_update_policy":        h.UpdatePolicy,
-		"ima_bprm_check":           h.BprmCheck,
+type namedHook struct {
+	name string
+	Hook
+}
+
+func (h *Hooks) all() []namedHook {
+	return []namedHook{
+		{"ima_appraise_measurement", h.AppraiseMeasurement},
+		{"integrity_digsig_verify", h.DigsigVerify},
+		{"ima_parse_add_rule", h.ParseAddRule},
+		{"ima_update_policy", h.UpdatePolicy},
+		{"ima_bprm_check", h.BprmCheck},
 	}
 }

@@ -1,0 +1,308 @@
+package profile
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/vmseal/vmseal/formats/ima"
+)
+
+// sample is a profile in which every field has a value of its own.
+func sample() *Profile {
+	hook := func(n uint64) Hook {
+		return Hook{0xffffffff81000100 + 64*n, Bytes{0x0f, 0x1f, 0x44, 0, 0}, "void hook(void)"}
+	}
+	return &Profile{
+		Release:   "6.1.0-56-amd64",
+		BuildID:   "eb4fbcd037e7",
+		Banner:    "Linux version 6.1.0-56-amd64 (a@b) <c> & \"d\"\n",
+		Text:      0xffffffff81000000,
+		TextEnd:   0xffffffff81e00000,
+		TextBytes: bytes.Repeat([]byte{0x90}, 16),
+		Hooks:     Hooks{hook(0), hook(1), hook(2), hook(3), hook(4)},
+		Variables: Variables{
+			0xffffffff82000000, 0xffffffff83000000, 0xffffffff83000004, 0xffffffff83000008, 0xffffffff8300000c, 0xffffffff83000010,
+		},
+		Offsets: Offsets{32, 40, 16, 88, 48, 64},
+		Values: Values{
+			Funcs: map[string]uint32{
+				FuncFile: 1, FuncMmap: 2, FuncBprm: 3, FuncModule: 6, FuncFirmware: 7,
+				FuncKexecKernel: 8, FuncKexecInitramfs: 9, FuncPolicy: 10, "KEY_CHECK": 12,
+			},
+			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3,
+		},
+	}
+}
+
+var signerID = ima.KeyID{1, 2, 3, 4}
+
+// The signature in these tests is the digest itself: what real ones are worth is
+// for package keys to say.
+func seal(t testing.TB, text []byte) []byte {
+	t.Helper()
+	file, err := Seal(text, signerID, Digest(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+var errForeign = errors.New("foreign or altered")
+
+func verify(value ima.Value, digest []byte) error {
+	if value.KeyID != signerID || !bytes.Equal(value.Signature, digest) {
+		return errForeign
+	}
+	return nil
+}
+
+func marshal(t testing.TB, p *Profile) []byte {
+	t.Helper()
+	text, err := p.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func TestRoundTrip(t *testing.T) {
+	want := sample()
+	file := seal(t, marshal(t, want))
+	got, err := Open(file, verify)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	if again := seal(t, marshal(t, got)); !bytes.Equal(again, file) {
+		t.Errorf("written again: %s", again)
+	}
+}
+
+// TestText holds the format to what its description says, by its bytes.
+func TestText(t *testing.T) {
+	lines := strings.SplitAfter(string(seal(t, marshal(t, sample()))), "\n")
+	if len(lines) != 4 || lines[0] != "vmseal-profile 1\n" || lines[3] != "" {
+		t.Fatalf("%q", lines)
+	}
+	for _, part := range []string{
+		`{"release":"6.1.0-56-amd64","build_id":"eb4fbcd037e7","banner":"Linux version `,
+		`"text":18446744071578845184,"text_end":18446744071593525248,"text_bytes":"9090`,
+		`"hooks":{"ima_appraise_measurement":{"address":18446744071578845440,"bytes":"0f1f440000","prototype":"void hook(void)"},"integrity_digsig_verify":{`,
+		`"variables":{"linux_banner":18446744071595622400,"ima_appraise":`,
+		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"linux_binprm.file":64}`,
+		`"values":{"ima_hooks":{"BPRM_CHECK":3,"FILE_CHECK":1,`,
+		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3}}` + "\n",
+	} {
+		if !strings.Contains(lines[1], part) {
+			t.Errorf("%s\nhas no %s", lines[1], part)
+		}
+	}
+	sum := Digest([]byte(lines[0] + lines[1]))
+	if want := "signature 03020401020304" + "0020" + hex.EncodeToString(sum) + "\n"; lines[2] != want {
+		t.Errorf("%q, want %q", lines[2], want)
+	}
+}
+
+// TestDigest: the digest of "abc" is that of FIPS 180-4's SHA-512/256, and never
+// the one that a file with the same contents is signed by.
+func TestDigest(t *testing.T) {
+	abc := "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"
+	if got := hex.EncodeToString(Digest([]byte("abc"))); got != abc {
+		t.Errorf("%s, want %s", got, abc)
+	}
+	text := marshal(t, sample())
+	sum := sha256.Sum256(text)
+	file, err := Seal(text, signerID, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(file, verify); !errors.Is(err, errForeign) {
+		t.Errorf("signed like a file: %v", err)
+	}
+}
+
+func TestUntrusted(t *testing.T) {
+	text := marshal(t, sample())
+	file := seal(t, text)
+	foreign, err := Seal(text, ima.KeyID{9, 9, 9, 9}, Digest(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := sample()
+	other.Offsets.FileInode++
+	otherText := marshal(t, other)
+	for name, file := range map[string][]byte{
+		"of a foreign key":    foreign,
+		"with another offset": bytes.Replace(file, []byte(`"file.f_inode":32`), []byte(`"file.f_inode":40`), 1),
+		"of another profile":  append(bytes.Clone(otherText), file[len(text):]...),
+		"with a space more":   bytes.Replace(file, []byte("{"), []byte(" {"), 1),
+		"with a line more":    bytes.Replace(file, []byte("\n"), []byte("\n\n"), 1),
+	} {
+		if p, err := Open(file, verify); err == nil || p != nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	// Each bit counts, wherever it is.
+	for i := range file {
+		for bit := range 8 {
+			file[i] ^= 1 << bit
+			if _, err := Open(file, verify); err == nil {
+				t.Errorf("accepted with bit %d of byte %d (%q) changed", bit, i, file[i])
+			}
+			file[i] ^= 1 << bit
+		}
+	}
+	for n := range file {
+		if _, err := Open(file[:n], verify); err == nil {
+			t.Errorf("accepted cut to %d bytes", n)
+		}
+	}
+}
+
+// TestUnsigned: before the signature is verified, nothing but its line is looked at.
+func TestUnsigned(t *testing.T) {
+	text := string(marshal(t, sample()))
+	v1 := "030100000000000001020304050607080100080a"
+	verity, err := ima.Value{Type: ima.VeritySignature, Version: 3, Hash: ima.SHA256, KeyID: signerID, Signature: Digest([]byte(text))}.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sha512, err := ima.SignatureV2(ima.SHA512, signerID, Digest([]byte(text))).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := ima.DigestValue(ima.SHA256, Digest([]byte(text))).Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, file := range map[string]string{
+		"empty":               "",
+		"another format":      "vmseal-profile 2" + text[len("vmseal-profile 1"):],
+		"no signature":        text,
+		"empty line":          text + "\n",
+		"empty signature":     text + "signature \n",
+		"no line end":         strings.TrimSuffix(string(seal(t, []byte(text))), "\n"),
+		"upper case":          text + "signature " + strings.ToUpper(hex.EncodeToString(sha512)) + "\n",
+		"not hexadecimal":     text + "signature xx\n",
+		"bytes behind it":     strings.TrimSuffix(string(seal(t, []byte(text))), "\n") + "00\n",
+		"version 1":           text + "signature " + v1 + "\n",
+		"version 3":           text + "signature " + hex.EncodeToString(verity) + "\n",
+		"sha512":              text + "signature " + hex.EncodeToString(sha512) + "\n",
+		"digest":              text + "signature " + hex.EncodeToString(digest) + "\n",
+		"larger than MaxSize": text + strings.Repeat(" ", MaxSize) + string(seal(t, []byte(text))[len(text):]),
+	} {
+		called := false
+		_, err := Open([]byte(file), func(ima.Value, []byte) error { called = true; return nil })
+		if err == nil || called {
+			t.Errorf("%s: error %v, verified: %v", name, err, called)
+		}
+	}
+}
+
+// TestForm: what is signed, but not what Marshal writes.
+func TestForm(t *testing.T) {
+	text := string(marshal(t, sample()))
+	replace := func(old, new string) string {
+		if strings.Count(text, old) == 0 {
+			t.Fatalf("%s has no %s", text, old)
+		}
+		return strings.Replace(text, old, new, 1)
+	}
+	for name, changed := range map[string]string{
+		"additional field":  replace(`{"release"`, `{"extra":1,"release"`),
+		"field twice":       replace(`{"release"`, `{"release":"x","release"`),
+		"other order":       replace(`"file.f_inode":32,"inode.i_sb":40`, `"inode.i_sb":40,"file.f_inode":32`),
+		"other case":        replace(`"release"`, `"Release"`),
+		"missing field":     replace(`"file.f_inode":32,`, ``),
+		"space":             replace(`{"release"`, `{ "release"`),
+		"two values":        replace("}\n", "}{}\n"),
+		"no line end":       strings.TrimSuffix(text, "\n") + " ",
+		"two line ends":     text + "\n",
+		"upper-case bytes":  replace("0f1f440000", "0F1F440000"),
+		"odd bytes":         replace("0f1f440000", "0f1f44000"),
+		"number too large":  replace(`"file.f_inode":32`, `"file.f_inode":4294967296`),
+		"negative number":   replace(`"file.f_inode":32`, `"file.f_inode":-1`),
+		"fraction":          replace(`"file.f_inode":32`, `"file.f_inode":32.0`),
+		"other escape":      replace(`\u003c`, `<`),
+		"null":              replace(`"values":{`, `"values":null,"x":{`),
+		"no JSON":           "vmseal-profile 1\nhello\n",
+		"nothing":           "vmseal-profile 1\n",
+		"header twice":      "vmseal-profile 1\n" + text,
+		"signature in text": text + "signature 00\n",
+	} {
+		if p, err := Open(seal(t, []byte(changed)), verify); err == nil || p != nil {
+			t.Errorf("%s: accepted", name)
+		} else if errors.Is(err, errForeign) {
+			t.Errorf("%s: %v, before its form was looked at", name, err)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for name, change := range map[string]func(*Profile){
+		"no release":          func(p *Profile) { p.Release = "" },
+		"long release":        func(p *Profile) { p.Release = strings.Repeat("6", 129) },
+		"release not UTF-8":   func(p *Profile) { p.Release = "6\xff" },
+		"no build id":         func(p *Profile) { p.BuildID = "" },
+		"odd build id":        func(p *Profile) { p.BuildID = "abc" },
+		"build id not hex":    func(p *Profile) { p.BuildID = "zz" },
+		"upper-case build id": func(p *Profile) { p.BuildID = "AB" },
+		"long build id":       func(p *Profile) { p.BuildID = strings.Repeat("ab", 65) },
+		"no banner":           func(p *Profile) { p.Banner = "" },
+		"long banner":         func(p *Profile) { p.Banner = strings.Repeat("x", 513) },
+		"banner not UTF-8":    func(p *Profile) { p.Banner = "Linux\xff\n" },
+		"text in user space":  func(p *Profile) { p.Text = 0x400000 },
+		"text ends early":     func(p *Profile) { p.TextEnd = p.Text },
+		"short text":          func(p *Profile) { p.TextBytes = p.TextBytes[1:] },
+		"hook before text":    func(p *Profile) { p.Hooks.BprmCheck.Address = p.Text - 1 },
+		"hook behind text":    func(p *Profile) { p.Hooks.UpdatePolicy.Address = p.TextEnd - 4 },
+		"hook at the end":     func(p *Profile) { p.TextEnd, p.Hooks.UpdatePolicy.Address = 1<<64-1, 1<<64-2 },
+		"hook without bytes":  func(p *Profile) { p.Hooks.DigsigVerify.Bytes = nil },
+		"hook untyped":        func(p *Profile) { p.Hooks.ParseAddRule.Prototype = "" },
+		"hooks at one place":  func(p *Profile) { p.Hooks.ParseAddRule.Address = p.Hooks.UpdatePolicy.Address },
+		"hooks overlap":       func(p *Profile) { p.Hooks.ParseAddRule.Address = p.Hooks.UpdatePolicy.Address + 4 },
+		"variable nowhere":    func(p *Profile) { p.Variables.Appraise = 0 },
+		"variable at the end": func(p *Profile) { p.Variables.Banner = 1<<64 - 1 },
+		"offset":              func(p *Profile) { p.Offsets.SBDev = 1<<16 + 1 },
+		"no functions":        func(p *Profile) { p.Values.Funcs = nil },
+		"function missing":    func(p *Profile) { delete(p.Values.Funcs, FuncMmap) },
+		"functions the same":  func(p *Profile) { p.Values.Funcs[FuncMmap] = p.Values.Funcs[FuncBprm] },
+		"function not UTF-8":  func(p *Profile) { p.Values.Funcs["\xff"] = 99 },
+		"pass is fail":        func(p *Profile) { p.Values.IntegrityPass = p.Values.IntegrityFail },
+		"running from boot":   func(p *Profile) { p.Values.SystemRunning = 0 },
+	} {
+		p := sample()
+		change(p)
+		if _, err := p.Marshal(); err == nil {
+			t.Errorf("%s: written", name)
+		}
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	file := seal(f, marshal(f, sample()))
+	f.Add(file)
+	f.Add(file[:len(file)/2])
+	f.Add([]byte("vmseal-profile 1\n{}\nsignature 030204010203040001ff\n"))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		// Whatever is signed: what is opened is what would be written.
+		p, err := Open(file, func(ima.Value, []byte) error { return nil })
+		if err != nil {
+			if p != nil {
+				t.Errorf("a profile, and the error %v", err)
+			}
+			return
+		}
+		text, err := p.Marshal()
+		if err != nil || !bytes.HasPrefix(file, text) {
+			t.Errorf("opened %q, would write %q, %v", file, text, err)
+		}
+	})
+}
