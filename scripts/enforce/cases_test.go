@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,58 +43,62 @@ var signatureCases = []signatureCase{
 	{"deny-list", false, nil}, // signed and unchanged, but its digest is on the list
 }
 
-// kinds of files: what each is a copy of, and its name's ending.
+// kind is a sort of file that can be executed.
 type kind struct {
 	name, ending string
-	of           func(root string, k kernel) (string, error)
+	contents     func(root string, c int) ([]byte, error) // of case number c: no two alike
 }
 
 var kinds = []kind{
-	{"program", "", func(root string, _ kernel) (string, error) { return filepath.Join(root, "usr/bin/echo"), nil }},
-	{"library", ".so", func(root string, _ kernel) (string, error) {
-		return filepath.Join(root, "usr/lib/x86_64-linux-gnu/libutil.so.1"), nil
+	{"program", "", func(root string, c int) ([]byte, error) { return marked(root, "usr/bin/echo", c) }},
+	{"library", ".so", func(root string, c int) ([]byte, error) {
+		return marked(root, "usr/lib/x86_64-linux-gnu/libutil.so.1", c)
 	}},
-	{"script", ".sh", nil},
-	{"module-6.1", ".ko", findModule},
-	{"module-6.12", ".ko", findModule},
-}
-
-// module is one that depends on no other, and leaves no trace but its name.
-const module = "dummy"
-
-func findModule(root string, k kernel) (string, error) {
-	found, err := filepath.Glob(filepath.Join(root, "lib/modules", k.release, "kernel/drivers/net", module+".ko*"))
-	if err != nil || len(found) != 1 {
-		return "", fmt.Errorf("%s has %d modules %s, want 1", k.release, len(found), module)
-	}
-	return found[0], nil
+	{"script", ".sh", func(_ string, c int) ([]byte, error) {
+		return fmt.Appendf(nil, "#!/bin/sh\necho \"$@\"\n# %s\n", signatureCases[c].name), nil
+	}},
+	{"module-6.1", ".ko", func(root string, c int) ([]byte, error) { return module(root, "6.1", c) }},
+	{"module-6.12", ".ko", func(root string, c int) ([]byte, error) { return module(root, "6.12", c) }},
 }
 
 // path is where the guest finds a case.
 func (k kind) path(name string) string { return "/opt/t/" + k.name + "/" + name + k.ending }
 
-// addCases puts a file of each kind and each case into the root. All of them differ.
+// marked is a file of the root with the case's name behind its end, where nobody looks.
+func marked(root, name string, c int) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(root, name))
+	return fmt.Appendf(b, "\n# %s\n", signatureCases[c].name), err
+}
+
+// module is a kernel module. A mark would break Debian's own signature, so each case is another module: tables of
+// letters, which depend on nothing. Compressed ones are unpacked, since Debian 12's insmod would do the same and hand
+// over the contents instead of the file.
+func module(root, version string, c int) ([]byte, error) {
+	found, err := filepath.Glob(filepath.Join(root, "lib/modules", version+".*", "kernel/fs/nls/nls_cp*.ko*"))
+	if err != nil || len(found) < len(signatureCases) {
+		return nil, fmt.Errorf("the kernel %s has only %d modules nls_cp", version, len(found))
+	}
+	if filepath.Ext(found[c]) == ".xz" {
+		return output(peer("xz", "-dc", found[c]))
+	}
+	return os.ReadFile(found[c])
+}
+
+// addCases puts a file of each kind and each case into the root.
 func (g *guest) addCases(root string) error {
 	g.denied = make(map[string]string)
 	for _, k := range kinds {
-		contents := []byte("#!/bin/sh\necho \"$@\"\n#")
-		if k.of != nil {
-			from, err := k.of(root, g.kernels[strings.TrimPrefix(k.name, "module-")])
+		for i, c := range signatureCases {
+			contents, err := k.contents(root, i)
 			if err != nil {
 				return err
 			}
-			if contents, err = os.ReadFile(from); err != nil {
-				return err
-			}
-		}
-		for _, c := range signatureCases {
-			own := append(slices.Clip(contents), "\n#"+c.name+"\n"...)
 			path := filepath.Join(root, k.path(c.name))
-			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, own, 0o755)); err != nil {
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, contents, 0o755)); err != nil {
 				return err
 			}
 			if c.name == "deny-list" {
-				g.denied[k.path(c.name)] = fmt.Sprintf("%x", sha256.Sum256(own))
+				g.denied[k.path(c.name)] = fmt.Sprintf("%x", sha256.Sum256(contents))
 			}
 		}
 	}
@@ -190,6 +192,6 @@ func (k kind) use(name string) string {
 	case "library": // ld.so goes on without what it may not map, and says so
 		return "LD_PRELOAD=" + path + " /usr/bin/true 2>&1 | { ! grep .; }"
 	default:
-		return "insmod " + path + " && rmmod " + module
+		return "insmod " + path + " && rmmod $(modinfo -F name " + path + ")"
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // tools are the outside programs of which every test here needs most.
-var tools = []string{"qemu-system-x86_64", "mmdebstrap", "mke2fs", "tune2fs", "e2fsck", "tar", "mount", "evmctl"}
+var tools = []string{"qemu-system-x86_64", "mmdebstrap", "mke2fs", "tune2fs", "e2fsck", "tar", "mount", "evmctl", "xz"}
 
 // need skips the test where this machine cannot run it: no root, or an outside tool is missing.
 func need(t *testing.T) {

@@ -51,6 +51,8 @@ type vm struct {
 	qmp     *qmp
 	process *os.Process
 	exited  chan struct{}
+
+	enforcer *enforcer // whose log belongs to a failure of the guest, if it has one
 }
 
 // boot starts a guest, which ends with the test, and waits until it is ready unless told not to.
@@ -174,7 +176,11 @@ func (v *vm) kill() {
 // fatal ends the test with the end of the console.
 func (v *vm) fatal(format string, args ...any) {
 	v.t.Helper()
-	v.t.Fatalf("%s\nQEMU says: %s\nthe console ends with:\n%s", fmt.Sprintf(format, args...), v.log, tail(v.console.String(), 6000))
+	guarded := ""
+	if v.enforcer != nil {
+		guarded = fmt.Sprintf("\nthe enforcer says: %s\nits audit ends with:\n%s", v.enforcer.log, tail(v.enforcer.audit.String(), 2000))
+	}
+	v.t.Fatalf("%s\nQEMU says: %s%s\nthe console ends with:\n%s", fmt.Sprintf(format, args...), v.log, guarded, tail(v.console.String(), 6000))
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 )
@@ -43,29 +44,33 @@ func (s *stream) String() string {
 	return string(s.kept)
 }
 
-// lines gives the whole lines from line number from on.
-func (s *stream) lines(from int) [][]byte {
+// lines gives the whole lines so far.
+func (s *stream) lines() [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := bytes.Split(s.kept, []byte("\n"))
-	all = all[:len(all)-1]
-	return all[min(from, len(all)):] // kept only ever grows: nobody writes into these
+	return wholeLines(s.kept)
+}
+
+// wholeLines leaves out a last line that has no end yet.
+func wholeLines(b []byte) [][]byte {
+	all := bytes.Split(b, []byte("\n"))
+	return all[:len(all)-1]
 }
 
 // await waits until the pattern is in the stream.
 func (s *stream) await(pattern string, limit time.Duration) bool {
 	re := regexp.MustCompile(pattern)
-	return s.until(limit, func(kept []byte) bool { return re.Match(kept) })
+	return s.until(limit, func(lines [][]byte) bool { return slices.ContainsFunc(lines, re.Match) })
 }
 
-// until waits for a condition on what the stream holds. It gives up at the end of the stream and of the time.
-func (s *stream) until(limit time.Duration, holds func(kept []byte) bool) bool {
+// until waits for a condition on the whole lines. It gives up at the end of the stream and of the time.
+func (s *stream) until(limit time.Duration, holds func(lines [][]byte) bool) bool {
 	timeout := time.After(limit)
 	for {
 		s.mu.Lock()
-		ok, ended, changed := holds(s.kept), s.ended, s.changed
+		lines, ended, changed := wholeLines(s.kept), s.ended, s.changed
 		s.mu.Unlock()
-		if ok || ended {
+		if ok := holds(lines); ok || ended {
 			return ok
 		}
 		select {

@@ -1,0 +1,55 @@
+package enforce
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestGuarded boots under enforcement and uses every case of each kind.
+func TestGuarded(t *testing.T) {
+	g := theGuest(t)
+	for _, kernel := range []string{"6.1", "6.12"} {
+		t.Run(kernel, func(t *testing.T) {
+			gd := newGuard(t, g, kernel)
+			v, e := bootGuarded(t, gd, options{})
+			t.Logf("boot: %d lines of audit, %d flushes", len(e.records()), v.flushes())
+			if d := denials(e.records()); len(d) > 0 {
+				t.Errorf("denied during boot:\n%s", strings.Join(d, "\n"))
+			}
+			for _, k := range kinds {
+				if strings.HasPrefix(k.name, "module") && k.name != "module-"+kernel {
+					continue
+				}
+				for _, c := range signatureCases {
+					v.expectCase(e, k, c)
+				}
+			}
+		})
+	}
+}
+
+// expectCase uses a case; one that is to be denied must be denied by the guest, and be in the audit with its path.
+func (v *vm) expectCase(e *enforcer, k kind, c signatureCase) {
+	v.t.Helper()
+	before := len(e.records())
+	out, code := v.run(k.use(c.name))
+	if (code == 0) != c.allowed {
+		v.t.Errorf("%s %s: exit code %d, allowed should be %v:\n%s", k.name, c.name, code, c.allowed, out)
+	}
+	if c.allowed {
+		return
+	}
+	if !strings.Contains(out, k.refused()) {
+		v.t.Errorf("%s %s: the guest does not say %q:\n%s", k.name, c.name, k.refused(), out)
+	}
+	r, _ := e.await(before, "denying "+k.path(c.name), func(r record) bool { return r.Verdict == "deny" && r.Path == k.path(c.name) })
+	v.t.Logf("%s %s: %s", k.name, c.name, r.Reason)
+}
+
+// refused is what is said in the guest about a file that may not be used.
+func (k kind) refused() string {
+	if k.name == "library" {
+		return "failed to map segment"
+	}
+	return "ermission denied"
+}
