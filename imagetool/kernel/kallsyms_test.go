@@ -1,0 +1,110 @@
+package kernel
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func keepAll(byte, []byte) bool { return true }
+
+// randomSymbols are sorted, with names of one to 300 characters.
+func randomSymbols(n int, percpu bool, seed uint64) []symbol {
+	r := rand.New(rand.NewPCG(seed, 1))
+	list := make([]symbol, n)
+	at := uint64(fakeText)
+	for i := range list {
+		name := fmt.Sprintf("symbol_%d.%s", i, strings.Repeat("xy_", r.IntN(100)))
+		list[i] = symbol{at, "TtDdBbRr"[r.IntN(8)], name[:1+r.IntN(len(name))]}
+		at += r.Uint64N(100)
+	}
+	if percpu {
+		list = append(list, symbol{0, 'A', "fixed_percpu_data"}, symbol{0x1000, 'A', "cpu_number"})
+	}
+	return list
+}
+
+func TestKallsyms(t *testing.T) {
+	for name, l := range layouts {
+		for _, n := range []int{1, 2, 255, 256, 257, 5000} {
+			t.Run(fmt.Sprintf("%s/%d", name, n), func(t *testing.T) {
+				want := randomSymbols(n, l.percpu, uint64(n))
+				tables := l.encode(t, want)
+				slices.SortStableFunc(want, func(a, b symbol) int { return cmp.Compare(a.addr, b.addr) })
+				// What lies around them: nothing, zeros, ones, and what looks like the tables.
+				for _, around := range []string{"", strings.Repeat("\x00", 4096), strings.Repeat("\x01\x00\x00\x00\x00\x00\x00\x00", 512)} {
+					got, err := kallsyms([]byte(around+string(tables)+around), keepAll)
+					if err != nil || !slices.Equal(got, want) {
+						t.Fatalf("%d symbols, %v; want %d", len(got), err, len(want))
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestKallsymsKeep(t *testing.T) {
+	tables := layouts["6.4"].encode(t, randomSymbols(1000, true, 1))
+	got, err := kallsyms(tables, func(kind byte, name []byte) bool { return string(name) == "cpu_number" && kind == 'A' })
+	if want := []symbol{{0x1000, 'A', "cpu_number"}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestKallsymsDamaged: what is cut or changed is either found to be no table, or
+// has other symbols; but never is there a panic, or an endless search.
+func TestKallsymsDamaged(t *testing.T) {
+	for name, l := range layouts {
+		tables := l.encode(t, randomSymbols(300, l.percpu, 1))
+		for n := 0; n < len(tables)-alignInt(l.seqs*302); n += 7 {
+			if _, err := kallsyms(tables[:n], keepAll); !errors.Is(err, ErrNoKallsyms) {
+				t.Fatalf("%s, cut to %d of %d bytes: %v", name, n, len(tables), err)
+			}
+		}
+		for i := 0; i < len(tables); i += 11 {
+			tables[i] ^= 0xff
+			kallsyms(tables, keepAll)
+			tables[i] ^= 0xff
+		}
+	}
+	if _, err := kallsyms(nil, keepAll); !errors.Is(err, ErrNoKallsyms) {
+		t.Error(err)
+	}
+}
+
+// TestKallsymsBounded: in front of a table that fits nowhere, each eight bytes are a
+// number of symbols and a name in one. To walk from each of them to the end would
+// take days.
+func TestKallsymsBounded(t *testing.T) {
+	tables := layouts["6.4"].encode(t, randomSymbols(300, true, 1))
+	tables[0] ^= 1 // the number of symbols
+	filler := bytes.Repeat([]byte{7, 0xff, 0x3f, 0, 0, 0, 0, 0}, 4<<20)
+	if _, err := kallsyms(append(filler, tables...), keepAll); !errors.Is(err, ErrNoKallsyms) {
+		t.Error(err)
+	}
+}
+
+func FuzzKallsyms(f *testing.F) {
+	for _, l := range layouts {
+		f.Add(l.encode(f, randomSymbols(3, l.percpu, 1)))
+		f.Add(l.encode(f, randomSymbols(300, l.percpu, 2)))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		last := uint64(0)
+		list, err := kallsyms(b, keepAll)
+		if err != nil && list != nil {
+			t.Errorf("%d symbols, and the error %v", len(list), err)
+		}
+		for _, s := range list {
+			if s.addr < last || s.name == "" || len(s.name) > maxName {
+				t.Errorf("%+v", s)
+			}
+			last = s.addr
+		}
+	})
+}
