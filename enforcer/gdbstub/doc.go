@@ -7,7 +7,7 @@
 //
 // The gdb remote serial protocol (gdb's manual, appendix E): packets $text#sum,
 // where sum is the bytes' sum modulo 256 in hex. What matters of QEMU's side
-// (gdbstub.c in 7.2, gdbstub/ since; target/i386/gdbstub.c) is this:
+// (gdbstub/gdbstub.c and softmmu/cpus.c of 7.2) is this:
 //
 //   - While the guest runs, any byte that arrives stops it. So nothing is sent
 //     behind vCont;c, and never a '+': the stub does without acknowledgements.
@@ -22,6 +22,9 @@
 //   - A connection that ends leaves traps as they are and a stopped guest stopped; a
 //     new one stops a running guest. '?' removes all traps and is never sent; D
 //     removes them and lets the guest run, and is sent by Release alone.
+//   - A connection begins with 03, an empty packet and qC, and all that comes before
+//     the answer to qC is dropped: the notice that the new connection has stopped a
+//     running guest, and what an unfinished packet of an earlier one leads to.
 //   - To set a trap twice is an error with KVM, and with TCG makes two of them. So a
 //     new connection, which does not know what the one before has set, removes each
 //     trap in the same write that sets it. Traps at addresses that it does not name
@@ -29,6 +32,8 @@
 //   - P works only once the description of the registers was read. Memory is read in
 //     pieces of at most 2048 bytes, through the page tables of the selected virtual
 //     CPU. A piece of which one byte is not mapped is refused as a whole.
+//   - The virtual CPUs are those that there are at the beginning: a stop of one that
+//     was plugged in later is an error.
 //
 // # Cost
 //

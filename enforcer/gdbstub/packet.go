@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"time"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
 // ask adds a packet to the batch. Replies come in the order of the packets.
@@ -44,6 +46,7 @@ func (c *conn) reply() []byte {
 	return c.take(c.soon())
 }
 
+// take takes the next reply, which may instead be that QEMU exits.
 func (c *conn) take(until time.Time) []byte {
 	if c.err != nil {
 		return nil
@@ -58,6 +61,9 @@ func (c *conn) take(until time.Time) []byte {
 		}
 	}
 	p, err := c.receive(until)
+	if err == nil && len(p) > 0 && (p[0] == 'W' || p[0] == 'X') {
+		err = fmt.Errorf("%w: QEMU exits (%q)", guest.ErrEnded, p)
+	}
 	if err != nil {
 		c.fail(err)
 		return nil

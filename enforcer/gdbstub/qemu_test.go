@@ -14,10 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
-	"golang.org/x/sys/unix"
 )
 
 // The firmware of testdata/boot.S, and where things are.
@@ -41,7 +39,6 @@ type machine struct {
 	path string // of the gdb stub's socket
 	qmpW io.Writer
 	qmpR *bufio.Reader
-	dead chan struct{} // closed when QEMU has ended
 }
 
 func needTool(t testing.TB, name string) {
@@ -69,7 +66,7 @@ func firmware(t testing.TB) string {
 	return path
 }
 
-// boot starts a stopped machine.
+// boot starts a machine that waits for its first instruction.
 func boot(t testing.TB, processors int, args ...string) *machine {
 	needTool(t, "qemu-system-x86_64")
 	dir, err := os.MkdirTemp("", "gdbstub") // t.TempDir is too long for a socket
@@ -78,10 +75,8 @@ func boot(t testing.TB, processors int, args ...string) *machine {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	m := &machine{path: filepath.Join(dir, "gdb")}
-	if len(args) == 0 {
-		args = []string{"-gdb", "unix:" + m.path + ",server=on,wait=off", "-bios", firmware(t)}
-	}
-	m.start(t, nil, append([]string{"-smp", fmt.Sprint(processors)}, args...)...)
+	m.start(t, nil, append([]string{"-smp", fmt.Sprint(processors), "-bios", firmware(t),
+		"-gdb", "unix:" + m.path + ",server=on,wait=off"}, args...)...)
 	return m
 }
 
@@ -102,7 +97,7 @@ func (m *machine) start(t testing.TB, files []*os.File, args ...string) {
 	if err := m.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	m.qmpW, m.qmpR, m.dead = in, bufio.NewReader(out), make(chan struct{})
+	m.qmpW, m.qmpR = in, bufio.NewReader(out)
 	t.Cleanup(m.kill)
 	m.qmp(t, "qmp_capabilities")
 	m.qmp(t, "query-status") // is answered once everything is set up
@@ -111,6 +106,20 @@ func (m *machine) start(t testing.TB, files []*os.File, args ...string) {
 func (m *machine) kill() {
 	m.cmd.Process.Kill()
 	m.cmd.Wait()
+}
+
+// await reads events of QEMU's monitor up to one.
+func (m *machine) await(t testing.TB, event string) {
+	t.Helper()
+	for {
+		line, err := m.qmpR.ReadString('\n')
+		if err != nil {
+			t.Fatalf("QEMU's monitor: waiting for %s: %v", event, err)
+		}
+		if strings.Contains(line, fmt.Sprintf("\"event\": %q", event)) {
+			return
+		}
+	}
 }
 
 // qmp executes a command of QEMU's monitor and gives what it returns.
@@ -211,90 +220,5 @@ func answer(t testing.TB, g *Guest, s guest.Stop, a guest.Answer) {
 	t.Helper()
 	if err := g.Answer(&s, a); err != nil {
 		t.Fatal(err)
-	}
-}
-
-var traps = map[string]Trap{"hardware": Hardware, "software": Software}
-
-// TestHits follows one processor from its reset, and answers in both ways.
-func TestHits(t *testing.T) {
-	for name, trap := range traps {
-		t.Run(name, func(t *testing.T) {
-			g := boot(t, 1).dial(t)
-			g.Trap = trap
-			if fresh, err := g.Fresh(); err != nil || !fresh {
-				t.Fatalf("fresh: %v, %v", fresh, err)
-			}
-			plant(t, g, hook)
-			var sum, bodyRuns uint64
-			for n := range uint64(100) {
-				s := runToHit(t, g)
-				if n == 0 {
-					checkRegisters(t, g, s)
-				}
-				ret, bod, total := counters(t, g, 0)
-				if ret != n || bod != bodyRuns || total != sum {
-					t.Fatalf("at hit %d the function returned %d times, its body ran %d times, and the sum is %d, not %d, %d and %d",
-						n, ret, bod, total, n, bodyRuns, sum)
-				}
-				if n%3 == 0 {
-					runOn(t, g, s)
-					sum, bodyRuns = sum+body, bodyRuns+1
-				} else {
-					value := n<<56 | n<<32
-					returnFrom(t, g, s, value)
-					sum += value
-				}
-			}
-			if fresh, err := g.Fresh(); err != nil || fresh {
-				t.Errorf("fresh: %v, %v", fresh, err)
-			}
-		})
-	}
-}
-
-// checkRegisters compares with what boot.S puts there.
-func checkRegisters(t *testing.T, g *Guest, s guest.Stop) {
-	t.Helper()
-	const mark = 0x0123456789abcde0
-	if r := s.Regs; r.RBP != mark || r.R8 != mark+8 || r.R15 != mark+15 || r.RBX != uint64(s.VCPU) ||
-		r.RSP != 0x7c00-8-uint64(s.VCPU)<<10 || r.CS != 8 || r.RFLAGS&2 == 0 {
-		t.Errorf("registers are %+v", r)
-	}
-	all, err := g.VCPUs()
-	if err != nil || len(all) != len(g.threads) || all[s.VCPU] != s.Regs {
-		t.Errorf("all registers are %+v (%v)", all, err)
-	}
-	if s.At.After(time.Now()) || time.Since(s.At) > time.Hour {
-		t.Errorf("stopped at %v", s.At)
-	}
-}
-
-// TestOpenFD uses a socket pair, which QEMU knows as a connected character device.
-func TestOpenFD(t *testing.T) {
-	needTool(t, "qemu-system-x86_64")
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs := os.NewFile(uintptr(pair[1]), "socket pair")
-	var m machine
-	m.start(t, []*os.File{theirs}, "-bios", firmware(t), "-chardev", "socket,id=gdb0,fd=3", "-gdb", "chardev:gdb0")
-	theirs.Close()
-	g, err := OpenFD(pair[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.Close()
-	if id := g.Identity(); id != "" {
-		t.Errorf("identity is %q", id)
-	}
-	plant(t, g, hook)
-	for n := range uint64(10) {
-		s := runToHit(t, g)
-		if ret, _, _ := counters(t, g, 0); ret != n {
-			t.Fatalf("hit %d came after %d", n, ret)
-		}
-		runOn(t, g, s)
 	}
 }

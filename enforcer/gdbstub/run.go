@@ -44,6 +44,9 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 // there is one: an interrupt that comes too late is ignored.
 func (g *Guest) await(limit time.Duration) []byte {
 	c := &g.c
+	if c.err != nil {
+		return nil
+	}
 	var until time.Time
 	if limit > 0 {
 		until = time.Now().Add(limit)
@@ -59,12 +62,11 @@ func (g *Guest) await(limit time.Duration) []byte {
 
 // parseStop decodes the stop reply Tnnthread:id;... and accepts hits and interrupts.
 func (g *Guest) parseStop(p []byte) (signal string, vcpu int) {
-	text := string(p)
-	if strings.HasPrefix(text, "W") || strings.HasPrefix(text, "X") || strings.HasPrefix(text, "T"+sigQuit) {
-		g.c.fail(fmt.Errorf("%w: QEMU sent %q", guest.ErrEnded, text))
-	}
-	head, id, _ := strings.Cut(text, "thread:")
+	head, id, _ := strings.Cut(string(p), "thread:")
 	id, _, _ = strings.Cut(id, ";")
+	if head == "T"+sigQuit {
+		g.c.fail(fmt.Errorf("%w: it was shut down", guest.ErrEnded))
+	}
 	vcpu = slices.Index(g.threads, id)
 	if vcpu < 0 || head != "T"+sigTrap && !(head == "T"+sigInt && g.interrupted) {
 		g.c.refuse(p)

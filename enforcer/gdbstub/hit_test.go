@@ -1,0 +1,556 @@
+package gdbstub
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"golang.org/x/sys/unix"
+)
+
+var traps = map[string]Trap{"hardware": Hardware, "software": Software}
+
+// TestHits follows one processor from its reset, and answers in both ways.
+func TestHits(t *testing.T) {
+	for name, trap := range traps {
+		t.Run(name, func(t *testing.T) {
+			g := boot(t, 1).dial(t)
+			g.Trap = trap
+			if fresh, err := g.Fresh(); err != nil || !fresh {
+				t.Fatalf("fresh: %v, %v", fresh, err)
+			}
+			plant(t, g, hook)
+			var sum, bodyRuns uint64
+			for n := range uint64(100) {
+				s := runToHit(t, g)
+				if n == 0 {
+					checkRegisters(t, g, s)
+				}
+				ret, bod, total := counters(t, g, 0)
+				if ret != n || bod != bodyRuns || total != sum {
+					t.Fatalf("at hit %d the function returned %d times, its body ran %d times, and the sum is %d, not %d, %d and %d",
+						n, ret, bod, total, n, bodyRuns, sum)
+				}
+				if n%3 == 0 {
+					runOn(t, g, s)
+					sum, bodyRuns = sum+body, bodyRuns+1
+				} else {
+					value := n<<56 | n<<32
+					returnFrom(t, g, s, value)
+					sum += value
+				}
+			}
+			if fresh, err := g.Fresh(); err != nil || fresh {
+				t.Errorf("fresh: %v, %v", fresh, err)
+			}
+		})
+	}
+}
+
+// checkRegisters compares with what boot.S puts there.
+func checkRegisters(t *testing.T, g *Guest, s guest.Stop) {
+	t.Helper()
+	const mark = 0x0123456789abcde0
+	if r := s.Regs; r.RBP != mark || r.R8 != mark+8 || r.R15 != mark+15 || r.RBX != uint64(s.VCPU) ||
+		r.RSP != 0x7c00-8-uint64(s.VCPU)<<10 || r.CS != 8 || r.RFLAGS&2 == 0 {
+		t.Errorf("registers are %+v", r)
+	}
+	all, err := g.VCPUs()
+	if err != nil || len(all) != len(g.threads) || all[s.VCPU] != s.Regs {
+		t.Errorf("all registers are %+v (%v)", all, err)
+	}
+	if s.At.After(time.Now()) || time.Since(s.At) > time.Hour {
+		t.Errorf("stopped at %v", s.At)
+	}
+}
+
+// TestOpenFD uses a socket pair, which QEMU knows as a connected character device.
+func TestOpenFD(t *testing.T) {
+	needTool(t, "qemu-system-x86_64")
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "socket pair")
+	var m machine
+	m.start(t, []*os.File{theirs}, "-bios", firmware(t), "-chardev", "socket,id=gdb0,fd=3", "-gdb", "chardev:gdb0")
+	theirs.Close()
+	g, err := OpenFD(pair[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if id := g.Identity(); id != "" {
+		t.Errorf("identity is %q", id)
+	}
+	plant(t, g, hook)
+	for n := range uint64(10) {
+		s := runToHit(t, g)
+		if ret, _, _ := counters(t, g, 0); ret != n {
+			t.Fatalf("hit %d came after %d", n, ret)
+		}
+		runOn(t, g, s)
+	}
+}
+
+// TestEveryHit: two processors call the function all the time. Each call of each is
+// a hit that was answered.
+func TestEveryHit(t *testing.T) {
+	for name, trap := range traps {
+		t.Run(name, func(t *testing.T) {
+			g := boot(t, 2).dial(t)
+			g.Trap = trap
+			plant(t, g, hook)
+			var answered, sum [2]uint64
+			both := 0
+			for range 1000 {
+				s := runToHit(t, g)
+				i := s.VCPU
+				ret, _, total := counters(t, g, i)
+				if ret != answered[i] || total != sum[i] {
+					t.Fatalf("%d hits of processor %d were answered, with %d in all; there were %d calls, with %d", answered[i], i, sum[i], ret, total)
+				}
+				all, err := g.VCPUs()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if all[0].RIP == hook && all[1].RIP == hook {
+					both++
+				}
+				value := uint64(rand.N(20000)) | uint64(i+1)<<40
+				returnFrom(t, g, s, value)
+				answered[i]++
+				sum[i] += value
+			}
+			if answered[0] == 0 || answered[1] == 0 || both == 0 {
+				t.Errorf("answered %d, %d times both stood at the hook", answered, both)
+			}
+			t.Logf("answered %d, %d times both stood at the hook", answered, both)
+		})
+	}
+}
+
+// TestLimits mixes hits with ends of time, which come before, with and after them.
+func TestLimits(t *testing.T) {
+	g := boot(t, 2).dial(t)
+	plant(t, g, hook)
+	var answered [2]uint64
+	over := 0
+	for range 3000 {
+		s, err := g.Run(time.Duration(1 + rand.N(1000_000)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.Hit {
+			over++
+			continue
+		}
+		if ret, _, _ := counters(t, g, s.VCPU); ret != answered[s.VCPU] {
+			t.Fatalf("%d hits of processor %d were answered, of %d", answered[s.VCPU], s.VCPU, ret)
+		}
+		returnFrom(t, g, s, uint64(rand.N(200_000)))
+		answered[s.VCPU]++
+	}
+	if answered[0] == 0 || answered[1] == 0 || over == 0 {
+		t.Errorf("answered %d, and the time was over %d times", answered, over)
+	}
+	t.Logf("answered %d, and the time was over %d times", answered, over)
+}
+
+// TestUnanswered: a hit comes again until it was answered.
+func TestUnanswered(t *testing.T) {
+	g := boot(t, 1).dial(t)
+	plant(t, g, hook)
+	for range 10 {
+		runToHit(t, g)
+	}
+	if ret, bod, _ := counters(t, g, 0); ret != 0 || bod != 0 {
+		t.Errorf("it returned %d times, and its body ran %d times", ret, bod)
+	}
+}
+
+// TestReconnect: a connection that ends changes nothing; the next one finds the hit,
+// and is not troubled by the traps that it does not know.
+func TestReconnect(t *testing.T) {
+	for name, trap := range traps {
+		t.Run(name, func(t *testing.T) {
+			m := boot(t, 2)
+			var answered [2]uint64
+			for n := range 20 {
+				g := m.dial(t)
+				g.Trap = trap
+				if fresh, err := g.Fresh(); err != nil || fresh != (n == 0) {
+					t.Fatalf("fresh: %v, %v", fresh, err)
+				}
+				plant(t, g, hook)
+				for range 1 + n%2 {
+					s := runToHit(t, g)
+					if ret, _, _ := counters(t, g, s.VCPU); ret != answered[s.VCPU] {
+						t.Fatalf("%d hits of processor %d were answered, of %d", answered[s.VCPU], s.VCPU, ret)
+					}
+					if n%3 == 0 {
+						runOn(t, g, s)
+						break // with the answer noted and not given
+					}
+					runOn(t, g, s)
+					answered[s.VCPU]++
+					runToHit(t, g)
+				}
+				g.Close()
+				if status := m.qmp(t, "query-status"); status["running"] != false {
+					t.Fatalf("the guest is %v", status)
+				}
+			}
+			g := m.dial(t)
+			g.Trap = trap
+			plant(t, g, hook)
+			plant(t, g)
+			if s, err := g.Run(10 * time.Millisecond); err != nil || s.Hit {
+				t.Errorf("a trap is left: %+v, %v", s, err)
+			}
+		})
+	}
+}
+
+// TestDeathInside: a process dies while the guest runs. The next hit stops the guest
+// with nobody there, and a new connection stops it anyway.
+func TestDeathInside(t *testing.T) {
+	m := boot(t, 1)
+	g := m.dial(t)
+	plant(t, g, hook)
+	g.c.ask("vCont;c")
+	if err := g.c.write(g.c.out); err != nil {
+		t.Fatal(err)
+	}
+	g.Close()
+	m.await(t, "STOP")
+	g = m.dial(t)
+	plant(t, g, hook)
+	s := runToHit(t, g)
+	if ret, _, _ := counters(t, g, 0); ret != 0 {
+		t.Errorf("%d calls slipped by", ret)
+	}
+	runOn(t, g, s)
+	plant(t, g)
+	g.queueAnswer()
+	g.c.ask("vCont;c")
+	g.c.obeyed()
+	g.Close()
+	m.qmp(t, "query-status")
+	g = m.dial(t)
+	if status := m.qmp(t, "query-status"); status["running"] != false {
+		t.Fatalf("the guest is %v", status)
+	}
+	if s, err := g.Run(time.Millisecond); err != nil || s.Hit {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// TestRelease: the answer is given, the traps are gone and the guest runs.
+func TestRelease(t *testing.T) {
+	m := boot(t, 2)
+	first := m.dial(t)
+	plant(t, first, again) // which the one that releases does not know
+	first.Close()
+	g := m.dial(t)
+	plant(t, g, hook)
+	g.planted = append(g.planted, again)
+	s, err := g.Run(0)
+	for err == nil && s.Regs.RIP != hook {
+		answer(t, g, s, guest.Answer{RIP: hook}) // not by the instruction that the trap is at
+		s, err = g.Run(0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer(t, g, s, guest.Answer{RIP: again + 5, RAX: 1 << 40, RSP: s.Regs.RSP, Return: true})
+	if err := g.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if status := m.qmp(t, "query-status"); status["running"] != true {
+		t.Errorf("the guest is %v", status)
+	}
+	g.Close()
+	if status := m.qmp(t, "query-status"); status["running"] != true {
+		t.Errorf("the guest is %v", status)
+	}
+	g = m.dial(t)
+	if s, err := g.Run(10 * time.Millisecond); err != nil || s.Hit {
+		t.Errorf("a trap is left: %+v, %v", s, err)
+	}
+	if ret, _, sum := counters(t, g, s.VCPU); ret < 2 || sum>>40 != 1 {
+		t.Errorf("%d calls, with %#x in all: the answer was not given, or the guest did not run", ret, sum)
+	}
+}
+
+// TestEnd: however a guest ends, that is what the error says.
+func TestEnd(t *testing.T) {
+	ends := map[string]func(m *machine){
+		"killed":  (*machine).kill,
+		"quit":    func(m *machine) { fmt.Fprintln(m.qmpW, `{"execute":"quit"}`) },
+		"reset":   func(m *machine) { fmt.Fprintln(m.qmpW, `{"execute":"system_reset"}`) },
+		"standby": func(m *machine) { fmt.Fprintln(m.qmpW, `{"execute":"system_reset"}`) },
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			var args []string
+			if name == "standby" {
+				args = []string{"-no-shutdown"}
+			}
+			m := boot(t, 1, args...)
+			g := m.dial(t)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				m.await(t, "RESUME")
+				end(m)
+			}()
+			_, err := g.Run(0)
+			if !errors.Is(err, guest.ErrEnded) {
+				t.Errorf("got %v", err)
+			}
+			<-ended
+			if err := g.Freeze(); !errors.Is(err, guest.ErrEnded) {
+				t.Errorf("freezing: %v", err)
+			}
+			t.Log(err)
+		})
+	}
+}
+
+// TestOthers: who else stops the guest, or has set a trap, is not obeyed, and the
+// guest can be frozen thereafter.
+func TestOthers(t *testing.T) {
+	t.Run("monitor", func(t *testing.T) {
+		m := boot(t, 2)
+		g := m.dial(t)
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			m.await(t, "RESUME")
+			m.qmp(t, "stop")
+			m.qmp(t, "cont")
+		}()
+		if _, err := g.Run(0); err == nil || !strings.Contains(err.Error(), "T02") {
+			t.Errorf("got %v", err)
+		}
+		<-stopped
+		if err := g.Freeze(); err != nil {
+			t.Error(err)
+		}
+		if status := m.qmp(t, "query-status"); status["running"] != false {
+			t.Errorf("the guest is %v", status)
+		}
+	})
+	t.Run("trap", func(t *testing.T) {
+		m := boot(t, 1)
+		first := m.dial(t)
+		plant(t, first, again)
+		first.Close()
+		g := m.dial(t)
+		plant(t, g, hook)
+		if _, err := g.Run(0); err == nil || !strings.Contains(err.Error(), "virtual CPU 0 stopped at 0xf00f2") {
+			t.Errorf("got %v", err)
+		}
+		if err := g.Freeze(); err != nil {
+			t.Error(err)
+		}
+		if status := m.qmp(t, "query-status"); status["running"] != false {
+			t.Errorf("the guest is %v", status)
+		}
+	})
+	t.Run("debugger", func(t *testing.T) {
+		m := boot(t, 1)
+		g := m.dial(t)
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Connect(fd, &unix.SockaddrUnix{Name: m.path}); err != nil {
+			t.Fatal(err)
+		}
+		second := &Guest{c: conn{fd: fd, patience: 100 * time.Millisecond}}
+		if err := second.begin(); err == nil || !strings.Contains(err.Error(), "one debugger at a time") {
+			t.Errorf("got %v", err)
+		}
+		second.Close()
+		plant(t, g, hook)
+		runToHit(t, g)
+	})
+}
+
+// TestMemory compares with the image of the firmware, and goes where nothing is.
+func TestMemory(t *testing.T) {
+	g := boot(t, 2).dial(t)
+	plant(t, g, hook)
+	s := runToHit(t, g)
+	image, err := os.ReadFile(firmware(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const mapped = 2 << 20
+	ranges := []guest.Range{
+		{Addr: 0xf0000, Buf: make([]byte, 64<<10)},
+		{Addr: mapped, Buf: make([]byte, 1)},
+		{Addr: mapped - 4, Buf: make([]byte, 8)},
+		{Addr: mapped - 3000, Buf: make([]byte, 4000)},
+		{Addr: mapped - 4, Buf: make([]byte, 4)},
+		{Addr: 1 << 63, Buf: make([]byte, 8)},
+		{Addr: 1<<64 - 4, Buf: make([]byte, 8)},
+		{Addr: 1<<64 - 8, Buf: make([]byte, 8)},
+		{Addr: mapped},
+	}
+	good := map[int]bool{0: true, 4: true, 8: true}
+	for i := range 500 {
+		good[len(ranges)] = true
+		ranges = append(ranges, guest.Range{Addr: 0xf0000 + uint64(i), Buf: make([]byte, 1+i%16)})
+	}
+	for vcpu := range 2 {
+		if err := g.Read(vcpu, ranges); err != nil {
+			t.Fatal(err)
+		}
+		if vcpu != s.VCPU {
+			continue // which may not use page tables yet
+		}
+		for i, r := range ranges {
+			if good[i] != (r.Err == nil) {
+				t.Errorf("range %d, %d bytes at %#x: %v", i, len(r.Buf), r.Addr, r.Err)
+			}
+			if at := r.Addr - 0xf0000; good[i] && at < 1<<16 && !bytes.Equal(r.Buf, image[at:at+uint64(len(r.Buf))]) {
+				t.Errorf("range %d, %d bytes at %#x are not those of the firmware", i, len(r.Buf), r.Addr)
+			}
+		}
+	}
+	if err := g.Read(2, ranges); err == nil {
+		t.Error("there is a virtual CPU 2")
+	}
+	runOn(t, g, s) // also when another virtual CPU was looked at last
+	if next := runToHit(t, g); next.VCPU == s.VCPU {
+		if _, bodies, _ := counters(t, g, s.VCPU); bodies != 1 {
+			t.Errorf("the body ran %d times", bodies)
+		}
+	}
+}
+
+// TestFresh: a machine is fresh before its first instruction only, with any firmware.
+func TestFresh(t *testing.T) {
+	kernel := filepath.Join(t.TempDir(), "kernel")
+	header := make([]byte, 8192) // of a multiboot kernel: an endless loop at 1 MiB
+	for i, v := range []uint32{0x1badb002, 1 << 16, 1<<32 - (0x1badb002 + 1<<16), 1 << 20, 1 << 20, 0, 0, 1<<20 + 32} {
+		binary.LittleEndian.PutUint32(header[4*i:], v)
+	}
+	copy(header[32:], "\xeb\xfe")
+	if err := os.WriteFile(kernel, header, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, args := range map[string][]string{
+		"firmware": nil, "kernel": {"-bios", "bios-256k.bin", "-kernel", kernel}, "hotplug": {"-smp", "1,maxcpus=3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := boot(t, 3, args...).dial(t)
+			if fresh, err := g.Fresh(); err != nil || !fresh {
+				t.Errorf("fresh: %v, %v", fresh, err)
+			}
+			if _, err := g.Run(time.Nanosecond); err != nil {
+				t.Fatal(err)
+			}
+			for range 1000 {
+				fresh, err := g.Fresh()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !fresh {
+					return
+				}
+				if _, err := g.Run(time.Millisecond); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Error("fresh for ever")
+		})
+	}
+}
+
+// TestIdentity is the same for a connection to the same QEMU only.
+func TestIdentity(t *testing.T) {
+	m, other := boot(t, 1), boot(t, 1)
+	first := m.dial(t)
+	first.Close()
+	id := m.dial(t).Identity()
+	if id != first.Identity() || !strings.HasPrefix(id, fmt.Sprintf("pid %d start ", m.cmd.Process.Pid)) {
+		t.Errorf("identity is %q, was %q", id, first.Identity())
+	}
+	if o := other.dial(t).Identity(); o == id {
+		t.Errorf("another one's identity is %q, too", o)
+	}
+}
+
+// TestImports: the enforcer's closure holds nothing that opens network sockets, runs
+// programs or loads code, and one outside module.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}} {{with .Module}}{{.Path}}{{end}}", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := []string{"", "golang.org/x/sys", "github.com/vmseal/vmseal"}
+	forbidden := []string{"net", "net/http", "os/exec", "crypto/x509", "plugin", "runtime/cgo"}
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		path, module, _ := strings.Cut(line, " ")
+		if slices.Contains(forbidden, path) || !slices.Contains(allowed, module) {
+			t.Errorf("imports %s of %q", path, module)
+		}
+	}
+}
+
+// TestAssemble: the firmware is what its source says.
+func TestAssemble(t *testing.T) {
+	needTool(t, "as")
+	needTool(t, "ld")
+	dir := t.TempDir()
+	for _, args := range [][]string{
+		{"as", "testdata/boot.S", "-o", dir + "/boot.o"},
+		{"ld", "-Ttext", "0", "-e", "0", "--oformat", "binary", dir + "/boot.o", "-o", dir + "/boot.bin"},
+	} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", args, err, out)
+		}
+	}
+	made, err := os.ReadFile(dir + "/boot.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	used, err := os.ReadFile(firmware(t))
+	if err != nil || !bytes.HasPrefix(used, made) {
+		t.Errorf("testdata/boot.hex is not testdata/boot.S (%v)", err)
+	}
+}
+
+// BenchmarkHit is one hit with two reads of memory, from answer to answer. The guest
+// does nearly nothing between two.
+func BenchmarkHit(b *testing.B) {
+	g := boot(b, 1).dial(b)
+	plant(b, g, hook)
+	var stack, path [64]byte
+	ranges := []guest.Range{{Buf: stack[:8]}, {Addr: 0xf0000, Buf: path[:]}, {Addr: 0x6000, Buf: stack[8:]}}
+	b.ReportAllocs()
+	for b.Loop() {
+		s := runToHit(b, g)
+		for range 2 {
+			ranges[0].Addr = s.Regs.RSP
+			if err := g.Read(s.VCPU, ranges); err != nil {
+				b.Fatal(err)
+			}
+		}
+		answer(b, g, s, guest.Answer{Return: true, RSP: s.Regs.RSP + 8, RIP: binary.LittleEndian.Uint64(stack[:])})
+	}
+}
