@@ -19,13 +19,17 @@ type archive struct {
 
 // add appends a file. The mode is st_mode.
 func (a *archive) add(name string, mode uint32, contents string) {
+	links := 1
+	if mode&dir == dir {
+		links = 2
+	}
+	a.entry(a.files, mode, links, name, contents)
 	a.files++
-	a.entry(a.files, mode, name, contents)
 }
 
-func (a *archive) entry(inode int, mode uint32, name, contents string) {
-	const owner, group, links, mtime, device, checksum = 0, 0, 1, 0, 0, 0
-	fmt.Fprintf(&a.buf, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x",
+func (a *archive) entry(inode int, mode uint32, links int, name, contents string) {
+	const owner, group, mtime, device, checksum = 0, 0, 0, 0, 0
+	fmt.Fprintf(&a.buf, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X",
 		inode, mode, owner, group, links, mtime, len(contents), device, device, device, device, len(name)+1, checksum)
 	a.buf.WriteString(name + "\x00")
 	pad(&a.buf)
@@ -35,7 +39,7 @@ func (a *archive) entry(inode int, mode uint32, name, contents string) {
 
 // gzip ends the archive and wraps it.
 func (a *archive) gzip() []byte {
-	a.entry(0, 0, trailer, "")
+	a.entry(0, 0, 1, trailer, "")
 	var out bytes.Buffer
 	z, err := gzip.NewWriterLevel(&out, gzip.NoCompression)
 	if err != nil {

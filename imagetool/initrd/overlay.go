@@ -15,6 +15,7 @@ var DebianPolicy string
 //go:embed vmseal-init
 var initScript string
 
+// Types and permissions as in st_mode.
 const (
 	dir     = 0o040755
 	program = 0o100755

@@ -1,0 +1,92 @@
+package initrd
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// shells are those of initrds, as far as they are installed.
+func shells(t *testing.T) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	for name, args := range map[string][]string{
+		"dash": {"dash"}, "bash": {"bash", "--posix"}, "busybox": {"busybox", "sh"}, "klibc": {"/usr/lib/klibc/bin/sh"},
+	} {
+		if _, err := exec.LookPath(args[0]); err == nil {
+			found[name] = args
+		}
+	}
+	if len(found) == 0 {
+		t.Fatal("there is no shell")
+	}
+	return found
+}
+
+// TestScriptFails runs the script in a folder that looks like a kernel until a
+// certain step. Each must end it, with its name; and a kernel that keeps its policy
+// file has been handed every rule by then, as it stands.
+func TestScriptFails(t *testing.T) {
+	rules := strings.Join(debian(t).Rules(), "\n") + "\n"
+	for name, shell := range shells(t) {
+		for _, step := range []struct {
+			fail, setup string // what the mount of securityfs does
+			policy      string
+		}{
+			{fail: "mounting /sys/kernel/security", setup: "exit 1"},
+			{fail: "switching kexec off", setup: "rmdir ${KEXEC%/*}"},
+			{fail: "switching kexec off", setup: "ln -s /dev/null $KEXEC"},
+			{fail: "opening the IMA policy of the kernel", setup: "touch $KEXEC"},
+			{fail: "opening the IMA policy of the kernel", setup: "touch $KEXEC; mkdir -p $IMA"},
+			{fail: "giving the kernel the rule: " + debian(t).Rules()[0], setup: "touch $KEXEC; mkdir -p $IMA; ln -s /dev/full $POLICY; exit"},
+			{fail: "putting the policy into force", setup: "touch $KEXEC; mkdir -p $IMA; touch $POLICY", policy: rules},
+		} {
+			t.Run(name+"/"+step.fail, func(t *testing.T) {
+				root := t.TempDir()
+				stderr := runScript(t, shell, root, step.setup, rules)
+				if !strings.HasSuffix(stderr, "vmseal-init: failed: "+step.fail+"\n") {
+					t.Errorf("%q does not name %q", stderr, step.fail)
+				}
+				if step.policy == "" {
+					return
+				}
+				got, err := os.ReadFile(filepath.Join(root, "sys/kernel/security/ima/policy"))
+				if err != nil || string(got) != step.policy {
+					t.Errorf("the kernel has %v, %q", err, got)
+				}
+			})
+		}
+	}
+}
+
+// runScript gives what the script says when it fails, with / for the folder.
+func runScript(t *testing.T, shell []string, root, setup, rules string) string {
+	t.Helper()
+	kernel := "KEXEC=" + root + "/proc/sys/kernel/kexec_load_disabled IMA=" + root + "/sys/kernel/security/ima\nPOLICY=$IMA/policy\n"
+	stub := "#!/bin/sh\n" + kernel + "mkdir -p $3 " + root + "/proc/sys/kernel\n[ $2 = securityfs ] || exit 0\n" + setup + "\n"
+	script := strings.NewReplacer(
+		"umount -l", root+"/bin/umount -l", "mount -t", root+"/bin/mount -t", // by path, or busybox would take its own
+		" /proc", " "+root+"/proc", "</proc", "<"+root+"/proc", ">/proc", ">"+root+"/proc",
+		" /sys", " "+root+"/sys", "/vmseal-policy", root+"/vmseal-policy", "exec /init", "exec "+root+"/init",
+	).Replace(initScript)
+	for name, text := range map[string]string{
+		"bin/mount": stub, "bin/umount": "#!/bin/sh\n", "vmseal-init": script, "vmseal-policy": rules, "init": "#!/bin/sh\necho started\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(shell[0], append(shell[1:], filepath.Join(root, "vmseal-init"))...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err == nil || len(out) > 0 {
+		t.Errorf("the script went on: %v, %q", err, out)
+	}
+	return strings.ReplaceAll(stderr.String(), root, "")
+}
