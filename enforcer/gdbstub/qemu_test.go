@@ -173,7 +173,7 @@ func runToHit(t testing.TB, g *Guest) guest.Stop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !s.Hit || s.Regs.RIP != hook || s.Regs.CPL() != 0 {
+	if !s.Hit || s.Regs.RIP != hook || s.Regs.CPL() != 0 || s.Regs.RSP != 0x7c00-8-uint64(s.VCPU)<<10 {
 		t.Fatalf("stopped with %+v, not at the hook", s)
 	}
 	return s

@@ -421,7 +421,10 @@ func TestAnswerRefuses(t *testing.T) {
 		t.Error("an answer before a hit")
 	}
 	plant(t, g, hook)
-	s := runToHit(t, g)
+	s, err := g.Run(0)
+	if err != nil || !s.Hit {
+		t.Fatal(s, err)
+	}
 	other := s
 	other.VCPU = 1
 	if err := g.Answer(&other, guest.Answer{}); err == nil {
