@@ -1,0 +1,224 @@
+package kernel
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/vmseal/vmseal/formats/profile"
+)
+
+// kernels gives the files that scripts/kernels finds or fetches.
+func kernels(t *testing.T) []string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("works on real kernels, which takes long")
+	}
+	cmd := exec.Command("../../scripts/kernels")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	missing := strings.TrimSpace(stderr.String())
+	if os.Getenv("VMSEAL_REQUIRE_TOOLS") == "1" && (err != nil || missing != "") {
+		t.Fatalf("scripts/kernels: %v\n%s", err, missing)
+	}
+	if missing != "" {
+		t.Log(missing)
+	}
+	files := strings.Fields(string(out))
+	if len(files) == 0 {
+		t.Skipf("scripts/kernels has none: %v", err)
+	}
+	return files
+}
+
+// eachKernel runs a test for each kernel.
+func eachKernel(t *testing.T, test func(t *testing.T, path string, elf []byte, p *profile.Profile)) {
+	for _, path := range kernels(t) {
+		t.Run(strings.TrimPrefix(filepath.Base(path), "vmlinuz-"), func(t *testing.T) {
+			file, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			elf, err := vmlinux(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := Profile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			test(t, path, elf, p)
+		})
+	}
+}
+
+// TestKernelFiles unpacks real kernels as scripts/extract-vmlinux does: by looking
+// for what each tool begins its output with, and trying.
+func TestKernelFiles(t *testing.T) {
+	tools := map[string][]string{
+		"\xfd7zXZ\x00":     {"xz", "-dc", "--single-stream"},
+		"\x02\x21\x4c\x18": {"lz4", "-dc"},
+		"\x28\xb5\x2f\xfd": {"zstd", "-dc"},
+	}
+	eachKernel(t, func(t *testing.T, path string, elf []byte, p *profile.Profile) {
+		if want := strings.TrimPrefix(filepath.Base(path), "vmlinuz-"); p.Release != want {
+			t.Errorf("release %s, want %s", p.Release, want)
+		}
+		if strings.Contains(p.Hooks.AppraiseMeasurement.Prototype, "struct ima_iint_cache") != strings.HasPrefix(p.Release, "6.12.") {
+			t.Errorf("%s has %s", p.Release, p.Hooks.AppraiseMeasurement.Prototype)
+		}
+		file, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for magic, command := range tools {
+			tool(t, command[0])
+			for at := 0; ; at++ {
+				n := bytes.Index(file[at:], []byte(magic))
+				if n < 0 {
+					break
+				}
+				at += n
+				cmd := exec.Command(command[0], command[1:]...)
+				cmd.Stdin = bytes.NewReader(file[at:])
+				out, _ := cmd.Output() // complains of what lies behind
+				if bytes.HasPrefix(out, elf) && len(elf) > 1<<20 {
+					return
+				}
+			}
+		}
+		t.Errorf("no tool finds the same kernel in %s", path)
+	})
+}
+
+// TestKernelTypes compares with what pahole, which made the BTF, reads from it.
+func TestKernelTypes(t *testing.T) {
+	tool(t, "pahole")
+	tool(t, "pfunct")
+	tool(t, "readelf")
+	eachKernel(t, func(t *testing.T, path string, elf []byte, p *profile.Profile) {
+		vmlinux := filepath.Join(t.TempDir(), "vmlinux")
+		if err := os.WriteFile(vmlinux, elf, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		run := func(name string, args ...string) string {
+			out, err := exec.Command(name, append(args, vmlinux)...).Output()
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			return string(out)
+		}
+		o := p.Offsets
+		for member, offset := range map[string]uint32{
+			"file.f_inode": o.FileInode, "inode.i_sb": o.InodeSB, "super_block.s_dev": o.SBDev,
+			"super_block.s_iflags": o.SBFlags, "super_block.s_type": o.SBType, "linux_binprm.file": o.BinprmFile,
+		} {
+			structure, name, _ := strings.Cut(member, ".")
+			text := run("pahole", "-F", "btf", "-C", structure)
+			m := regexp.MustCompile(`(?m)^\t(?:\t\t)?\S.*[ *]` + name + `; +/\* +(\d+) +\d+ \*/$`).FindStringSubmatch(text)
+			if m == nil || m[1] != fmt.Sprint(offset) {
+				t.Errorf("%s: %d, pahole has %q", member, offset, m)
+			}
+		}
+		values := map[string]uint32{
+			"integrity_status INTEGRITY_PASS": p.Values.IntegrityPass, "integrity_status INTEGRITY_FAIL": p.Values.IntegrityFail,
+			"system_states SYSTEM_RUNNING": p.Values.SystemRunning,
+		}
+		for name, n := range p.Values.Funcs {
+			values["ima_hooks "+name] = n
+		}
+		for key, n := range values {
+			enum, name, _ := strings.Cut(key, " ")
+			m := regexp.MustCompile(`(?m)^\t` + name + ` += (\d+),$`).FindStringSubmatch(run("pahole", "-F", "btf", "-C", enum))
+			if m == nil || m[1] != fmt.Sprint(n) {
+				t.Errorf("%s: %d, pahole has %q", key, n, m)
+			}
+		}
+		for name, h := range hooksOf(p) {
+			text := run("pfunct", "-F", "btf", "-P", "-f", name)
+			if want := squeeze(h.Prototype + ";"); squeeze(text) != want {
+				t.Errorf("%s, pfunct has %s", want, squeeze(text))
+			}
+		}
+		if notes := run("readelf", "-n"); !strings.Contains(notes, "Build ID: "+p.BuildID+"\n") {
+			t.Errorf("build id %s, readelf has\n%s", p.BuildID, notes)
+		}
+	})
+}
+
+// squeeze takes the spaces out that C has no need of.
+func squeeze(c string) string {
+	c = strings.Join(strings.Fields(c), " ")
+	return strings.ReplaceAll(c, "* ", "*")
+}
+
+func hooksOf(p *profile.Profile) map[string]profile.Hook {
+	return map[string]profile.Hook{
+		"ima_appraise_measurement": p.Hooks.AppraiseMeasurement,
+		"integrity_digsig_verify":  p.Hooks.DigsigVerify,
+		"ima_parse_add_rule":       p.Hooks.ParseAddRule,
+		"ima_update_policy":        p.Hooks.UpdatePolicy,
+		"ima_bprm_check":           p.Hooks.BprmCheck,
+	}
+}
+
+// TestRunningKernels boots real kernels, and compares with what they say.
+func TestRunningKernels(t *testing.T) {
+	tool(t, "qemu-system-x86_64")
+	kernels(t) // before anything is built
+	initrd := makeInitrd(t)
+	eachKernel(t, func(t *testing.T, path string, elf []byte, p *profile.Profile) {
+		r := boot(t, path, initrd, symbolNames)
+		if got := r.files["/proc/version"]; got != p.Banner {
+			t.Errorf("banner %q, the kernel has %q", p.Banner, got)
+		}
+		if got := r.files["/proc/sys/kernel/osrelease"]; got != p.Release+"\n" {
+			t.Errorf("release %q, the kernel has %q", p.Release, got)
+		}
+		if got := r.files["/sys/kernel/notes"]; !strings.Contains(got, string(note("GNU", noteBuildID, unhex(t, p.BuildID)))) {
+			t.Errorf("build id %s, the kernel has %q", p.BuildID, got)
+		}
+		text := one(t, r, "_text")
+		moved := text.addr - p.Text
+		if moved == 0 {
+			t.Log("the kernel was not moved this time")
+		}
+		if !bytes.Equal(text.bytes, p.TextBytes) {
+			t.Errorf("at _text %x, the kernel has %x", p.TextBytes, text.bytes)
+		}
+		v := p.Variables
+		for name, addr := range map[string]uint64{
+			"_etext": p.TextEnd, "linux_banner": v.Banner, "ima_appraise": v.Appraise, "ima_policy_flag": v.PolicyFlag,
+			"kexec_load_disabled": v.KexecLoadDisabled, "system_state": v.SystemState, "rootfs_fs_type": v.RootfsType,
+		} {
+			if got := one(t, r, name); got.addr != addr+moved {
+				t.Errorf("%s: %#x + %#x, the kernel has %#x", name, addr, moved, got.addr)
+			}
+		}
+		for name, h := range hooksOf(p) {
+			got := one(t, r, name)
+			distance := h.Address + moved - got.addr
+			if distance != 0 && distance != 4 || len(got.bytes) < 9 || !bytes.Equal(got.bytes[distance:][:5], h.Bytes) {
+				t.Errorf("%s: %x at %#x + %#x, the kernel has %x at %#x", name, h.Bytes, h.Address, moved, got.bytes, got.addr)
+			}
+		}
+		if got := one(t, r, "system_state").bytes; strconv.Itoa(int(got[0])) != fmt.Sprint(p.Values.SystemRunning) {
+			t.Errorf("system_state %d, the kernel has %x", p.Values.SystemRunning, got)
+		}
+	})
+}
+
+func one(t *testing.T, r running, name string) runningSymbol {
+	t.Helper()
+	if len(r.symbols[name]) != 1 {
+		t.Fatalf("the kernel has %d symbols %s", len(r.symbols[name]), name)
+	}
+	return r.symbols[name][0]
+}
