@@ -53,6 +53,7 @@ var allowed = map[string]deps{
 		imports: []string{"vmseal/formats/policy"},
 		brings:  []string{},
 	},
+	"vmseal/imagetool/internal/fakekernel": {imports: []string{"github.com/cilium/ebpf/btf"}},
 	"vmseal/imagetool/kernel": {
 		imports: append([]string{"vmseal/formats/profile"}, unpacking...),
 		brings:  append([]string{"vmseal/formats/ima", "golang.org/x/sys/unix"}, unpackingBrings...),

@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/imagetool/internal/fakekernel"
 )
 
 // tool skips the test where an outside tool is missing, and fails it where every
@@ -52,21 +54,9 @@ func withSize(payload []byte, size int) []byte {
 	return binary.LittleEndian.AppendUint32(bytes.Clone(payload), uint32(size))
 }
 
-// bzImage puts a payload behind a header and what else is in front of it.
-func bzImage(payload []byte) []byte {
-	const sects, offset = 3, 0x2c0
-	b := make([]byte, (sects+1)*sectorSize+offset)
-	b[hdrSetupSects] = sects
-	copy(b[hdrMagic:], "HdrS")
-	binary.LittleEndian.PutUint16(b[hdrVersion:], 0x020f)
-	binary.LittleEndian.PutUint32(b[hdrPayloadOffset:], offset)
-	binary.LittleEndian.PutUint32(b[hdrPayloadLength:], uint32(len(payload)))
-	return append(append(b, payload...), "and something behind it"...)
-}
-
 // TestCompressed packs a kernel with the tools that kbuild takes.
 func TestCompressed(t *testing.T) {
-	elf := newFake().elf(t)
+	elf := fakeELF(t, newFake())
 	want, err := Profile(elf)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +76,7 @@ func TestCompressed(t *testing.T) {
 				}
 				return withSize(packed, len(data))
 			}
-			got, err := Profile(bzImage(pack(elf)))
+			got, err := Profile(fakekernel.BzImage(pack(elf)))
 			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("%+v, %v", got, err)
 			}
@@ -139,14 +129,14 @@ func TestBomb(t *testing.T) {
 
 func TestUnknownCompression(t *testing.T) {
 	for _, payload := range []string{"", "\x1f", "\x89LZO\x00\r\n\x1a\n1234", "hello", elfMagic, "\x1f\x8b\x08", "BZh"} {
-		if _, err := Profile(bzImage([]byte(payload))); !errors.Is(err, ErrCompression) {
+		if _, err := Profile(fakekernel.BzImage([]byte(payload))); !errors.Is(err, ErrCompression) {
 			t.Errorf("%q: %v", payload, err)
 		}
 	}
 }
 
 func TestHeader(t *testing.T) {
-	good := bzImage(make([]byte, 100))
+	good := fakekernel.BzImage(make([]byte, 100))
 	if p, err := payload(good); err != nil || len(p) != 100 {
 		t.Fatalf("%d bytes, %v", len(p), err)
 	}
@@ -177,9 +167,9 @@ func TestRecognize(t *testing.T) {
 		head []byte
 		want bool
 	}{
-		"bzImage":  {bzImage(nil)[:HeadSize], true},
+		"bzImage":  {fakekernel.BzImage(nil)[:HeadSize], true},
 		"ELF":      {[]byte(elfMagic), true},
-		"short":    {bzImage(nil)[:HeadSize-1], false},
+		"short":    {fakekernel.BzImage(nil)[:HeadSize-1], false},
 		"empty":    {nil, false},
 		"zeros":    {make([]byte, HeadSize), false},
 		"GPT disk": {append(make([]byte, 512), "EFI PART"+strings.Repeat("\x00", 512)...), false},

@@ -2,44 +2,51 @@ package kernel
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/imagetool/internal/fakekernel"
 )
 
 func keepAll(byte, []byte) bool { return true }
 
+func sameSymbols(got []symbol, want []fakekernel.Symbol) bool {
+	return slices.EqualFunc(got, want, func(a symbol, b fakekernel.Symbol) bool {
+		return a.addr == b.Addr && a.kind == b.Kind && a.name == b.Name
+	})
+}
+
 // randomSymbols are sorted, with names of one to 300 characters.
-func randomSymbols(n int, percpu bool, seed uint64) []symbol {
+func randomSymbols(n int, percpu bool, seed uint64) []fakekernel.Symbol {
 	r := rand.New(rand.NewPCG(seed, 1))
-	list := make([]symbol, n)
-	at := uint64(fakeText)
+	list := make([]fakekernel.Symbol, n)
+	at := uint64(fakekernel.Text)
 	for i := range list {
 		name := fmt.Sprintf("symbol_%d.%s", i, strings.Repeat("xy_", r.IntN(100)))
-		list[i] = symbol{at, "TtDdBbRr"[r.IntN(8)], name[:1+r.IntN(len(name))]}
+		list[i] = fakekernel.Symbol{Addr: at, Kind: "TtDdBbRr"[r.IntN(8)], Name: name[:1+r.IntN(len(name))]}
 		at += r.Uint64N(100)
 	}
 	if percpu {
-		list = append(list, symbol{0, 'A', "fixed_percpu_data"}, symbol{0x1000, 'A', "cpu_number"})
+		list = append(list, fakekernel.Symbol{Addr: 0, Kind: 'A', Name: "fixed_percpu_data"}, fakekernel.Symbol{Addr: 0x1000, Kind: 'A', Name: "cpu_number"})
 	}
 	return list
 }
 
 func TestKallsyms(t *testing.T) {
-	for name, l := range layouts {
+	for name, l := range fakekernel.Layouts {
 		for _, n := range []int{1, 2, 255, 256, 257, 5000} {
 			t.Run(fmt.Sprintf("%s/%d", name, n), func(t *testing.T) {
-				want := randomSymbols(n, l.percpu, uint64(n))
-				tables := l.encode(t, want)
-				slices.SortStableFunc(want, func(a, b symbol) int { return cmp.Compare(a.addr, b.addr) })
+				want := randomSymbols(n, l.PerCPU, uint64(n))
+				tables := l.Encode(want)
+				fakekernel.Sort(want)
 				// What lies around them: nothing, zeros, ones, and what looks like the tables.
 				for _, around := range []string{"", strings.Repeat("\x00", 4096), strings.Repeat("\x01\x00\x00\x00\x00\x00\x00\x00", 512)} {
 					got, err := kallsyms([]byte(around+string(tables)+around), keepAll)
-					if err != nil || !slices.Equal(got, want) {
+					if err != nil || !sameSymbols(got, want) {
 						t.Fatalf("%d symbols, %v; want %d", len(got), err, len(want))
 					}
 				}
@@ -49,9 +56,9 @@ func TestKallsyms(t *testing.T) {
 }
 
 func TestKallsymsKeep(t *testing.T) {
-	tables := layouts["6.4"].encode(t, randomSymbols(1000, true, 1))
+	tables := fakekernel.Layouts["6.4"].Encode(randomSymbols(1000, true, 1))
 	got, err := kallsyms(tables, func(kind byte, name []byte) bool { return string(name) == "cpu_number" && kind == 'A' })
-	if want := []symbol{{0x1000, 'A', "cpu_number"}}; err != nil || !slices.Equal(got, want) {
+	if want := []fakekernel.Symbol{{Addr: 0x1000, Kind: 'A', Name: "cpu_number"}}; err != nil || !sameSymbols(got, want) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -59,9 +66,9 @@ func TestKallsymsKeep(t *testing.T) {
 // TestKallsymsDamaged: what is cut or changed is either found to be no table, or
 // has other symbols; but never is there a panic, or an endless search.
 func TestKallsymsDamaged(t *testing.T) {
-	for name, l := range layouts {
-		tables := l.encode(t, randomSymbols(300, l.percpu, 1))
-		for n := 0; n < len(tables)-alignInt(l.seqs*302); n += 7 {
+	for name, l := range fakekernel.Layouts {
+		tables := l.Encode(randomSymbols(300, l.PerCPU, 1))
+		for n := 0; n < len(tables)-alignInt(l.Seqs*302); n += 7 {
 			if _, err := kallsyms(tables[:n], keepAll); !errors.Is(err, ErrNoKallsyms) {
 				t.Fatalf("%s, cut to %d of %d bytes: %v", name, n, len(tables), err)
 			}
@@ -81,7 +88,7 @@ func TestKallsymsDamaged(t *testing.T) {
 // number of symbols and a name in one. To walk from each of them to the end would
 // take days.
 func TestKallsymsBounded(t *testing.T) {
-	tables := layouts["6.4"].encode(t, randomSymbols(300, true, 1))
+	tables := fakekernel.Layouts["6.4"].Encode(randomSymbols(300, true, 1))
 	tables[0] ^= 1 // the number of symbols
 	filler := bytes.Repeat([]byte{7, 0xff, 0x3f, 0, 0, 0, 0, 0}, 4<<20)
 	if _, err := kallsyms(append(filler, tables...), keepAll); !errors.Is(err, ErrNoKallsyms) {
@@ -90,9 +97,9 @@ func TestKallsymsBounded(t *testing.T) {
 }
 
 func FuzzKallsyms(f *testing.F) {
-	for _, l := range layouts {
-		f.Add(l.encode(f, randomSymbols(3, l.percpu, 1)))
-		f.Add(l.encode(f, randomSymbols(300, l.percpu, 2)))
+	for _, l := range fakekernel.Layouts {
+		f.Add(l.Encode(randomSymbols(3, l.PerCPU, 1)))
+		f.Add(l.Encode(randomSymbols(300, l.PerCPU, 2)))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		last := uint64(0)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/vmseal/vmseal/formats/profile"
+	"github.com/vmseal/vmseal/imagetool/internal/fakekernel"
 )
 
 // kernels gives the files that scripts/kernels finds or fetches.
@@ -182,7 +183,7 @@ func TestRunningKernels(t *testing.T) {
 		if got := r.files["/proc/sys/kernel/osrelease"]; got != p.Release+"\n" {
 			t.Errorf("release %q, the kernel has %q", p.Release, got)
 		}
-		if got := r.files["/sys/kernel/notes"]; !strings.Contains(got, string(note("GNU", noteBuildID, unhex(t, p.BuildID)))) {
+		if got := r.files["/sys/kernel/notes"]; !strings.Contains(got, string(fakekernel.Note("GNU", noteBuildID, unhex(t, p.BuildID)))) {
 			t.Errorf("build id %s, the kernel has %q", p.BuildID, got)
 		}
 		text := one(t, r, "_text")

@@ -13,18 +13,44 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"github.com/vmseal/vmseal/formats/profile"
+	"github.com/vmseal/vmseal/imagetool/internal/fakekernel"
 )
 
+const fakeRelease = "6.1.0-fake"
+
+func newFake() *fakekernel.Kernel { return fakekernel.New(fakeRelease) }
+
+func fakeELF(t testing.TB, k *fakekernel.Kernel) []byte {
+	t.Helper()
+	b, err := k.ELF()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// typeOf gives a type of a kernel to be changed.
+func typeOf[T btf.Type](t testing.TB, k *fakekernel.Kernel, name string) T {
+	t.Helper()
+	for _, typ := range k.Types {
+		if found, ok := typ.(T); ok && typ.TypeName() == name {
+			return found
+		}
+	}
+	t.Fatalf("the kernel has no type %s", name)
+	panic("not reached")
+}
+
 func TestProfile(t *testing.T) {
-	got, err := Profile(newFake().elf(t))
+	got, err := Profile(fakeELF(t, newFake()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	hook := func(i int, prototype string) profile.Hook {
-		return profile.Hook{Address: fakeHooks + 64*uint64(i), Bytes: profile.Bytes{0x0f, 0x1f, 0x44, 0, 0}, Prototype: prototype}
+		return profile.Hook{Address: fakekernel.Hooks + 64*uint64(i), Bytes: profile.Bytes{0x0f, 0x1f, 0x44, 0, 0}, Prototype: prototype}
 	}
 	want := &profile.Profile{
-		Release: "6.1.0-fake", BuildID: "abcdef", Banner: fakeBanner,
+		Release: "6.1.0-fake", BuildID: "abcdef", Banner: fakekernel.Banner(fakeRelease),
 		Text: 0xffffffff81000000, TextEnd: 0xffffffff81000400,
 		TextBytes: slices.Repeat(profile.Bytes{0xcc}, 16),
 		Hooks: profile.Hooks{
@@ -54,30 +80,32 @@ func TestProfile(t *testing.T) {
 
 // TestAccepted: kernels that differ in what may differ.
 func TestAccepted(t *testing.T) {
-	at := uint64(fakeHooks)
+	at := uint64(fakekernel.Hooks)
 	for name, c := range map[string]struct {
-		change func(*fake)
+		change func(*fakekernel.Kernel)
 		check  func(*profile.Profile) bool
 	}{
 		"endbr64": {
-			func(f *fake) { f.patch(at, append([]byte{0xf3, 0x0f, 0x1e, 0xfa}, callTo(at+4, fakeFentry)...)) },
+			func(f *fakekernel.Kernel) {
+				f.Patch(at, append([]byte{0xf3, 0x0f, 0x1e, 0xfa}, fakekernel.CallTo(at+4, fakekernel.Fentry)...))
+			},
 			func(p *profile.Profile) bool { return p.Hooks.AppraiseMeasurement.Address == at+4 },
 		},
 		"nops on disk": {
-			func(f *fake) {
-				f.rename("__fentry__", "")
-				for i := range hookNames {
-					f.patch(at+64*uint64(i), nop5)
+			func(f *fakekernel.Kernel) {
+				f.Rename("__fentry__", "")
+				for i := range fakekernel.HookNames {
+					f.Patch(at+64*uint64(i), nop5)
 				}
 			},
 			func(p *profile.Profile) bool { return p.Hooks.AppraiseMeasurement.Address == at },
 		},
 		"endbr64 and a nop": {
-			func(f *fake) { f.patch(at, append([]byte{0xf3, 0x0f, 0x1e, 0xfa}, nop5...)) },
+			func(f *fakekernel.Kernel) { f.Patch(at, append([]byte{0xf3, 0x0f, 0x1e, 0xfa}, nop5...)) },
 			func(p *profile.Profile) bool { return p.Hooks.AppraiseMeasurement.Address == at+4 },
 		},
 		"ima_iint_cache": {
-			func(f *fake) {
+			func(f *fakekernel.Kernel) {
 				fn := typeOf[*btf.Func](t, f, "ima_appraise_measurement")
 				fn.Type.(*btf.FuncProto).Params[1].Type.(*btf.Pointer).Target.(*btf.Struct).Name = "ima_iint_cache"
 			},
@@ -86,14 +114,17 @@ func TestAccepted(t *testing.T) {
 			},
 		},
 		"cold part": {
-			func(f *fake) {
-				f.symbols = append(f.symbols, symbol{fakeText + 0x300, 't', "ima_bprm_check.cold"}, symbol{fakeText + 0x310, 't', "ima_bprm_check.cold.7"})
+			func(f *fakekernel.Kernel) {
+				f.Add(fakekernel.Spare, 't', "ima_bprm_check.cold")
+				f.Add(fakekernel.Spare+16, 't', "ima_bprm_check.cold.7")
 			},
 			func(p *profile.Profile) bool { return p.Hooks.BprmCheck.Address == at+64 },
 		},
 		"other functions cloned": {
-			func(f *fake) {
-				f.symbols = append(f.symbols, symbol{fakeText + 0x300, 't', "ima_bprm_check_other.isra.0"}, symbol{fakeText + 0x310, 't', "twin"}, symbol{fakeText + 0x310, 't', "twin"})
+			func(f *fakekernel.Kernel) {
+				f.Add(fakekernel.Spare, 't', "ima_bprm_check_other.isra.0")
+				f.Add(fakekernel.Spare+16, 't', "twin")
+				f.Add(fakekernel.Spare+16, 't', "twin")
 			},
 			func(p *profile.Profile) bool { return p.Hooks.BprmCheck.Address == at+64 },
 		},
@@ -101,7 +132,7 @@ func TestAccepted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()
 			c.change(f)
-			p, err := Profile(f.elf(t))
+			p, err := Profile(fakeELF(t, f))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,12 +141,12 @@ func TestAccepted(t *testing.T) {
 			}
 		})
 	}
-	for name, l := range layouts {
+	for name, l := range fakekernel.Layouts {
 		f := newFake()
-		if f.layout = l; !l.percpu {
-			f.rename("fixed_percpu_data", "")
+		if f.Layout = l; !l.PerCPU {
+			f.Rename("fixed_percpu_data", "")
 		}
-		if _, err := Profile(f.elf(t)); err != nil {
+		if _, err := Profile(fakeELF(t, f)); err != nil {
 			t.Errorf("layout of %s: %v", name, err)
 		}
 	}
@@ -127,130 +158,148 @@ func TestRefused(t *testing.T) {
 	var prototypeError *PrototypeError
 	var typeError *TypeError
 	var bannerError *BannerError
-	proto := func(f *fake, name string) *btf.FuncProto { return typeOf[*btf.Func](t, f, name).Type.(*btf.FuncProto) }
+	proto := func(f *fakekernel.Kernel, name string) *btf.FuncProto {
+		return typeOf[*btf.Func](t, f, name).Type.(*btf.FuncProto)
+	}
 	for name, c := range map[string]struct {
-		change func(*fake)
+		change func(*fakekernel.Kernel)
 		is     error // or
 		as     any
 		says   string
 	}{
 		"no appraisal": {
-			change: func(f *fake) { f.rename("ima_appraise_measurement", "") },
+			change: func(f *fakekernel.Kernel) { f.Rename("ima_appraise_measurement", "") },
 			is:     ErrNoAppraisal, says: "CONFIG_IMA_APPRAISE",
 		},
 		"no symbols": {
-			change: func(f *fake) { f.layout = layout{}; f.symbols = f.symbols[:1]; f.symbols[0].addr = 1 },
-			is:     ErrNoKallsyms, says: "CONFIG_KALLSYMS",
+			change: func(f *fakekernel.Kernel) {
+				f.Layout = fakekernel.Layout{}
+				f.Symbols = f.Symbols[:1]
+				f.Symbols[0].Addr = 1
+			},
+			is: ErrNoKallsyms, says: "CONFIG_KALLSYMS",
 		},
 		"no variables among the symbols": {
-			change: func(f *fake) {
-				f.symbols = slices.DeleteFunc(f.symbols, func(s symbol) bool { return s.addr >= fakeData })
+			change: func(f *fakekernel.Kernel) {
+				f.Symbols = slices.DeleteFunc(f.Symbols, func(s fakekernel.Symbol) bool { return s.Addr >= fakekernel.Data })
 			},
 			is: ErrNoDataSymbols, says: "CONFIG_KALLSYMS_ALL",
 		},
-		"no BTF":       {change: func(f *fake) { f.types = nil }, is: ErrNoBTF, says: "CONFIG_DEBUG_INFO_BTF"},
-		"no fentry":    {change: func(f *fake) { f.patch(fakeHooks, []byte{0x55, 0x48, 0x89, 0xe5, 0x90}) }, is: ErrNoFentry, says: "function ima_appraise_measurement: no call of __fentry__"},
-		"another call": {change: func(f *fake) { f.patch(fakeHooks, callTo(fakeHooks, fakeText)) }, is: ErrNoFentry, says: "ima_appraise_measurement"},
-		"another nop":  {change: func(f *fake) { f.patch(fakeHooks, []byte{0x66, 0x66, 0x90, 0x90, 0x90}) }, is: ErrNoFentry, says: "ima_appraise_measurement"},
-		"only mcount":  {change: func(f *fake) { f.rename("__fentry__", "mcount") }, is: ErrNoFentry, says: "__fentry__"},
-		"hook missing": {change: func(f *fake) { f.rename("ima_update_policy", "") }, as: &symbolError, says: "no symbol ima_update_policy"},
+		"no BTF":    {change: func(f *fakekernel.Kernel) { f.Types = nil }, is: ErrNoBTF, says: "CONFIG_DEBUG_INFO_BTF"},
+		"no fentry": {change: func(f *fakekernel.Kernel) { f.Patch(fakekernel.Hooks, []byte{0x55, 0x48, 0x89, 0xe5, 0x90}) }, is: ErrNoFentry, says: "function ima_appraise_measurement: no call of __fentry__"},
+		"another call": {change: func(f *fakekernel.Kernel) {
+			f.Patch(fakekernel.Hooks, fakekernel.CallTo(fakekernel.Hooks, fakekernel.Text))
+		}, is: ErrNoFentry, says: "ima_appraise_measurement"},
+		"another nop":  {change: func(f *fakekernel.Kernel) { f.Patch(fakekernel.Hooks, []byte{0x66, 0x66, 0x90, 0x90, 0x90}) }, is: ErrNoFentry, says: "ima_appraise_measurement"},
+		"only mcount":  {change: func(f *fakekernel.Kernel) { f.Rename("__fentry__", "mcount") }, is: ErrNoFentry, says: "__fentry__"},
+		"hook missing": {change: func(f *fakekernel.Kernel) { f.Rename("ima_update_policy", "") }, as: &symbolError, says: "no symbol ima_update_policy"},
 		"hook twice": {
-			change: func(f *fake) { f.symbols = append(f.symbols, symbol{fakeText + 0x300, 't', "ima_bprm_check"}) },
-			as:     &symbolError, says: "symbol ima_bprm_check is ambiguous: there are 2",
+			change: func(f *fakekernel.Kernel) {
+				f.Add(fakekernel.Spare, 't', "ima_bprm_check")
+			},
+			as: &symbolError, says: "symbol ima_bprm_check is ambiguous: there are 2",
 		},
 		"hook as a clone only": {
-			change: func(f *fake) { f.rename("ima_parse_add_rule", "ima_parse_add_rule.isra.0") },
+			change: func(f *fakekernel.Kernel) { f.Rename("ima_parse_add_rule", "ima_parse_add_rule.isra.0") },
 			as:     &symbolError, says: "no symbol ima_parse_add_rule, only what the compiler made of it: ima_parse_add_rule.isra.0",
 		},
 		"appraisal as a clone only": {
-			change: func(f *fake) { f.rename("ima_appraise_measurement", "ima_appraise_measurement.constprop.0") },
-			as:     &symbolError, says: "only what the compiler made of it",
+			change: func(f *fakekernel.Kernel) {
+				f.Rename("ima_appraise_measurement", "ima_appraise_measurement.constprop.0")
+			},
+			as: &symbolError, says: "only what the compiler made of it",
 		},
 		"hook and a clone": {
-			change: func(f *fake) { f.symbols = append(f.symbols, symbol{fakeText + 0x300, 't', "ima_bprm_check.part.0"}) },
-			as:     &symbolError, says: "symbol ima_bprm_check is ambiguous: the compiler also made ima_bprm_check.part.0",
+			change: func(f *fakekernel.Kernel) {
+				f.Add(fakekernel.Spare, 't', "ima_bprm_check.part.0")
+			},
+			as: &symbolError, says: "symbol ima_bprm_check is ambiguous: the compiler also made ima_bprm_check.part.0",
 		},
-		"variable missing": {change: func(f *fake) { f.rename("ima_policy_flag", "ima_policy_flags") }, as: &symbolError, says: "no symbol ima_policy_flag"},
+		"variable missing": {change: func(f *fakekernel.Kernel) { f.Rename("ima_policy_flag", "ima_policy_flags") }, as: &symbolError, says: "no symbol ima_policy_flag"},
 		"variable twice": {
-			change: func(f *fake) { f.symbols = append(f.symbols, symbol{fakeData + 0x300, 'd', "system_state"}) },
-			as:     &symbolError, says: "symbol system_state is ambiguous",
+			change: func(f *fakekernel.Kernel) {
+				f.Add(fakekernel.Data+0x300, 'd', "system_state")
+			},
+			as: &symbolError, says: "symbol system_state is ambiguous",
 		},
-		"no end of the text": {change: func(f *fake) { f.rename("_etext", "") }, as: &symbolError, says: "_etext"},
+		"no end of the text": {change: func(f *fakekernel.Kernel) { f.Rename("_etext", "") }, as: &symbolError, says: "_etext"},
 
 		"another parameter": { // as in 7.0
-			change: func(f *fake) {
+			change: func(f *fakekernel.Kernel) {
 				p := proto(f, "ima_appraise_measurement")
 				p.Params = append(p.Params, btf.FuncParam{Name: "bprm_is_check", Type: &btf.Int{Name: "_Bool", Size: 1, Encoding: btf.Bool}})
 			},
 			as: &prototypeError, says: "const struct modsig *modsig, _Bool bprm_is_check)",
 		},
 		"one parameter less": {
-			change: func(f *fake) { p := proto(f, "integrity_digsig_verify"); p.Params = p.Params[1:] },
+			change: func(f *fakekernel.Kernel) { p := proto(f, "integrity_digsig_verify"); p.Params = p.Params[1:] },
 			as:     &prototypeError, says: "int integrity_digsig_verify(const char *sig, int siglen,",
 		},
 		"parameters exchanged": {
-			change: func(f *fake) { p := proto(f, "integrity_digsig_verify").Params; p[1], p[3] = p[3], p[1] },
+			change: func(f *fakekernel.Kernel) { p := proto(f, "integrity_digsig_verify").Params; p[1], p[3] = p[3], p[1] },
 			as:     &prototypeError, says: "const char *digest, int siglen, const char *sig",
 		},
 		"another type": {
-			change: func(f *fake) { proto(f, "ima_parse_add_rule").Params[0].Type.(*btf.Pointer).Target = &btf.Void{} },
-			as:     &prototypeError, says: "ssize_t ima_parse_add_rule(void *rule)",
+			change: func(f *fakekernel.Kernel) {
+				proto(f, "ima_parse_add_rule").Params[0].Type.(*btf.Pointer).Target = &btf.Void{}
+			},
+			as: &prototypeError, says: "ssize_t ima_parse_add_rule(void *rule)",
 		},
 		"another result": {
-			change: func(f *fake) { proto(f, "ima_update_policy").Return = proto(f, "ima_bprm_check").Return },
+			change: func(f *fakekernel.Kernel) { proto(f, "ima_update_policy").Return = proto(f, "ima_bprm_check").Return },
 			as:     &prototypeError, says: "int ima_update_policy(void)",
 		},
 		"a pointer to a function": {
-			change: func(f *fake) {
+			change: func(f *fakekernel.Kernel) {
 				proto(f, "ima_bprm_check").Params[0].Type.(*btf.Pointer).Target = proto(f, "ima_update_policy")
 			},
 			as: &prototypeError, says: "int ima_bprm_check([*btf.FuncProto] *bprm)",
 		},
 		"no type of a hook": {
-			change: func(f *fake) { typeOf[*btf.Func](t, f, "ima_update_policy").Name = "other" },
+			change: func(f *fakekernel.Kernel) { typeOf[*btf.Func](t, f, "ima_update_policy").Name = "other" },
 			is:     btf.ErrNotFound, says: "function ima_update_policy",
 		},
 		"two types of a hook": {
-			change: func(f *fake) {
-				f.types = append(f.types, &btf.Func{Name: "ima_update_policy", Type: proto(f, "ima_bprm_check")})
+			change: func(f *fakekernel.Kernel) {
+				f.Types = append(f.Types, &btf.Func{Name: "ima_update_policy", Type: proto(f, "ima_bprm_check")})
 			},
 			is: btf.ErrMultipleMatches, says: "function ima_update_policy",
 		},
 
-		"no structure": {change: func(f *fake) { typeOf[*btf.Struct](t, f, "uts_namespace").Name = "ns" }, is: btf.ErrNotFound, says: "struct uts_namespace"},
-		"no member":    {change: func(f *fake) { typeOf[*btf.Struct](t, f, "inode").Members[0].Name = "sb" }, as: &typeError, says: "struct inode: member i_sb is missing"},
+		"no structure": {change: func(f *fakekernel.Kernel) { typeOf[*btf.Struct](t, f, "uts_namespace").Name = "ns" }, is: btf.ErrNotFound, says: "struct uts_namespace"},
+		"no member":    {change: func(f *fakekernel.Kernel) { typeOf[*btf.Struct](t, f, "inode").Members[0].Name = "sb" }, as: &typeError, says: "struct inode: member i_sb is missing"},
 		"member of another size": {
-			change: func(f *fake) {
+			change: func(f *fakekernel.Kernel) {
 				typeOf[*btf.Struct](t, f, "super_block").Members[0].Type.(*btf.Typedef).Type = &btf.Int{Name: "unsigned short", Size: 2}
 			},
 			as: &typeError, says: "struct super_block: member s_dev does not have 4 bytes",
 		},
 		"member of another type": {
-			change: func(f *fake) {
+			change: func(f *fakekernel.Kernel) {
 				m := typeOf[*btf.Struct](t, f, "super_block").Members
 				m[1].Type = m[2].Type
 			},
 			as: &typeError, says: "struct super_block: member s_type is of type unsigned long, want struct file_system_type *",
 		},
 		"member behind the end": {
-			change: func(f *fake) { typeOf[*btf.Struct](t, f, "inode").Members[0].Offset = 8 * 57 },
+			change: func(f *fakekernel.Kernel) { typeOf[*btf.Struct](t, f, "inode").Members[0].Offset = 8 * 57 },
 			as:     &typeError, says: "member i_sb lies at bit 456 of 64 bytes",
 		},
 		"member between bytes": {
-			change: func(f *fake) { typeOf[*btf.Struct](t, f, "inode").Members[0].Offset = 8*40 + 1 },
+			change: func(f *fakekernel.Kernel) { typeOf[*btf.Struct](t, f, "inode").Members[0].Offset = 8*40 + 1 },
 			as:     &typeError, says: "member i_sb lies at bit 321",
 		},
-		"no enumeration": {change: func(f *fake) { typeOf[*btf.Enum](t, f, "system_states").Name = "states" }, is: btf.ErrNotFound, says: "enum system_states"},
+		"no enumeration": {change: func(f *fakekernel.Kernel) { typeOf[*btf.Enum](t, f, "system_states").Name = "states" }, is: btf.ErrNotFound, says: "enum system_states"},
 		"no value": {
-			change: func(f *fake) { typeOf[*btf.Enum](t, f, "system_states").Values[1].Name = "SYSTEM_UP" },
+			change: func(f *fakekernel.Kernel) { typeOf[*btf.Enum](t, f, "system_states").Values[1].Name = "SYSTEM_UP" },
 			as:     &typeError, says: "enum system_states: has no member SYSTEM_RUNNING",
 		},
 		"large enumeration": {
-			change: func(f *fake) { typeOf[*btf.Enum](t, f, "integrity_status").Size = 8 },
+			change: func(f *fakekernel.Kernel) { typeOf[*btf.Enum](t, f, "integrity_status").Size = 8 },
 			as:     &typeError, says: "enum integrity_status: has 8 bytes",
 		},
 		"negative value": {
-			change: func(f *fake) {
+			change: func(f *fakekernel.Kernel) {
 				e := typeOf[*btf.Enum](t, f, "integrity_status")
 				e.Signed = true
 				e.Values[0].Value = 1<<64 - 1
@@ -258,43 +307,43 @@ func TestRefused(t *testing.T) {
 			as: &typeError, says: "INTEGRITY_PASS does not fit",
 		},
 		"function missing in the enumeration": {
-			change: func(f *fake) { typeOf[*btf.Enum](t, f, "ima_hooks").Values[2].Name = "MAP_CHECK" },
+			change: func(f *fakekernel.Kernel) { typeOf[*btf.Enum](t, f, "ima_hooks").Values[2].Name = "MAP_CHECK" },
 			says:   "MMAP_CHECK is missing",
 		},
 
-		"another release": {change: func(f *fake) { f.data[8+2*utsField]++ }, as: &bannerError, says: `is not that of release "7.1.0-fake"`},
-		"longer release":  {change: func(f *fake) { f.data[8+2*utsField+len(fakeRelease)] = '1' }, as: &bannerError, says: `"6.1.0-fake1"`},
-		"shorter release": {change: func(f *fake) { f.data[8+2*utsField+len(fakeRelease)-1] = 0 }, as: &bannerError, says: `"6.1.0-fak"`},
-		"no release":      {change: func(f *fake) { f.data[8+2*utsField] = 0 }, as: &bannerError, says: `release ""`},
-		"banner cut":      {change: func(f *fake) { f.rodata[len(fakeBanner)-1] = 0 }, as: &bannerError, says: "the banner"},
-		"endless banner":  {change: func(f *fake) { f.rodata = slices.Repeat([]byte("x"), 1000) }, says: "linux_banner: the text at address 0xffffffff82000000 does not end within 512 bytes"},
-		"no build id":     {change: func(f *fake) { f.notes = note("Linux", noteBuildID, []byte{1}) }, says: "no build id"},
-		"long note":       {change: func(f *fake) { f.notes[4] = 0xff }, says: ".notes: a note is longer"},
+		"another release": {change: func(f *fakekernel.Kernel) { f.Data[fakekernel.Release]++ }, as: &bannerError, says: `is not that of release "7.1.0-fake"`},
+		"longer release":  {change: func(f *fakekernel.Kernel) { f.Data[fakekernel.Release+len(fakeRelease)] = '1' }, as: &bannerError, says: `"6.1.0-fake1"`},
+		"shorter release": {change: func(f *fakekernel.Kernel) { f.Data[fakekernel.Release+len(fakeRelease)-1] = 0 }, as: &bannerError, says: `"6.1.0-fak"`},
+		"no release":      {change: func(f *fakekernel.Kernel) { f.Data[fakekernel.Release] = 0 }, as: &bannerError, says: `release ""`},
+		"banner cut":      {change: func(f *fakekernel.Kernel) { f.Rodata[len(fakekernel.Banner(fakeRelease))-1] = 0 }, as: &bannerError, says: "the banner"},
+		"endless banner":  {change: func(f *fakekernel.Kernel) { f.Rodata = slices.Repeat([]byte("x"), 1000) }, says: "linux_banner: the text at address 0xffffffff82000000 does not end within 512 bytes"},
+		"no build id":     {change: func(f *fakekernel.Kernel) { f.Notes = fakekernel.Note("Linux", noteBuildID, []byte{1}) }, says: "no build id"},
+		"long note":       {change: func(f *fakekernel.Kernel) { f.Notes[4] = 0xff }, says: ".notes: a note is longer"},
 		"hooks at one place": {
-			change: func(f *fake) {
-				for i := range f.symbols {
-					if f.symbols[i].name == "ima_bprm_check" {
-						f.symbols[i].addr = fakeHooks
+			change: func(f *fakekernel.Kernel) {
+				for i := range f.Symbols {
+					if f.Symbols[i].Name == "ima_bprm_check" {
+						f.Symbols[i].Addr = fakekernel.Hooks
 					}
 				}
 			},
 			says: "lie at one place",
 		},
 		"hook outside of the file": {
-			change: func(f *fake) {
-				for i := range f.symbols {
-					if f.symbols[i].name == "ima_bprm_check" {
-						f.symbols[i].addr = fakeText + 0x3fc
+			change: func(f *fakekernel.Kernel) {
+				for i := range f.Symbols {
+					if f.Symbols[i].Name == "ima_bprm_check" {
+						f.Symbols[i].Addr = fakekernel.TextEnd - 4
 					}
 				}
 			},
 			says: "4 bytes lie at address 0xffffffff810003fc",
 		},
 		"banner outside of the file": {
-			change: func(f *fake) {
-				for i := range f.symbols {
-					if f.symbols[i].name == "linux_banner" {
-						f.symbols[i].addr = 0xffffffff90000000
+			change: func(f *fakekernel.Kernel) {
+				for i := range f.Symbols {
+					if f.Symbols[i].Name == "linux_banner" {
+						f.Symbols[i].Addr = 0xffffffff90000000
 					}
 				}
 			},
@@ -304,7 +353,7 @@ func TestRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()
 			c.change(f)
-			p, err := Profile(f.elf(t))
+			p, err := Profile(fakeELF(t, f))
 			if err == nil || p != nil {
 				t.Fatalf("accepted: %+v, %v", p, err)
 			}
@@ -316,7 +365,7 @@ func TestRefused(t *testing.T) {
 }
 
 func TestNotAKernel(t *testing.T) {
-	whole := newFake().elf(t)
+	whole := fakeELF(t, newFake())
 	changed := func(at int, b ...byte) []byte {
 		c := slices.Clone(whole)
 		copy(c[at:], b)
@@ -349,7 +398,7 @@ func TestNotAKernel(t *testing.T) {
 // TestSegments: addresses that lead out of the file, or around the end of the
 // address space.
 func TestSegments(t *testing.T) {
-	file := newFake().elf(t)
+	file := fakeELF(t, newFake())
 	for _, c := range []struct {
 		at    int // in the first program header
 		value uint64
@@ -374,7 +423,7 @@ func TestSymbolNames(t *testing.T) {
 }
 
 func FuzzProfile(f *testing.F) {
-	f.Add(newFake().elf(f))
+	f.Add(fakeELF(f, newFake()))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		p, err := Profile(file)
 		if (p == nil) != (err != nil) {

@@ -24,6 +24,7 @@ of a GPT or MBR. It needs no root, mounts nothing, and never changes its input.
   imagetool inspect disk.raw
   imagetool sign --key key/private.pem disk.raw --out signed.raw
   imagetool verify --trust key/cert.pem signed.raw
+  imagetool profile --key key/private.pem signed.raw --out guest.profile
 
 Keys are made by 'signer key new'.
 

@@ -12,6 +12,10 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/profile"
+	"github.com/vmseal/vmseal/imagetool/internal/fakekernel"
+	"github.com/vmseal/vmseal/keys"
 	"github.com/vmseal/vmseal/keys/private"
 )
 
@@ -43,10 +47,12 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   exits,
-			"fill":    fill,
-			"mkkey":   mkkey,
-			"mkfiles": mkfiles,
+			"exits":    exits,
+			"fill":     fill,
+			"mkkey":    mkkey,
+			"mkfiles":  mkfiles,
+			"mkkernel": mkkernel,
+			"opens":    opens,
 		},
 	})
 }
@@ -97,6 +103,51 @@ func mkkey(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	_, err := private.Generate(ts.MkAbs(args[0]), private.GenerateOptions{Bits: 2048})
 	ts.Check(err)
+}
+
+// mkkernel FILE RELEASE makes a kernel: vmlinux, if the file is called so, else
+// vmlinuz. With a third argument it has a function of this name only as a clone.
+func mkkernel(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: mkkernel file release [function]")
+	}
+	k := fakekernel.New(args[1])
+	for _, name := range args[2:] {
+		k.Rename(name, name+".isra.0")
+	}
+	write := k.BzImage
+	if filepath.Base(args[0]) == "vmlinux" {
+		write = k.ELF
+	}
+	b, err := write()
+	ts.Check(err)
+	path := ts.MkAbs(args[0])
+	ts.Check(errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, b, 0o644)))
+}
+
+// opens PROFILE TRUST RELEASE reads a profile as the enforcer does, and checks that
+// it is of this release.
+func opens(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: opens profile trust release")
+	}
+	pub, err := keys.ParsePublicPEM([]byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	trust, err := keys.NewTrustStore(pub)
+	ts.Check(err)
+	p, err := profile.Open([]byte(ts.ReadFile(args[0])), func(v ima.Value, digest []byte) error {
+		_, err := trust.Verify(v, digest)
+		return err
+	})
+	switch {
+	case neg && err == nil:
+		ts.Fatalf("%s was opened", args[0])
+	case !neg:
+		ts.Check(err)
+		if p.Release != args[2] {
+			ts.Fatalf("release %s, want %s", p.Release, args[2])
+		}
+	}
 }
 
 // mkfiles DIR makes a folder with what an image of a guest has.

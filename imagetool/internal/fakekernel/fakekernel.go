@@ -1,0 +1,115 @@
+package fakekernel
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// A Kernel is the makings of an ELF file. What New gives is in order; tests change
+// parts of it.
+type Kernel struct {
+	Layout  Layout
+	Symbols []Symbol
+	Text    []byte
+	Rodata  []byte // what lies in front of kallsyms
+	Data    []byte
+	Notes   []byte
+	Types   []btf.Type // nil: no BTF
+}
+
+// Where things lie.
+const (
+	Text    = 0xffffffff81000000
+	TextEnd = Text + 0x400
+	Fentry  = Text + 0x10
+	Hooks   = Text + 0x100 // of the functions in HookNames, HookSize bytes each
+	Spare   = Text + 0x300 // nothing
+	Rodata  = 0xffffffff82000000
+	Data    = 0xffffffff83000000 // begins with init_uts_ns
+
+	HookSize  = 64
+	Release   = 8 + 2*UTSField // in Data
+	UTSField  = 65
+	UTSFields = 6
+)
+
+// BuildID is that of each kernel.
+const BuildID = "\xab\xcd\xef"
+
+// HookNames are the functions that the enforcer intercepts, in the order of their
+// addresses.
+var HookNames = []string{
+	"ima_appraise_measurement", "ima_bprm_check", "ima_parse_add_rule", "ima_update_policy", "integrity_digsig_verify",
+}
+
+// New makes a kernel that is in order, of a release like "6.1.0".
+func New(release string) *Kernel {
+	k := &Kernel{
+		Layout: Layouts["6.4"],
+		Text:   bytes.Repeat([]byte{0xcc}, TextEnd-Text),
+		Rodata: append([]byte(Banner(release)), 0),
+		Data:   make([]byte, 0x400),
+		Notes:  append(Note("Linux", 0x100, []byte("other")), Note("GNU", 3, []byte(BuildID))...),
+		Types:  types(),
+	}
+	copy(k.Data[Release:], release)
+	k.Symbols = []Symbol{
+		{0, 'A', "fixed_percpu_data"},
+		{Text, 'T', "_text"},
+		{Text, 'T', "startup_64"},
+		{Fentry, 'T', "__fentry__"},
+		{TextEnd, 'T', "_etext"},
+		{Rodata, 'R', "linux_banner"},
+		{Data, 'D', "init_uts_ns"},
+		{Data + 0x200, 'd', "ima_appraise"},
+		{Data + 0x204, 'D', "ima_policy_flag"},
+		{Data + 0x208, 'b', "kexec_load_disabled"},
+		{Data + 0x20c, 'D', "system_state"},
+		{Data + 0x210, 'd', "rootfs_fs_type"},
+	}
+	for i, name := range HookNames {
+		at := Hooks + HookSize*uint64(i)
+		k.Symbols = append(k.Symbols, Symbol{at, 'T', name})
+		k.Patch(at, CallTo(at, Fentry))
+	}
+	return k
+}
+
+// Banner is what lies at linux_banner.
+func Banner(release string) string { return "Linux version " + release + " (builder@host) #1 SMP\n" }
+
+// Patch writes code to an address of the text.
+func (k *Kernel) Patch(at uint64, code []byte) { copy(k.Text[at-Text:], code) }
+
+// CallTo is the instruction that calls a function.
+func CallTo(from, to uint64) []byte {
+	return binary.LittleEndian.AppendUint32([]byte{0xe8}, uint32(to-from-5)) // counts from its end
+}
+
+// Add adds a symbol.
+func (k *Kernel) Add(addr uint64, kind byte, name string) {
+	k.Symbols = append(k.Symbols, Symbol{addr, kind, name})
+}
+
+// Rename gives a symbol another name; "" removes it.
+func (k *Kernel) Rename(from, to string) {
+	k.Symbols = slices.DeleteFunc(k.Symbols, func(s Symbol) bool { return s.Name == from && to == "" })
+	for i := range k.Symbols {
+		if k.Symbols[i].Name == from {
+			k.Symbols[i].Name = to
+		}
+	}
+}
+
+// Note is a note of an ELF file (elf(5)).
+func Note(name string, kind uint32, data []byte) []byte {
+	pad4 := func(b []byte) []byte { return append(bytes.Clone(b), make([]byte, -len(b)&3)...) }
+	var b []byte
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(name)+1))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(data)))
+	b = binary.LittleEndian.AppendUint32(b, kind)
+	return append(append(b, pad4([]byte(name+"\x00"))...), pad4(data)...)
+}
