@@ -9,32 +9,40 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/vmseal/vmseal/formats/profile"
 	"github.com/vmseal/vmseal/imagetool/internal/fakekernel"
 )
 
-// kernels gives the files that scripts/kernels finds or fetches.
+// findKernels gives the files that scripts/kernels finds or fetches, and what it
+// says about those that it has not.
+var findKernels = sync.OnceValues(func() (files []string, missing error) {
+	cmd := exec.Command("../../scripts/kernels")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil || stderr.Len() > 0 {
+		missing = fmt.Errorf("scripts/kernels: %v\n%s", err, &stderr)
+	}
+	return strings.Fields(string(out)), missing
+})
+
+// kernels gives those files, or skips the test if there are none.
 func kernels(t *testing.T) []string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("works on real kernels, which takes long")
 	}
-	cmd := exec.Command("../../scripts/kernels")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	missing := strings.TrimSpace(stderr.String())
-	if os.Getenv("VMSEAL_REQUIRE_TOOLS") == "1" && (err != nil || missing != "") {
-		t.Fatalf("scripts/kernels: %v\n%s", err, missing)
-	}
-	if missing != "" {
+	files, missing := findKernels()
+	switch {
+	case missing != nil && os.Getenv("VMSEAL_REQUIRE_TOOLS") == "1":
+		t.Fatal(missing)
+	case len(files) == 0:
+		t.Skip(missing)
+	case missing != nil:
 		t.Log(missing)
-	}
-	files := strings.Fields(string(out))
-	if len(files) == 0 {
-		t.Skipf("scripts/kernels has none: %v", err)
 	}
 	return files
 }
