@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,6 +61,13 @@ var kinds = []kind{
 	}},
 	{"module-6.1", ".ko", func(root string, c int) ([]byte, error) { return module(root, "6.1", c) }},
 	{"module-6.12", ".ko", func(root string, c int) ([]byte, error) { return module(root, "6.12", c) }},
+}
+
+// kindsFor leaves out the modules of other kernels.
+func kindsFor(kernel string) []kind {
+	return slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool {
+		return strings.HasPrefix(k.name, "module-") && k.name != "module-"+kernel
+	})
 }
 
 // path is where the guest finds a case.

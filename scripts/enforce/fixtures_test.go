@@ -12,14 +12,8 @@ func TestGuarded(t *testing.T) {
 		t.Run(kernel, func(t *testing.T) {
 			gd := newGuard(t, g, kernel)
 			v, e := bootGuarded(t, gd, options{})
-			t.Logf("boot: %d lines of audit, %d flushes", len(e.records()), v.flushes())
-			if d := denials(e.records()); len(d) > 0 {
-				t.Errorf("denied during boot:\n%s", strings.Join(d, "\n"))
-			}
-			for _, k := range kinds {
-				if strings.HasPrefix(k.name, "module") && k.name != "module-"+kernel {
-					continue
-				}
+			expectNoDenial(t, e)
+			for _, k := range kindsFor(kernel) {
 				for _, c := range signatureCases {
 					v.expectCase(e, k, c)
 				}

@@ -42,7 +42,7 @@ var madeGuest = sync.OnceValues(func() (*guest, error) {
 		return nil, err
 	}
 	plain := filepath.Join(dir, "plain.img")
-	if err := g.build(plain); err != nil {
+	if err := g.build(plain, keys); err != nil {
 		return nil, err
 	}
 	if _, err := output(ours("imagetool", "sign", "--quiet", "--key", keys.sealed.private, plain, "--out", g.image)); err != nil {
@@ -57,11 +57,19 @@ var madeGuest = sync.OnceValues(func() (*guest, error) {
 	return g, g.takeOut()
 })
 
+// foreignCert is a certificate that guest root would like the kernel to trust.
+const foreignCert = "/opt/t/foreign.der"
+
+func copyTo(to, from string) error {
+	b, err := os.ReadFile(from)
+	return errors.Join(err, os.WriteFile(to, b, 0o644))
+}
+
 // imageSize leaves about a gigabyte free for what tests write.
 const imageSize = "2500M"
 
 // build makes the image: a Debian root and what the tests add to it, in one bare ext4 file system.
-func (g *guest) build(image string) error {
+func (g *guest) build(image string, keys *keySet) error {
 	script, err := filepath.Abs("../guest-root")
 	if err != nil {
 		return err
@@ -85,6 +93,9 @@ func (g *guest) build(image string) error {
 		return err
 	}
 	if err := g.addCases(root); err != nil {
+		return err
+	}
+	if err := copyTo(filepath.Join(root, foreignCert), keys.foreign.der); err != nil {
 		return err
 	}
 	if _, err := output(peer("mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", root, image, imageSize)); err != nil {
@@ -135,6 +146,16 @@ func furnish(root string) error {
 		}
 	}
 	if err := os.Symlink("../guestagent.service", filepath.Join(units, "multi-user.target.wants/guestagent.service")); err != nil {
+		return err
+	}
+	// /tmp in memory, as Debian's README of systemd says: with a read-only disk there must be one.
+	if err := os.Symlink("/usr/share/systemd/tmp.mount", filepath.Join(units, "tmp.mount")); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(units, "local-fs.target.wants"), 0o755); err != nil {
+		return err
+	}
+	if err := os.Symlink("/usr/share/systemd/tmp.mount", filepath.Join(units, "local-fs.target.wants/tmp.mount")); err != nil {
 		return err
 	}
 	return os.Mkdir(filepath.Join(root, "data"), 0o755) // where a second disk is mounted

@@ -42,6 +42,7 @@ type options struct {
 // vm is a running guest.
 type vm struct {
 	t       *testing.T
+	guest   *guest
 	dir     string
 	gdb     string // the socket that a debugger connects to
 	console *stream
@@ -58,7 +59,7 @@ type vm struct {
 // boot starts a guest, which ends with the test, and waits until it is ready unless told not to.
 func boot(t *testing.T, o options) *vm {
 	t.Helper()
-	v := &vm{t: t, dir: workDir(t), console: newStream(), log: newStream(), exited: make(chan struct{})}
+	v := &vm{t: t, guest: o.guest, dir: workDir(t), console: newStream(), log: newStream(), exited: make(chan struct{})}
 	v.gdb = filepath.Join(v.dir, "gdb")
 	console, agent, monitor := v.listen("console"), v.listen("agent"), v.listen("qmp")
 	v.start(o.arguments(v))
@@ -95,10 +96,13 @@ func (o options) arguments(v *vm) []string {
 	if disk == "" {
 		disk = o.guest.image
 	}
-	words := "root=/dev/vda console=ttyS0 panic=-1 nokaslr"
+	words := "root=/dev/vda console=ttyS0 panic=-1"
+	if !strings.Contains(o.cmdline, "kaslr") {
+		words += " nokaslr"
+	}
 	drive := "if=virtio,format=raw,file=" + disk
 	if o.readonly {
-		words += " ro systemd.volatile=state systemd.wants=tmp.mount"
+		words += " ro systemd.volatile=state"
 		drive += ",readonly=on"
 	} else {
 		words += " rw"

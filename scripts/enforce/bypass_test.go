@@ -1,0 +1,115 @@
+package enforce
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestBypass tries, on a writable disk, what guest root could do against the enforcement itself.
+func TestBypass(t *testing.T) {
+	gd := newGuard(t, theGuest(t), "6.1")
+	v, e := bootGuarded(t, gd, options{})
+	for _, c := range []struct {
+		name string
+		try  func(t *testing.T)
+	}{
+		{"second run makes no hit", func(t *testing.T) {
+			v.expect(0, "/opt/t/program/good once")
+			before := len(e.records())
+			v.expect(0, "/opt/t/program/good twice")
+			v.expectDenied("/opt/t/program/unsigned") // whose line is then the next
+			r, _ := e.await(before, "a line", func(record) bool { return true })
+			if r.Path != "/opt/t/program/unsigned" {
+				t.Errorf("the second run made a hit: %+v", r)
+			}
+		}},
+		{"keyring _ima of guest root", func(t *testing.T) {
+			v.expect(0, "probe ima-keyring "+foreignCert)
+			v.expectDenied("/opt/t/program/foreign-key")
+		}},
+		{"another policy", func(t *testing.T) {
+			v.expect(1, "echo 'dont_appraise func=BPRM_CHECK' >/tmp/p && probe policy /tmp/p")
+			v.expect(1, "probe policy-path /tmp/p")
+			v.expectDenied("/opt/t/program/unsigned")
+		}},
+		{"signature of another file", func(t *testing.T) {
+			v.expectDenied("cp /opt/t/program/good /root/other && echo more >>/root/other && probe label /opt/t/program/good /root/other && /root/other")
+		}},
+		{"hard link", func(t *testing.T) {
+			v.expect(0, "ln /opt/t/program/good /root/link-good && /root/link-good")
+			v.expectDenied("ln /opt/t/program/changed /root/link && /root/link")
+		}},
+		{"rename over a file that was good", func(t *testing.T) {
+			v.expect(0, "probe copy /opt/t/program/good /root/name && /root/name")
+			v.expectDenied("cp /opt/t/program/changed /root/new && probe label /opt/t/program/changed /root/new && mv /root/new /root/name && /root/name")
+		}},
+		{"changed after it was good", func(t *testing.T) {
+			v.expect(0, "probe copy /opt/t/program/good /root/later && /root/later")
+			v.expectDenied("echo more >>/root/later && /root/later")
+		}},
+		{"changed through a shared mapping", func(t *testing.T) {
+			v.expect(0, "probe copy /opt/t/program/good /root/shared")
+			if out := v.expect(1, "probe write-exec /root/shared"); !strings.Contains(out, "EACCES") {
+				t.Error(out)
+			}
+		}},
+		{"user code that jumps to a trap", func(t *testing.T) {
+			for _, hook := range []string{"ima_appraise_measurement", "integrity_digsig_verify", "ima_parse_add_rule", "ima_update_policy", "ima_bprm_check"} {
+				if out := v.expect(0, "probe jump 0x$(grep -w "+hook+" /proc/kallsyms | cut -d' ' -f1)"); !strings.Contains(out, "SIGSEGV") {
+					t.Errorf("jump to %s: %s", hook, out)
+				}
+			}
+		}},
+		{"vector registers", func(t *testing.T) {
+			v.expect(0, "probe vector 10 >/tmp/vector 2>&1 & echo $! >/tmp/vector.pid")
+			before := len(e.records())
+			for i := range 20 {
+				v.expect(0, fmt.Sprintf("probe copy /opt/t/program/good /root/v%d && /root/v%[1]d", i))
+			}
+			if n := len(e.records()) - before; n < 20 {
+				t.Errorf("only %d hits in between", n)
+			}
+			if out := v.expect(0, "tail --pid=$(cat /tmp/vector.pid) -f /dev/null; cat /tmp/vector"); !strings.HasSuffix(out, "done\n") {
+				t.Error(out)
+			}
+		}},
+		{"key taken away", func(t *testing.T) {
+			keys, err := theKeys()
+			must(t, err)
+			v.expect(0, "/opt/t/program/second-key")
+			must(t, os.Remove(gd.trust))
+			must(t, trust(gd.trust, keys.sealed))
+			e.process.Signal(syscall.SIGHUP)
+			if !e.log.await("1 keys .* from now on", hostLimit) {
+				t.Fatalf("nothing was said about SIGHUP: %s", e.log)
+			}
+			v.expectDenied("sync; echo 2 >/proc/sys/vm/drop_caches; /opt/t/program/second-key")
+			v.expect(0, "/opt/t/program/good")
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v.t, e.v.t = t, t
+			c.try(t)
+		})
+	}
+	v.t = t
+	v.send("systemctl reboot --force --force")
+	e.awaitExit(0) // QEMU has ended instead
+	for _, r := range e.records() {
+		if r.Type == "summary" && r.UserJumps == 0 {
+			t.Error("no jump of user code is in the summary")
+		}
+	}
+}
+
+// expectDenied runs a command that must end with the shell's "Permission denied".
+func (v *vm) expectDenied(command string) {
+	v.t.Helper()
+	out, code := v.run(command)
+	if code != 126 || !strings.Contains(out, "ermission denied") {
+		v.t.Errorf("%s: exit code %d, want 126 and Permission denied:\n%s", command, code, out)
+	}
+}

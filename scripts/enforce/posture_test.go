@@ -1,0 +1,50 @@
+package enforce
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestPosture boots guests in which the enforcer's answers would count for nothing: they must be frozen, and it must say
+// why.
+func TestPosture(t *testing.T) {
+	g := theGuest(t)
+	plain := func(*testing.T, *guard, *options) {}
+	loads := func(change func(rules []string) []string) func(*testing.T, *guard, *options) {
+		return func(t *testing.T, gd *guard, o *options) {
+			text, err := os.ReadFile(gd.policy)
+			must(t, err)
+			other := filepath.Join(gd.dir, "other")
+			must(t, os.WriteFile(other, []byte(strings.Join(change(strings.SplitAfter(string(text), "\n")), "")), 0o644))
+			o.overlay = filepath.Join(gd.dir, "other.cpio.gz")
+			must(t, gd.makeOverlay(other, o.overlay))
+		}
+	}
+	for _, c := range []struct {
+		name, cmdline, says string
+		prepare             func(t *testing.T, gd *guard, o *options)
+	}{
+		{"ima_appraise=log", "rdinit=/vmseal-init ima_appraise=log", "", plain},
+		{"ima_appraise=fix", "rdinit=/vmseal-init ima_appraise=fix", "", plain},
+		{"no policy", "rdinit=/init ima_appraise=enforce", "", plain},
+		{"policy of the kernel", "rdinit=/init ima_appraise=enforce ima_policy=appraise_tcb", "", plain},
+		{"foreign rule", "rdinit=/vmseal-init ima_appraise=enforce", "", loads(func(r []string) []string {
+			return append(r, "dont_appraise func=MODULE_CHECK fsmagic=0x9fa0\n")
+		})},
+		{"missing rule", "rdinit=/vmseal-init ima_appraise=enforce", "", loads(func(r []string) []string { return r[:len(r)-2] })},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			gd := newGuard(t, g, "6.1")
+			o := options{cmdline: c.cmdline, noWait: true}
+			c.prepare(t, gd, &o)
+			v, e := bootGuarded(t, gd, o)
+			e.awaitExit(4)
+			v.awaitFrozen()
+			t.Logf("%s", tail(strings.TrimSpace(e.log.String()), 300))
+			v.cont() // an operator's attempt to go on
+			v.awaitFrozen()
+		})
+	}
+}

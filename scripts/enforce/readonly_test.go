@@ -1,0 +1,53 @@
+package enforce
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// systemDisk is the first virtio disk, as the guest's kernel numbers it.
+const systemDisk = "254:0"
+
+// TestReadOnly enforces with the system disk read-only on the host and pinned: nothing from any other disk counts, however
+// well it is signed.
+func TestReadOnly(t *testing.T) {
+	g := theGuest(t)
+	gd := newGuard(t, g, "6.1")
+	data := filepath.Join(gd.dir, "data.img")
+	_, err := output(peer("mke2fs", "-q", "-t", "ext4", data, "600M"))
+	must(t, err)
+	v, e := bootGuarded(t, gd, options{readonly: true, data: data}, "--device", systemDisk)
+	expectNoDenial(t, e)
+	if out := v.expect(0, "stat -c %Hd:%Ld /"); strings.TrimSpace(out) != systemDisk {
+		t.Fatalf("the root lies on %s", out)
+	}
+	v.expect(0, "mount /dev/vdb /data")
+	for _, c := range []struct{ name, before, denied string }{
+		{"data disk", "probe copy /opt/t/program/good /data/good", "/data/good"},
+		{"memory", "probe copy /opt/t/program/good /tmp/good", "/tmp/good"},
+		{"loop device over a signed image", `cd /data && mkdir -p in at && probe copy /opt/t/program/good in/good &&
+			mke2fs -q -t ext4 -d in image 8M && mount -o loop image at`, "/data/at/good"},
+		{"loop device over the system disk", "mkdir /data/sys && mount -o loop,ro /dev/vda /data/sys", "/data/sys/opt/t/program/good"},
+		{"FUSE", "mkdir /data/fuse && fuse2fs -o ro,allow_other,fakeroot /data/image /data/fuse", "/data/fuse/good"},
+		{"overlay of the system disk", `mkdir /data/up /data/work /data/over && mount -t overlay -o lowerdir=/opt/t/program,upperdir=/data/up,workdir=/data/work none /data/over &&
+			echo more >>/data/over/good`, "/data/over/good"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v.t = t
+			v.expect(0, c.before)
+			v.expectDenied(c.denied)
+		})
+	}
+	t.Run("writing to the system disk", func(t *testing.T) {
+		v.t = t
+		v.expect(1, "probe write-mapped /usr/lib/x86_64-linux-gnu/libutil.so.1")
+		v.expect(1, "dd if=/dev/zero of=/dev/vda bs=4096 count=1 2>&1")
+		v.expect(1, "blockdev --setrw /dev/vda && dd if=/dev/zero of=/dev/vda bs=4096 seek=100 count=1 oflag=direct 2>&1")
+		v.run("mount -o remount,rw /")
+		v.expect(1, "touch /usr/written")
+	})
+	v.t = t
+	v.expect(0, "/opt/t/program/good")
+	v.expectDenied("/opt/t/program/unsigned")
+}
