@@ -159,6 +159,8 @@ func (e *Enforcer) begin() error {
 		e.next = len(e.Rules)
 	}
 	e.points = newPoints(e.Profile, saved.Slide)
+	p := &e.points
+	e.Guest.Adopt([]uint64{p.appraise, p.parseRule, p.updatePolicy, p.bprmCheck, p.digsigVerify})
 	e.Event("took over a guarded guest")
 	return e.plant()
 }

@@ -77,13 +77,13 @@ func TestFreeze(t *testing.T) {
 			})
 		}, reason: "no memory"},
 		"another kernel": {do: func(b *bed) {
-			b.Write(text, []byte("another kernel!!"))
+			b.Write(kernel.Variables.Banner, []byte("FreeBSD"))
 			b.Do(at(text+0x5000, kernelCS))
 		}, reason: "not the profile's"},
 		"another system": {do: func(b *bed) { b.Do(at(0xfffff80000001000, kernelCS)) }, reason: "not the profile's"},
 		"another banner": {do: func(b *bed) {
-			b.Write(kernel.Variables.Banner, []byte("Linux version 6.6"))
-			b.Do(at(text+0x5000, kernelCS))
+			b.Write(kernel.Variables.Banner, []byte(strings.Replace(kernel.Banner, "\n", "!", 1)))
+			b.Do(b.exec(initSB))
 		}, reason: "the profile is of"},
 		"other code at the entry": {do: func(b *bed) {
 			b.Write(kernel.Hooks.DigsigVerify.Address, []byte{0xe9})

@@ -30,7 +30,7 @@ var (
 	nop    = profile.Bytes{0x0f, 0x1f, 0x44, 0, 0}
 	kernel = &profile.Profile{
 		Release: "6.1.0-test", BuildID: "00", Banner: "Linux version 6.1.0-test\n",
-		Text: text, TextEnd: textEnd, TextBytes: profile.Bytes("sixteen bytes!!!"),
+		Text: text, TextEnd: textEnd,
 		Hooks: profile.Hooks{
 			AppraiseMeasurement: profile.Hook{Address: text + 0x1000, Bytes: nop, Prototype: "f"},
 			DigsigVerify:        profile.Hook{Address: text + 0x2000, Bytes: nop, Prototype: "f"},
@@ -101,7 +101,6 @@ func (m *memoryState) Load() (Saved, error) {
 // newBed makes a guest before its first instruction. slide moves the kernel.
 func newBed(t *testing.T, slide uint64) *bed {
 	b := &bed{t: t, Guest: guesttest.New(), slide: slide}
-	b.Write(text+slide, kernel.TextBytes)
 	b.Write(kernel.Variables.Banner+slide, []byte(kernel.Banner))
 	for _, h := range []profile.Hook{
 		kernel.Hooks.AppraiseMeasurement, kernel.Hooks.DigsigVerify, kernel.Hooks.ParseAddRule,

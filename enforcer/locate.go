@@ -1,10 +1,10 @@
 package enforcer
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
@@ -18,6 +18,10 @@ const (
 	alignment = 2 << 20
 
 	upperHalf = 1 << 63
+
+	// telling is how much of a banner tells kernels apart well enough to compare all
+	// of it.
+	telling = 64
 
 	// Selectors of user space (__USER_CS, __USER32_CS in asm/segment.h).
 	userCS, user32CS = 0x33, 0x23
@@ -79,22 +83,21 @@ func (e *Enforcer) search() (found bool, vcpu int, err error) {
 	return false, 0, nil
 }
 
-// slideBelow finds where the kernel that rip is in begins.
+// slideBelow finds where the kernel that rip is in lies, by its banner: no other text
+// is like it, and it lies in read-only memory.
 func (e *Enforcer) slideBelow(vcpu int, rip uint64) (uint64, error) {
-	if rip < mapStart {
-		return 0, fmt.Errorf("a kernel that is not the profile's runs at %#x", rip)
-	}
 	var ranges []guest.Range
-	first := e.Profile.Text&(alignment-1) + mapStart
-	for text := first; text <= rip && text-first < mapSize; text += alignment {
-		ranges = append(ranges, guest.Range{Addr: text, Buf: make([]byte, len(e.Profile.TextBytes))})
+	lowest := e.Profile.Text&(alignment-1) + mapStart
+	for text := lowest; rip >= mapStart && text <= rip && text-lowest < mapSize; text += alignment {
+		at := e.Profile.Variables.Banner - e.Profile.Text + text
+		ranges = append(ranges, guest.Range{Addr: at, Buf: make([]byte, min(telling, len(e.Profile.Banner)))})
 	}
 	if err := e.Guest.Read(vcpu, ranges); err != nil {
 		return 0, err
 	}
 	for _, r := range ranges {
-		if r.Err == nil && bytes.Equal(r.Buf, e.Profile.TextBytes) {
-			return r.Addr - e.Profile.Text, nil
+		if r.Err == nil && strings.HasPrefix(e.Profile.Banner, string(r.Buf)) {
+			return r.Addr - e.Profile.Variables.Banner, nil
 		}
 	}
 	return 0, fmt.Errorf("a kernel that is not the profile's runs at %#x", rip)

@@ -49,6 +49,9 @@ func TestTakeOver(t *testing.T) {
 		if second == nil && b.records[len(b.records)-1].Verdict != Deny {
 			t.Errorf("cut at %d: %+v", cut, b.records[len(b.records)-1])
 		}
+		if len(b.Adopted) != 5 {
+			t.Errorf("cut at %d: traps that may have been left: %#x", cut, b.Adopted)
+		}
 		if len(b.Slipped) > 0 {
 			t.Errorf("cut at %d: slipped by %+v", cut, b.Slipped)
 		}

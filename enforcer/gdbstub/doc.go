@@ -11,7 +11,7 @@
 //
 //   - While the guest runs, any byte that arrives stops it. So nothing is sent
 //     behind vCont;c, and never a '+': the stub does without acknowledgements.
-//   - A stop is told by T05 (a trap), T02 (stopped by a byte or by the monitor), T03
+//   - A stop is told by T05 (a trap), T02 (stopped by a byte, or by the monitor: then it is waited for), T03
 //     (shut down) and others, with the thread of a virtual CPU. g, P and m then are
 //     about that one. All virtual CPUs stand still.
 //   - Of two virtual CPUs that hit at once one is told of. The other has not executed

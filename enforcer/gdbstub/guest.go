@@ -39,6 +39,7 @@ type Guest struct {
 	threads     []string // what the stub calls the virtual CPUs, in our order
 	selected    int      // the one that g, P and m are about; -1 if not known
 	planted     []uint64
+	stale       []uint64 // where an earlier connection may have set traps
 	last        guest.Stop
 	answer      *guest.Answer // to last
 	interrupted bool          // by the last Run
@@ -92,6 +93,9 @@ func (g *Guest) Fresh() (bool, error) {
 	return err == nil && !slices.ContainsFunc(all, used), err
 }
 
+// Adopt notes the addresses for the next Plant.
+func (g *Guest) Adopt(addrs []uint64) { g.stale = addrs }
+
 // Plant changes the set in one write: a process that dies has done all of it or
 // nothing.
 func (g *Guest) Plant(addrs []uint64) error {
@@ -100,7 +104,7 @@ func (g *Guest) Plant(addrs []uint64) error {
 	if len(want) > most {
 		return fmt.Errorf("planting %d traps: there can be %d", len(want), most)
 	}
-	for _, a := range g.planted {
+	for _, a := range append(g.planted, g.stale...) {
 		if !slices.Contains(want, a) {
 			g.c.order("z%d,%x,1", kind, a)
 		}
@@ -111,7 +115,7 @@ func (g *Guest) Plant(addrs []uint64) error {
 			g.c.order("Z%d,%x,1", kind, a)
 		}
 	}
-	g.planted = want
+	g.planted, g.stale = want, nil
 	return g.c.obeyed()
 }
 

@@ -41,7 +41,9 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 }
 
 // await waits for the stop reply, and interrupts the guest at the limit. Either way
-// there is one: an interrupt that comes too late is ignored.
+// there is one: an interrupt that comes too late is ignored. Without a limit, a guest
+// that somebody paused in QEMU's monitor is waited for: it goes on with its traps, and
+// has a reply more.
 func (g *Guest) await(limit time.Duration) []byte {
 	c := &g.c
 	if c.err != nil {
@@ -51,7 +53,12 @@ func (g *Guest) await(limit time.Duration) []byte {
 	if limit > 0 {
 		until = time.Now().Add(limit)
 	}
+	asked := c.asked
 	p := c.take(until)
+	for limit == 0 && strings.HasPrefix(string(p), "T"+sigInt) {
+		c.asked = asked
+		p = c.take(until)
+	}
 	g.interrupted = errors.Is(c.err, errSilent) && limit > 0
 	if g.interrupted {
 		c.err = c.write([]byte{interrupt})
@@ -68,7 +75,7 @@ func (g *Guest) parseStop(p []byte) (signal string, vcpu int) {
 		g.c.fail(fmt.Errorf("%w: it was shut down", guest.ErrEnded))
 	}
 	vcpu = slices.Index(g.threads, id)
-	if vcpu < 0 || head != "T"+sigTrap && !(head == "T"+sigInt && g.interrupted) {
+	if vcpu < 0 || head != "T"+sigTrap && head != "T"+sigInt {
 		g.c.refuse(p)
 		return "", 0
 	}

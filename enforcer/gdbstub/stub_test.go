@@ -250,6 +250,9 @@ func TestBadReplies(t *testing.T) {
 			if point[0] == 'm' && name == "an error" {
 				continue // TestRangeErrors
 			}
+			if point == "vCont" && name == "an interrupt" {
+				continue // TestInterrupt, TestOthers: it is no bad reply there
+			}
 			t.Run(point+"/"+name, func(t *testing.T) {
 				s, g := newStub(t, map[string]string{point: reply})
 				err := session(g)
@@ -326,7 +329,7 @@ func TestInterrupt(t *testing.T) {
 		{"a hit that the interrupt hides", "+", frame("T02thread:p01.01;")[1:], hook, true, ""},
 		{"half a hit comes first", "+$T05thre", "ad:p01.01;#06", hook, true, ""},
 		{"a trap of another", "+", frame("T05thread:p01.01;")[1:], again, false, "stopped at 0xf00f2"},
-		{"a stop of another", frame("T02thread:p01.01;"), "", again, false, `"vCont;c": it answered "T02thread`},
+		{"a pause by the monitor", frame("T02thread:p01.01;"), "", again, false, ""},
 		{"no stop", "+", "+", again, false, "no answer in time"},
 		{"more after the stop", "+", frame("T02thread:p01.01;")[1:] + frame("T05thread:p01.01;")[1:], again, false, `"g": it answered "T05`},
 		{"its end", "+", hangUp, again, false, "closed the connection"},

@@ -6,9 +6,8 @@ type Profile struct {
 	BuildID string `json:"build_id"` // of the ELF note, in hexadecimal
 	Banner  string `json:"banner"`   // the text at linux_banner, with its newline
 
-	Text      uint64 `json:"text"`       // _text, where the image of the kernel begins
-	TextEnd   uint64 `json:"text_end"`   // _etext, behind its last instruction
-	TextBytes Bytes  `json:"text_bytes"` // the first 16 bytes at _text
+	Text    uint64 `json:"text"`     // _text, where the image of the kernel begins
+	TextEnd uint64 `json:"text_end"` // _etext, behind its last instruction
 
 	Hooks     Hooks     `json:"hooks"`
 	Variables Variables `json:"variables"`

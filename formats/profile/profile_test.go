@@ -18,13 +18,12 @@ func sample() *Profile {
 		return Hook{0xffffffff81000100 + 64*n, Bytes{0x0f, 0x1f, 0x44, 0, 0}, "void hook(void)"}
 	}
 	return &Profile{
-		Release:   "6.1.0-56-amd64",
-		BuildID:   "eb4fbcd037e7",
-		Banner:    "Linux version 6.1.0-56-amd64 (a@b) <c> & \"d\"\n",
-		Text:      0xffffffff81000000,
-		TextEnd:   0xffffffff81e00000,
-		TextBytes: bytes.Repeat([]byte{0x90}, 16),
-		Hooks:     Hooks{hook(0), hook(1), hook(2), hook(3), hook(4)},
+		Release: "6.1.0-56-amd64",
+		BuildID: "eb4fbcd037e7",
+		Banner:  "Linux version 6.1.0-56-amd64 (a@b) <c> & \"d\"\n",
+		Text:    0xffffffff81000000,
+		TextEnd: 0xffffffff81e00000,
+		Hooks:   Hooks{hook(0), hook(1), hook(2), hook(3), hook(4)},
 		Variables: Variables{
 			0xffffffff82000000, 0xffffffff83000000, 0xffffffff83000004, 0xffffffff83000008, 0xffffffff8300000c, 0xffffffff83000010,
 		},
@@ -93,7 +92,7 @@ func TestText(t *testing.T) {
 	}
 	for _, part := range []string{
 		`{"release":"6.1.0-56-amd64","build_id":"eb4fbcd037e7","banner":"Linux version `,
-		`"text":18446744071578845184,"text_end":18446744071593525248,"text_bytes":"9090`,
+		`"text":18446744071578845184,"text_end":18446744071593525248`,
 		`"hooks":{"ima_appraise_measurement":{"address":18446744071578845440,"bytes":"0f1f440000","prototype":"void hook(void)"},"integrity_digsig_verify":{`,
 		`"variables":{"linux_banner":18446744071595622400,"ima_appraise":`,
 		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"linux_binprm.file":64}`,
@@ -260,7 +259,6 @@ func TestCheck(t *testing.T) {
 		"banner not UTF-8":    func(p *Profile) { p.Banner = "Linux\xff\n" },
 		"text in user space":  func(p *Profile) { p.Text = 0x400000 },
 		"text ends early":     func(p *Profile) { p.TextEnd = p.Text },
-		"short text":          func(p *Profile) { p.TextBytes = p.TextBytes[1:] },
 		"hook before text":    func(p *Profile) { p.Hooks.BprmCheck.Address = p.Text - 1 },
 		"hook behind text":    func(p *Profile) { p.Hooks.UpdatePolicy.Address = p.TextEnd - 4 },
 		"hook at the end":     func(p *Profile) { p.TextEnd, p.Hooks.UpdatePolicy.Address = 1<<64-1, 1<<64-2 },

@@ -27,7 +27,6 @@ const (
 	minAddress = 0xffffffff80000000
 
 	hookBytes  = 5       // of a fentry nop
-	textBytes  = 16      // Profile.TextBytes
 	maxOffset  = 1 << 16 // no structure here is larger
 	maxRelease = 128
 	maxBanner  = 512
@@ -160,8 +159,6 @@ func (p *Profile) check() error {
 		return errors.New("banner is missing, too long or not text")
 	case p.Text < minAddress || p.TextEnd <= p.Text:
 		return fmt.Errorf("text from %#x to %#x is not that of a kernel", p.Text, p.TextEnd)
-	case len(p.TextBytes) != textBytes:
-		return fmt.Errorf("%d bytes of text, want %d", len(p.TextBytes), textBytes)
 	}
 	if err := p.checkHooks(); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"bytes"
 
 	"github.com/vmseal/vmseal/formats/profile"
 )
@@ -75,11 +74,7 @@ func (k *builder) text(p *profile.Profile) (err error) {
 	if p.Text, err = k.symbols.addr("_text"); err != nil {
 		return err
 	}
-	if p.TextEnd, err = k.symbols.addr("_etext"); err != nil {
-		return err
-	}
-	b, err := k.image.read(p.Text, 16)
-	p.TextBytes = bytes.Clone(b)
+	p.TextEnd, err = k.symbols.addr("_etext")
 	return err
 }
 

@@ -52,7 +52,6 @@ func TestProfile(t *testing.T) {
 	want := &profile.Profile{
 		Release: "6.1.0-fake", BuildID: "abcdef", Banner: fakekernel.Banner(fakeRelease),
 		Text: 0xffffffff81000000, TextEnd: 0xffffffff81000400,
-		TextBytes: slices.Repeat(profile.Bytes{0xcc}, 16),
 		Hooks: profile.Hooks{
 			AppraiseMeasurement: hook(0, prototypes["ima_appraise_measurement"][0]),
 			BprmCheck:           hook(1, "int ima_bprm_check(struct linux_binprm *bprm)"),

@@ -9,35 +9,39 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
-// openGuest reaches the guest of that name and stops it.
-func openGuest(name, trap string) (guest.Guest, error) {
-	var t gdbstub.Trap
+// opener reaches a guest and stops it.
+type opener func() (guest.Guest, error)
+
+// parseGuest tells what --guest and --trap mean, and reaches for nothing yet.
+func parseGuest(name, trap string) (opener, error) {
+	t := gdbstub.Hardware
 	switch trap {
 	case "hardware":
-		t = gdbstub.Hardware
 	case "software":
 		t = gdbstub.Software
 	default:
 		return nil, usagef("--trap: %q is neither hardware nor software", trap)
 	}
-	g, err := openStub(name)
-	if err != nil {
-		return nil, err
+	var open func() (*gdbstub.Guest, error)
+	path, isPath := strings.CutPrefix(name, "gdb:unix:")
+	number, isFD := strings.CutPrefix(name, "gdb:fd:")
+	fd, err := strconv.Atoi(number)
+	switch {
+	case isPath && path != "":
+		open = func() (*gdbstub.Guest, error) { return gdbstub.Dial(path) }
+	case isFD && err == nil && fd > 2:
+		open = func() (*gdbstub.Guest, error) { return gdbstub.OpenFD(fd) }
+	default:
+		return nil, usagef("--guest: %q is neither gdb:unix:SOCKET nor gdb:fd:N", name)
 	}
-	g.Trap = t
-	return g, nil
-}
-
-func openStub(name string) (*gdbstub.Guest, error) {
-	if path, ok := strings.CutPrefix(name, "gdb:unix:"); ok && path != "" {
-		return gdbstub.Dial(path)
-	}
-	if number, ok := strings.CutPrefix(name, "gdb:fd:"); ok {
-		if fd, err := strconv.Atoi(number); err == nil && fd > 2 {
-			return gdbstub.OpenFD(fd)
+	return func() (guest.Guest, error) {
+		g, err := open()
+		if err != nil {
+			return nil, err
 		}
-	}
-	return nil, usagef("--guest: %q is neither gdb:unix:SOCKET nor gdb:fd:N", name)
+		g.Trap = t
+		return g, nil
+	}, nil
 }
 
 const releaseAbout = `Release removes all traps from a guest and lets it run, guarded by nobody. It is the
@@ -50,7 +54,11 @@ func releaseCommand(args []string, out *output) error {
 	if err := parse(set, args, out, releaseAbout, "guest"); err != nil {
 		return err
 	}
-	g, err := openGuest(name, "hardware")
+	open, err := parseGuest(name, "hardware")
+	if err != nil {
+		return err
+	}
+	g, err := open()
 	if err != nil {
 		return err
 	}

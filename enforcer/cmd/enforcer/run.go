@@ -51,6 +51,10 @@ func runCommand(args []string, out *output) error {
 	if err != nil {
 		return err
 	}
+	open, err := parseGuest(f.guest, f.trap)
+	if err != nil {
+		return err
+	}
 	trust, err := f.load()
 	if err != nil {
 		return err
@@ -61,17 +65,17 @@ func runCommand(args []string, out *output) error {
 		return err
 	}
 	defer log.Close()
-	return f.guard(out, log, enforcer.Config{
+	return f.guard(out, log, open, enforcer.Config{
 		Profile: f.profile, Rules: f.policy.Rules(), Trust: trust, Device: device, AllowDigest: f.allowDigest,
 	})
 }
 
 // guard is all that happens from the moment on at which the guest is touched.
-func (f *runFlags) guard(out *output, log io.Writer, c enforcer.Config) error {
+func (f *runFlags) guard(out *output, log io.Writer, open opener, c enforcer.Config) error {
 	if f.name == "" {
 		f.name = f.guest
 	}
-	g, err := openGuest(f.guest, f.trap)
+	g, err := open()
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type Guest struct {
 	New     bool   // has not run yet
 	ID      string // Identity
 	Traps   []uint64
+	Adopted []uint64
 	Answers []guest.Answer    // all that were given
 	Slipped []guest.Registers // events at an address without a trap
 	Frozen  bool
@@ -67,6 +68,9 @@ func (g *Guest) Do(events ...Event) { g.Events = append(g.Events, events...) }
 
 // Fresh implements guest.Guest.
 func (g *Guest) Fresh() (bool, error) { return g.New, g.Fail }
+
+// Adopt implements guest.Guest.
+func (g *Guest) Adopt(addrs []uint64) { g.Adopted = addrs }
 
 // Plant implements guest.Guest.
 func (g *Guest) Plant(addrs []uint64) error {

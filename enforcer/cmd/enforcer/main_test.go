@@ -1,0 +1,248 @@
+package main
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vmseal/vmseal/formats/profile"
+	"github.com/vmseal/vmseal/keys"
+)
+
+const goodPolicy = `# a comment
+appraise func=BPRM_CHECK appraise_type=imasig
+appraise func=MMAP_CHECK mask=MAY_EXEC appraise_type=imasig
+appraise func=MODULE_CHECK appraise_type=imasig
+`
+
+// kit is a folder with everything that a guest is guarded by.
+type kit struct {
+	t   *testing.T
+	dir string
+	key *rsa.PrivateKey
+	pub *keys.PublicKey
+}
+
+func newKit(t *testing.T) *kit {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pub, err := keys.NewPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &kit{t, t.TempDir(), key, pub}
+	store, err := keys.NewTrustStore(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.write("trust", string(store.Append(nil)))
+	k.write("policy", goodPolicy)
+	k.write("profile", k.sealed(key, pub))
+	return k
+}
+
+func (k *kit) write(name, text string) string {
+	k.t.Helper()
+	path := filepath.Join(k.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		k.t.Fatal(err)
+	}
+	return path
+}
+
+func (k *kit) path(name string) string { return filepath.Join(k.dir, name) }
+
+// sealed is a profile of no kernel, signed by that key.
+func (k *kit) sealed(key *rsa.PrivateKey, pub *keys.PublicKey) string {
+	k.t.Helper()
+	const text = 0xffffffff81000000
+	hook := func(n uint64) profile.Hook {
+		return profile.Hook{Address: text + 16*n, Bytes: profile.Bytes{0x0f, 0x1f, 0x44, 0, 0}, Prototype: "int f(void)"}
+	}
+	p := profile.Profile{
+		Release: "6.1.0-test", BuildID: "0011", Banner: "Linux version 6.1.0-test\n", Text: text, TextEnd: text + 4096,
+		Hooks: profile.Hooks{
+			AppraiseMeasurement: hook(0), DigsigVerify: hook(1), ParseAddRule: hook(2), UpdatePolicy: hook(3), BprmCheck: hook(4),
+		},
+		Variables: profile.Variables{
+			Banner: text, Appraise: text, PolicyFlag: text, KexecLoadDisabled: text, SystemState: text, RootfsType: text,
+		},
+		Values: profile.Values{
+			Funcs: map[string]uint32{
+				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "MODULE_CHECK": 4, "FIRMWARE_CHECK": 5,
+				"KEXEC_KERNEL_CHECK": 6, "KEXEC_INITRAMFS_CHECK": 7, "POLICY_CHECK": 8,
+			},
+			IntegrityFail: 2, SystemRunning: 3,
+		},
+	}
+	unsigned, err := p.Marshal()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, profile.Digest(unsigned))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	file, err := profile.Seal(unsigned, pub.ID, sig)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return string(file)
+}
+
+func call(args ...string) (code int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	code = run(args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+func (k *kit) check(extra ...string) (int, string, string) {
+	return call(append([]string{
+		"check", "--profile", k.path("profile"), "--trust", k.path("trust"), "--policy", k.path("policy"),
+	}, extra...)...)
+}
+
+func TestCheck(t *testing.T) {
+	k := newKit(t)
+	k.write("deny", "# stolen\n"+strings.Repeat("ab", 32)+"\n\n  "+strings.Repeat("cd", 64)+"\n")
+	code, out, errs := k.check("--deny", k.path("deny"))
+	if code != 0 || !strings.Contains(out, "kernel 6.1.0-test, build 0011\n3 rules\n1 keys\n2 digests") {
+		t.Errorf("exit %d\n%s%s", code, out, errs)
+	}
+	if !strings.Contains(errs, "warning: ") || !strings.Contains(errs, "FIRMWARE_CHECK") {
+		t.Errorf("no warning of what the policy leaves out:\n%s", errs)
+	}
+	code, out, _ = k.check("--json")
+	for line := range strings.Lines(out) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not JSON: %s", line)
+		}
+	}
+	if code != 0 || !strings.Contains(out, `{"type":"check","release":"6.1.0-test","build_id":"0011","rules":3,"keys":1,"denied":0}`) {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+// TestCheckRefuses: each file that is not what it has to be is named with the reason.
+func TestCheckRefuses(t *testing.T) {
+	foreign := newKit(t)
+	foreignProfile, err := os.ReadFile(foreign.path("profile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]struct {
+		file   string
+		change func(text string) string
+		reason string
+	}{
+		"foreign profile":  {"profile", func(string) string { return string(foreignProfile) }, "unknown key"},
+		"unsigned profile": {"profile", func(s string) string { return s[:strings.Index(s, "signature")] }, "not signed"},
+		"changed profile":  {"profile", func(s string) string { return strings.Replace(s, "0011", "0012", 1) }, "bad signature"},
+		"empty profile":    {"profile", func(string) string { return "" }, "empty"},
+		"huge profile":     {"profile", func(string) string { return strings.Repeat("x", profile.MaxSize+1) }, "more than"},
+		"policy":           {"policy", func(s string) string { return strings.Replace(s, "imasig", "modsig", 1) }, "modsig"},
+		"rule without func": {"policy", func(s string) string {
+			return s + "appraise fowner=0 appraise_type=imasig\n"
+		}, "func"},
+		"no module rule":  {"policy", func(s string) string { return s[:strings.Index(s, "appraise func=MODULE")] }, "MODULE_CHECK"},
+		"tmpfs":           {"policy", func(s string) string { return "dont_appraise fsmagic=0x01021994\n" + s }, "0x01021994"},
+		"trust store":     {"trust", func(string) string { return "nothing" }, "trust store"},
+		"deny list":       {"deny", func(string) string { return "abcd\n" }, "line 1"},
+		"deny list's hex": {"deny", func(string) string { return "\n" + strings.Repeat("g", 64) + "\n" }, "line 2"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			k := newKit(t)
+			k.write("deny", strings.Repeat("00", 32))
+			text, err := os.ReadFile(k.path(tt.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.write(tt.file, tt.change(string(text)))
+			code, _, errs := k.check("--deny", k.path("deny"))
+			if code != exitFailed || !strings.Contains(errs, tt.reason) || !strings.Contains(errs, k.path(tt.file)) {
+				t.Errorf("exit %d, want %q\n%s", code, tt.reason, errs)
+			}
+		})
+	}
+}
+
+func TestUsage(t *testing.T) {
+	k := newKit(t)
+	files := []string{"--profile", k.path("profile"), "--trust", k.path("trust"), "--policy", k.path("policy")}
+	for name, args := range map[string][]string{
+		"nothing":         {},
+		"unknown command": {"start"},
+		"unknown flag":    {"check", "--nonsense"},
+		"missing flag":    {"check", "--profile", "p"},
+		"argument":        append([]string{"check", "more"}, files...),
+		"no guest":        append([]string{"run"}, files...),
+		"kind of guest":   append([]string{"run", "--guest", "vbox:1"}, files...),
+		"descriptor":      append([]string{"run", "--guest", "gdb:fd:x"}, files...),
+		"standard stream": append([]string{"run", "--guest", "gdb:fd:1"}, files...),
+		"trap":            append([]string{"run", "--guest", "gdb:unix:/none", "--trap", "soft"}, files...),
+		"device":          append([]string{"run", "--guest", "gdb:unix:/none", "--device", "vda"}, files...),
+		"release":         {"release"},
+	} {
+		if code, _, errs := call(args...); code != exitUsage || !strings.HasPrefix(errs, "error: ") || !strings.Contains(errs, "\nhint: ") {
+			t.Errorf("%s: exit %d\n%s", name, code, errs)
+		}
+	}
+	for _, args := range [][]string{{"--help"}, {"run", "--help"}, {"check", "-h"}, {"release", "--help"}, {"version"}} {
+		if code, out, errs := call(args...); code != 0 || out == "" || errs != "" {
+			t.Errorf("%v: exit %d\n%s%s", args, code, out, errs)
+		}
+	}
+}
+
+// TestUnreachable: no guest was touched, and what to do is said.
+func TestUnreachable(t *testing.T) {
+	k := newKit(t)
+	files := []string{"--profile", k.path("profile"), "--trust", k.path("trust"), "--policy", k.path("policy")}
+	code, _, errs := call(append([]string{"run", "--guest", "gdb:unix:" + k.path("none"), "--audit", k.path("audit")}, files...)...)
+	if code != exitFailed || !strings.Contains(errs, k.path("none")) || !strings.Contains(errs, "hint: start QEMU with -S") {
+		t.Errorf("exit %d\n%s", code, errs)
+	}
+}
+
+// TestTrustReload: what cannot be read leaves what was read before. The loading alone
+// is tested here; that it takes effect in a guest, with the guests.
+func TestTrustReload(t *testing.T) {
+	k := newKit(t)
+	f := files{trustPath: k.path("trust"), denyPath: k.write("deny", strings.Repeat("00", 32))}
+	trust, err := f.loadTrust()
+	if err != nil || len(trust.Denied) != 1 || len(trust.Keys.Keys()) != 1 {
+		t.Fatalf("%+v, %v", trust, err)
+	}
+	if err := syscall.Unlink(f.denyPath); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.loadTrust(); err == nil {
+		t.Error("a deny list that is gone is no error")
+	}
+}
+
+func FuzzDeny(f *testing.F) {
+	f.Add([]byte("# c\n" + strings.Repeat("ab", 48) + "\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		denied, err := parseDeny(text)
+		if err != nil {
+			return
+		}
+		for d := range denied {
+			if n := len(d); n != 32 && n != 48 && n != 64 {
+				t.Fatalf("a digest of %d bytes", n)
+			}
+		}
+	})
+}

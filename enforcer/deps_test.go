@@ -1,0 +1,64 @@
+package enforcer
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/vmseal/vmseal/"
+
+// TestImports says what of this module, and from outside, each package of the folder
+// may rest on, directly or not. Of this module that is formats and keys alone.
+func TestImports(t *testing.T) {
+	const unix = "golang.org/x/sys/unix"
+	core := []string{"enforcer/guest", "formats/escape", "formats/ima", "formats/profile", "keys"}
+	allowed := map[string][]string{
+		"enforcer":                 core,
+		"enforcer/guest":           nil,
+		"enforcer/guest/guesttest": {"enforcer/guest"},
+		"enforcer/gdbstub":         {"enforcer/guest", unix},
+		"enforcer/cmd/enforcer":    append([]string{"enforcer", "enforcer/gdbstub", "formats/policy", unix}, core...),
+	}
+	for _, path := range golist(t, "./...") {
+		name := strings.TrimPrefix(path, module)
+		may, ok := allowed[name]
+		if !ok {
+			t.Errorf("what %s may import is not laid down here", name)
+			continue
+		}
+		delete(allowed, name)
+		for _, dep := range golist(t, "-deps", path) {
+			first, _, _ := strings.Cut(dep, "/")
+			dep = strings.TrimPrefix(dep, module)
+			if strings.Contains(first, ".") && dep != name && !slices.Contains(may, dep) {
+				t.Errorf("%s imports %s", name, dep)
+			}
+		}
+	}
+	for name := range allowed {
+		t.Errorf("%s is laid down here only", name)
+	}
+}
+
+func golist(t *testing.T, args ...string) []string {
+	t.Helper()
+	out, err := exec.Command("go", append([]string{"list"}, args...)...).Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	return strings.Fields(string(out))
+}
+
+// TestTrustedBase holds the enforcer to its budget of lines, modules and packages.
+func TestTrustedBase(t *testing.T) {
+	out, err := exec.Command("../scripts/tcb").CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(out), "  "+module+"enforcer/cmd/enforcer\n") || !strings.Contains(string(out), "static") {
+		t.Error("the program is not what was measured")
+	}
+}
