@@ -37,9 +37,9 @@
 //
 // # Cost
 //
-// A hit costs three exchanges: the answer goes out in the write that resumes the
-// guest, its replies are taken with the next stop, and the registers and all memory
-// that is asked for at once are one exchange each.
+// A hit costs three exchanges: the registers, and all memory that is asked for at once,
+// are one each, and the answer goes out in the write that resumes the guest, with its
+// replies left for the next stop.
 //
 // # Trust
 //

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 	"golang.org/x/sys/unix"
@@ -41,9 +42,9 @@ type Guest struct {
 	planted     []uint64
 	stale       []uint64 // where an earlier connection may have set traps
 	last        guest.Stop
-	answer      *guest.Answer // to last
-	interrupted bool          // by the last Run
-	pieces      []piece       // of the last Read
+	running     bool    // between Answer and Run
+	interrupted bool    // by the last Run
+	pieces      []piece // of the last Read
 }
 
 var _ guest.Guest = (*Guest)(nil)
@@ -51,6 +52,7 @@ var _ guest.Guest = (*Guest)(nil)
 var (
 	errReleased = errors.New("the guest was released")
 	errClosed   = errors.New("the connection to QEMU was closed")
+	errRunning  = errors.New("the guest runs")
 )
 
 // selectVCPU makes g, P and m be about a virtual CPU.
@@ -78,6 +80,9 @@ func (g *Guest) registers(vcpu int) guest.Registers {
 
 // VCPUs gives the registers of every virtual CPU.
 func (g *Guest) VCPUs() ([]guest.Registers, error) {
+	if g.running {
+		return nil, errRunning
+	}
 	all := make([]guest.Registers, len(g.threads))
 	for i := range all {
 		all[i] = g.registers(i)
@@ -99,6 +104,9 @@ func (g *Guest) Adopt(addrs []uint64) { g.stale = addrs }
 // Plant changes the set in one write: a process that dies has done all of it or
 // nothing.
 func (g *Guest) Plant(addrs []uint64) error {
+	if g.running {
+		return errRunning
+	}
 	kind, most := g.Trap.kind()
 	want := slices.Compact(slices.Sorted(slices.Values(addrs)))
 	if len(want) > most {
@@ -123,6 +131,9 @@ func (g *Guest) Plant(addrs []uint64) error {
 // error it makes sure that it does.
 func (g *Guest) Freeze() error {
 	err := g.c.err
+	if err == nil && g.running {
+		_, err = g.Run(time.Nanosecond)
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -135,10 +146,14 @@ func (g *Guest) Freeze() error {
 	return nil
 }
 
-// Release applies the answer that is due, removes all traps, those of earlier
-// connections included, and lets the guest run.
+// Release removes all traps, those of earlier connections included, and lets the guest
+// run.
 func (g *Guest) Release() error {
-	g.queueAnswer()
+	if g.running {
+		if _, err := g.Run(time.Nanosecond); err != nil {
+			return err
+		}
+	}
 	g.c.order("D;1")
 	if err := g.c.obeyed(); err != nil {
 		return err

@@ -50,6 +50,7 @@ func TestHits(t *testing.T) {
 					sum += value
 				}
 			}
+			runToHit(t, g)
 			if fresh, err := g.Fresh(); err != nil || fresh {
 				t.Errorf("fresh: %v, %v", fresh, err)
 			}
@@ -106,6 +107,7 @@ func TestOpenFD(t *testing.T) {
 	}
 
 	// Its owner dies while the guest runs, and somebody else has the descriptor, too.
+	runToHit(t, g)
 	plant(t, g)
 	g.c.ask("vCont;c")
 	if err := g.c.write(g.c.out); err != nil {
@@ -219,8 +221,7 @@ func TestReconnect(t *testing.T) {
 						t.Fatalf("%d hits of processor %d were answered, of %d", answered[s.VCPU], s.VCPU, ret)
 					}
 					if n%3 == 0 {
-						runOn(t, g, s)
-						break // with the answer noted and not given
+						break // with no answer given
 					}
 					runOn(t, g, s)
 					answered[s.VCPU]++
@@ -260,11 +261,8 @@ func TestDeathInside(t *testing.T) {
 	if ret, _, _ := counters(t, g, 0); ret != 0 {
 		t.Errorf("%d calls slipped by", ret)
 	}
-	runOn(t, g, s)
 	plant(t, g)
-	g.queueAnswer()
-	g.c.ask("vCont;c")
-	g.c.obeyed()
+	runOn(t, g, s)
 	g.Close()
 	m.qmp(t, "query-status")
 	g = m.dial(t)
@@ -576,4 +574,33 @@ func BenchmarkHit(b *testing.B) {
 		}
 		answer(b, g, s, guest.Answer{Return: true, RSP: s.Regs.RSP + 8, RIP: binary.LittleEndian.Uint64(stack[:])})
 	}
+}
+
+// TestAnswered: a guest that was answered runs, can only be waited for or frozen, and
+// is then as it was.
+func TestAnswered(t *testing.T) {
+	m := boot(t, 1)
+	g := m.dial(t)
+	plant(t, g, hook)
+	s := runToHit(t, g)
+	plant(t, g)
+	runOn(t, g, s)
+	m.await(t, "RESUME")
+	if err := g.Plant([]uint64{hook}); err != errRunning {
+		t.Errorf("planting: %v", err)
+	}
+	if _, err := g.VCPUs(); err != errRunning {
+		t.Errorf("looking at the virtual CPUs: %v", err)
+	}
+	if err := g.Answer(&s, guest.Answer{}); err == nil {
+		t.Error("answered twice")
+	}
+	if err := g.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	if status := m.qmp(t, "query-status"); status["running"] != false {
+		t.Errorf("frozen, and the guest is %v", status)
+	}
+	plant(t, g, hook)
+	runToHit(t, g)
 }

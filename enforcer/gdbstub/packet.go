@@ -53,12 +53,8 @@ func (c *conn) take(until time.Time) []byte {
 	}
 	c.question = c.out[c.asked+1:]
 	c.question = c.question[:bytes.IndexByte(c.question, '#')]
-	if !c.sent {
-		c.sent = true
-		if err := c.write(c.out); err != nil {
-			c.fail(err)
-			return nil
-		}
+	if c.send() != nil {
+		return nil
 	}
 	p, err := c.receive(until)
 	if err == nil && len(p) > 0 && (p[0] == 'W' || p[0] == 'X') {
@@ -70,6 +66,17 @@ func (c *conn) take(until time.Time) []byte {
 	}
 	c.asked += len("$#00") + len(c.question)
 	return p
+}
+
+// send sends the batch, if that was not done yet.
+func (c *conn) send() error {
+	if c.err == nil && !c.sent {
+		c.sent = true
+		if err := c.write(c.out); err != nil {
+			c.fail(err)
+		}
+	}
+	return c.err
 }
 
 // fail keeps the first error, and what it was about.

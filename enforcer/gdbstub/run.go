@@ -20,11 +20,13 @@ const (
 	sigTrap = "05"
 )
 
-// Run answers the last hit and waits for the next, or for the limit.
+// Run lets the guest run, if an answer did not do so already, and waits for the next
+// hit or for the limit.
 func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
-	g.queueAnswer()
-	g.last = guest.Stop{}
-	g.c.ask("vCont;c")
+	if !g.running {
+		g.c.ask("vCont;c")
+	}
+	g.last, g.running = guest.Stop{}, false
 	g.c.obeyed()
 	signal, vcpu := g.parseStop(g.await(limit))
 	if g.c.err != nil {
@@ -83,24 +85,19 @@ func (g *Guest) parseStop(p []byte) (signal string, vcpu int) {
 	return head[1:], vcpu
 }
 
-// Answer notes the answer for the next Run.
+// Answer sets the registers that the answer changes, rip last, and resumes the guest in
+// the same write. What QEMU replies is for Run.
 func (g *Guest) Answer(s *guest.Stop, a guest.Answer) error {
 	if !g.last.Hit || s.VCPU != g.last.VCPU || s.Regs.RIP != g.last.Regs.RIP {
 		return fmt.Errorf("answering virtual CPU %d at %#x: that is not the last hit", s.VCPU, s.Regs.RIP)
 	}
-	g.answer = &a
-	return nil
-}
-
-// queueAnswer orders the registers set that the answer changes.
-func (g *Guest) queueAnswer() {
-	if a := g.answer; a != nil {
-		g.answer = nil
-		g.selectVCPU(g.last.VCPU)
-		if a.Return {
-			g.c.setRegister(numRAX, a.RAX)
-			g.c.setRegister(numRSP, a.RSP)
-		}
-		g.c.setRegister(numRIP, a.RIP)
+	g.selectVCPU(s.VCPU)
+	if a.Return {
+		g.c.setRegister(numRAX, a.RAX)
+		g.c.setRegister(numRSP, a.RSP)
 	}
+	g.c.setRegister(numRIP, a.RIP)
+	g.c.ask("vCont;c")
+	g.last, g.running = guest.Stop{}, true
+	return g.c.send()
 }

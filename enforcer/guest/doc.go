@@ -8,9 +8,9 @@
 //
 // # What every backend promises
 //
-// A guest is stopped when it was opened, and runs only inside Run. A trap takes
-// effect before the instruction at its address, on every virtual CPU. If the
-// process ends at any moment, whatever it was doing, traps stay where they are and
+// A guest is stopped when it was opened, and runs only inside Run, and between Answer
+// and Run. A trap takes effect before the instruction at its address, on every virtual
+// CPU. If the process ends at any moment, whatever it was doing, traps stay where they are and
 // the next hit stops the virtual CPU for good, until somebody opens the guest
 // again; the one way to let a guest run without traps is Release. A hit that was
 // not answered happens again after that.

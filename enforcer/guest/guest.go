@@ -68,7 +68,8 @@ type Guest interface {
 	// VCPUs gives the registers of every virtual CPU of a stopped guest.
 	VCPUs() ([]Registers, error)
 
-	// Answer settles the hit of the last Stop. It takes effect with the next Run.
+	// Answer settles the hit of the last Stop and lets the guest run on. All that may
+	// follow is Run, which waits for what comes next, or Freeze.
 	Answer(s *Stop, a Answer) error
 
 	// Freeze makes sure that the guest does not run, whatever happens to this
