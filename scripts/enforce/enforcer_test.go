@@ -162,7 +162,8 @@ type record struct {
 	Type, Guest, Hook, Func, Path, Digest, Key, Verdict, Reason, Text string
 	VCPU                                                              int
 	Hits, Allowed, Denied, Passed, Lost                               int
-	UserJumps                                                         int `json:"user_jumps"`
+	UserJumps                                                         int                                                       `json:"user_jumps"`
+	Spent                                                             struct{ Registers, Memory, Verify, Answer time.Duration } `json:"spent_ns"`
 }
 
 // records gives the audit so far.

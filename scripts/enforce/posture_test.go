@@ -26,14 +26,17 @@ func TestPosture(t *testing.T) {
 		name, cmdline, says string
 		prepare             func(t *testing.T, gd *guard, o *options)
 	}{
-		{"ima_appraise=log", "rdinit=/vmseal-init ima_appraise=log", "", plain},
-		{"ima_appraise=fix", "rdinit=/vmseal-init ima_appraise=fix", "", plain},
-		{"no policy", "rdinit=/init ima_appraise=enforce", "", plain},
-		{"policy of the kernel", "rdinit=/init ima_appraise=enforce ima_policy=appraise_tcb", "", plain},
-		{"foreign rule", "rdinit=/vmseal-init ima_appraise=enforce", "", loads(func(r []string) []string {
-			return append(r, "dont_appraise func=MODULE_CHECK fsmagic=0x9fa0\n")
+		{"ima_appraise=log", "rdinit=/vmseal-init ima_appraise=log", "ima_appraise is", plain},
+		{"ima_appraise=fix", "rdinit=/vmseal-init ima_appraise=fix", "ima_appraise is", plain},
+		{"no policy", "rdinit=/init ima_appraise=enforce", "no policy is in force", plain},
+		{"policy of the kernel", "rdinit=/init ima_appraise=enforce ima_policy=appraise_tcb", "kexec_load_disabled", plain},
+		{"one more rule", "rdinit=/vmseal-init ima_appraise=enforce", "rule", loads(func(r []string) []string {
+			return append(r[:len(r)-1], "dont_appraise fsmagic=0x9fa0\n")
 		})},
-		{"missing rule", "rdinit=/vmseal-init ima_appraise=enforce", "", loads(func(r []string) []string { return r[:len(r)-2] })},
+		{"foreign rule", "rdinit=/vmseal-init ima_appraise=enforce", "rule", loads(func(r []string) []string {
+			return append([]string{"dont_appraise fsmagic=0x9fa0\n"}, r...)
+		})},
+		{"missing rule", "rdinit=/vmseal-init ima_appraise=enforce", "rules of the pinned", loads(func(r []string) []string { return r[:len(r)-2] })},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			gd := newGuard(t, g, "6.1")
@@ -42,7 +45,9 @@ func TestPosture(t *testing.T) {
 			v, e := bootGuarded(t, gd, o)
 			e.awaitExit(4)
 			v.awaitFrozen()
-			t.Logf("%s", tail(strings.TrimSpace(e.log.String()), 300))
+			if said := e.log.String(); !strings.Contains(said, c.says) {
+				t.Errorf("the enforcer does not say %q:\n%s", c.says, said)
+			}
 			v.cont() // an operator's attempt to go on
 			v.awaitFrozen()
 		})

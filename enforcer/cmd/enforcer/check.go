@@ -30,7 +30,7 @@ func checkCommand(args []string, out *output) error {
 		Denied  int    `json:"denied"`
 	}{"check", f.profile.Release, f.profile.BuildID, len(f.policy.Rules()), len(trust.Keys.Keys()), len(trust.Denied)})
 	if !out.json {
-		fmt.Fprintf(out.stdout, "kernel %s, build %s\n%d rules\n%d keys\n%d digests on the deny list\n",
+		fmt.Fprintf(out.stdout, "kernel: %s, build %s\nrules of the policy: %d\nkeys: %d\ndigests on the deny list: %d\n",
 			f.profile.Release, f.profile.BuildID, len(f.policy.Rules()), len(trust.Keys.Keys()), len(trust.Denied))
 	}
 	return nil

@@ -116,7 +116,7 @@ func TestCheck(t *testing.T) {
 	k := newKit(t)
 	k.write("deny", "# stolen\n"+strings.Repeat("ab", 32)+"\n\n  "+strings.Repeat("cd", 64)+"\n")
 	code, out, errs := k.check("--deny", k.path("deny"))
-	if code != 0 || !strings.Contains(out, "kernel 6.1.0-test, build 0011\n3 rules\n1 keys\n2 digests") {
+	if code != 0 || !strings.Contains(out, "kernel: 6.1.0-test, build 0011\nrules of the policy: 3\nkeys: 1\ndigests on the deny list: 2\n") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
 	}
 	if !strings.Contains(errs, "warning: ") || !strings.Contains(errs, "FIRMWARE_CHECK") {
