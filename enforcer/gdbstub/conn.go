@@ -12,11 +12,13 @@ import (
 var (
 	errSilent = errors.New("no answer in time")
 	errHungUp = fmt.Errorf("%w: QEMU closed the connection", guest.ErrEnded)
+	errCut    = errors.New("QEMU closed the connection, and goes on")
 )
 
 // conn is a stream socket with a buffer each way.
 type conn struct {
 	fd       int
+	peer     int           // a pidfd of the process at the other end, 0 if that is not known
 	patience time.Duration // for what QEMU answers at once
 	err      error         // the first there was; nothing is sent or taken any more
 
@@ -39,13 +41,29 @@ func (c *conn) write(b []byte) error {
 	n, err := unix.SendmsgN(c.fd, b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	switch {
 	case err == unix.EPIPE || err == unix.ECONNRESET:
-		return errHungUp
+		return c.hungUp()
 	case err != nil:
 		return fmt.Errorf("writing: %w", err)
 	case n < len(b):
 		return fmt.Errorf("it took %d bytes of %d", n, len(b))
 	}
 	return nil
+}
+
+// hungUp tells whether the connection ended because QEMU did. A process closes what it
+// has open some time before it is gone.
+func (c *conn) hungUp() error {
+	until := time.Now().Add(c.patience)
+	for left := c.patience; c.peer > 0 && left > 0; left = time.Until(until) {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(c.peer), Events: unix.POLLIN}}, int(left.Milliseconds()))
+		if n > 0 || err != nil && err != unix.EINTR {
+			return errHungUp
+		}
+		if n == 0 && err == nil {
+			return errCut
+		}
+	}
+	return errHungUp
 }
 
 // fill receives more, and waits for ever if until is zero.
@@ -61,7 +79,7 @@ func (c *conn) fill(until time.Time) error {
 	switch {
 	case err == unix.EINTR || err == unix.EAGAIN:
 	case err == unix.ECONNRESET || err == nil && n == 0:
-		return errHungUp
+		return c.hungUp()
 	case err != nil:
 		return fmt.Errorf("reading: %w", err)
 	default:

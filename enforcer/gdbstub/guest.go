@@ -168,6 +168,9 @@ func (g *Guest) Close() error {
 		return nil
 	}
 	g.c.err = errClosed
+	if g.c.peer > 0 {
+		unix.Close(g.c.peer)
+	}
 	return unix.Close(g.c.fd)
 }
 

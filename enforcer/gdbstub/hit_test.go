@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -309,6 +311,55 @@ func TestRelease(t *testing.T) {
 	if ret, _, sum := counters(t, g, s.VCPU); ret < 2 || sum>>40 != 1 {
 		t.Errorf("%d calls, with %#x in all: the answer was not given, or the guest did not run", ret, sum)
 	}
+}
+
+// TestCut: a connection that ends before QEMU does is not the end of the guest.
+func TestCut(t *testing.T) {
+	m := boot(t, 1)
+	path := filepath.Join(t.TempDir(), "proxy")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cut := make(chan struct{})
+	go func() { // the process at the other end is this one, which lives on
+		in, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		out, err := net.Dial("unix", m.path)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		go io.Copy(in, out)
+		go io.Copy(out, in)
+		<-cut
+		out.Close()
+		in.Close()
+	}()
+	g, err := Dial(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	g.c.patience = 100 * time.Millisecond
+	plant(t, g, hook)
+	s := runToHit(t, g)
+	runOn(t, g, s)
+	close(cut)
+	if _, err := g.Run(0); err != nil && (errors.Is(err, guest.ErrEnded) || !errors.Is(err, errCut)) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := g.Run(0); !errors.Is(err, errCut) {
+		t.Errorf("got %v", err)
+	}
+	if err := g.Freeze(); err == nil {
+		t.Error("the guest is said to be frozen")
+	}
+	m.dial(t) // QEMU has a place for the next
 }
 
 // TestEnd: however a guest ends, that is what the error says.

@@ -32,7 +32,8 @@ func Dial(path string) (*Guest, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("connecting to QEMU at %s: %w", path, err)
 	}
-	return open(fd, identity(fd))
+	id, peer := identity(fd)
+	return open(fd, id, peer)
 }
 
 // OpenFD opens the guest at the other end of a socket pair. The descriptor is the
@@ -46,13 +47,13 @@ func OpenFD(fd int) (*Guest, error) {
 		return nil, fmt.Errorf("opening descriptor %d as a connection to QEMU: %w", fd, err)
 	}
 	unix.CloseOnExec(fd)
-	return open(fd, "")
+	return open(fd, "", 0)
 }
 
-func open(fd int, id string) (*Guest, error) {
-	g := &Guest{c: conn{fd: fd, patience: patience}, id: id, selected: -1}
+func open(fd int, id string, peer int) (*Guest, error) {
+	g := &Guest{c: conn{fd: fd, peer: peer, patience: patience}, id: id, selected: -1}
 	if err := g.begin(); err != nil {
-		unix.Close(fd)
+		g.Close()
 		return nil, err
 	}
 	return g, nil
@@ -118,18 +119,22 @@ func (g *Guest) listThreads() {
 
 // identity names the process that listens at the other end by what no two processes
 // of a host have in common: its id, when it was started (field 22 of proc(5)'s
-// stat), and the boot of the host. Empty if that cannot be known.
-func identity(fd int) string {
-	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err != nil || peer.Pid <= 0 {
-		return ""
+// stat), and the boot of the host. Empty if that cannot be known. peer is a pidfd of
+// that process, 0 if there is none.
+func identity(fd int) (id string, peer int) {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil || cred.Pid <= 0 {
+		return "", 0
 	}
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", peer.Pid))
+	if peer, err = unix.PidfdOpen(int(cred.Pid), 0); err != nil {
+		peer = 0
+	}
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cred.Pid))
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	// The name of the program, field 2, is in parentheses and may hold any.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 20 || len(boot) == 0 {
-		return ""
+		return "", peer
 	}
-	return fmt.Sprintf("pid %d start %s boot %s", peer.Pid, fields[22-3], bytes.TrimSpace(boot))
+	return fmt.Sprintf("pid %d start %s boot %s", cred.Pid, fields[22-3], bytes.TrimSpace(boot)), peer
 }
