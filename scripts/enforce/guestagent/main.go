@@ -22,11 +22,10 @@ import (
 const port = "/dev/ttyS1"
 
 func main() {
-	if err := serve(); err != nil {
-		log.Fatalf("guestagent: %v", err)
-	}
+	log.Fatal("guestagent: ", serve())
 }
 
+// serve ends with an error only.
 func serve() error {
 	tty, err := os.OpenFile(port, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
