@@ -156,6 +156,7 @@ type recent struct {
 }
 
 func (r *recent) add(value uint64, path, fn string) {
+	r.take(value) // of a file whose turn never came
 	r.last = (r.last + 1) % len(r.at)
 	e := &r.at[r.last]
 	e.value, e.path, e.fn = value, path, fn

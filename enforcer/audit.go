@@ -54,7 +54,7 @@ type Audit struct {
 }
 
 // queued is how many records may wait.
-const queued = 4096
+const queued = 1024
 
 // NewAudit writes to w for the guest of that name, until Close.
 func NewAudit(w io.Writer, guest string) *Audit {
@@ -96,14 +96,18 @@ func (a *Audit) Lost() uint64 { return a.lost.Load() }
 func (a *Audit) write(w io.Writer) {
 	var first error
 	var told uint64
-	enc := json.NewEncoder(w)
-	encode := func(v any) {
-		if err := enc.Encode(v); err != nil {
-			a.lost.Add(1)
-			if first == nil {
-				first = fmt.Errorf("writing the audit: %w", err)
-			}
+	var torn bool // the last line has only its beginning
+	line := func(v any) error {
+		text, err := json.Marshal(v)
+		if err != nil {
+			return err
 		}
+		if torn {
+			text = append([]byte{'\n'}, text...)
+		}
+		n, err := w.Write(append(text, '\n'))
+		torn = err != nil && (torn || n > 0)
+		return err
 	}
 	for v := range a.queue {
 		if v == nil {
@@ -113,10 +117,15 @@ func (a *Audit) write(w io.Writer) {
 			r.Path, r.Reason = escape.Path(r.Path), escape.Path(r.Reason)
 			v = r
 		}
-		encode(v)
-		if n := a.lost.Load(); n != told && first == nil {
+		if err := line(v); err != nil {
+			a.lost.Add(1)
+			if first == nil {
+				first = fmt.Errorf("writing the audit: %w", err)
+			}
+			continue
+		}
+		if n := a.lost.Load(); n != told && line(note{time.Now(), "lost", a.guest, fmt.Sprintf("%d records were lost so far", n)}) == nil {
 			told = n
-			encode(note{time.Now(), "lost", a.guest, fmt.Sprintf("%d records were lost so far", n)})
 		}
 	}
 	a.done <- first

@@ -69,6 +69,44 @@ func TestAuditError(t *testing.T) {
 	}
 }
 
+// TestAuditRecovers: what a full disk has cost is lost and told of, and nothing more.
+func TestAuditRecovers(t *testing.T) {
+	w := &failsOnce{at: 2}
+	a := NewAudit(w, "guest")
+	for range 5 {
+		a.Hit(Record{Hook: "h"})
+	}
+	if err := a.Close(time.Minute); err == nil {
+		t.Error("the error is not told of")
+	}
+	var hits, lost int
+	for line := range strings.Lines(w.String()) {
+		if json.Valid([]byte(line)) {
+			hits += strings.Count(line, `"type":"hit"`)
+			lost += strings.Count(line, "1 records were lost so far")
+		} else if line != "{\n" {
+			t.Errorf("line %q", line)
+		}
+	}
+	if hits != 4 || lost != 1 || a.Lost() != 1 {
+		t.Errorf("%d lines, %d lost, told %d times:\n%s", hits, a.Lost(), lost, w)
+	}
+}
+
+// failsOnce writes one byte the at-th time.
+type failsOnce struct {
+	bytes.Buffer
+	n, at int
+}
+
+func (f *failsOnce) Write(b []byte) (int, error) {
+	if f.n++; f.n == f.at {
+		f.Buffer.Write(b[:1])
+		return 1, errors.New("disk full")
+	}
+	return f.Buffer.Write(b)
+}
+
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("disk full") }

@@ -3,6 +3,7 @@ package enforcer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -36,12 +37,15 @@ type Enforcer struct {
 	Config
 	trust atomic.Pointer[Trust]
 
-	points  points   // of the running kernel; unknown until it was located
-	checked bool     // what lies at these points was compared with the profile
-	phase   phase    // how far the guest has come
-	next    int      // rules of the policy that were seen
-	paths   recent   // of files whose signature is yet to be verified
-	supers  []uint64 // super blocks that were seen, of which the next hit is likely
+	points   points   // of the running kernel; unknown until it was located
+	adopted  bool     // by a predecessor, who compared all of the kernel
+	checked  bool     // the kernel was compared with the profile
+	phase    phase    // how far the guest has come
+	next     int      // rules of the policy that were seen
+	paths    recent   // of files whose signature is yet to be verified
+	supers   []uint64 // super blocks that were seen, of which the next hit is likely
+	stopping atomic.Bool
+
 	// Counts may be read at any time.
 	Counts Counts
 }
@@ -61,6 +65,10 @@ func New(c Config) *Enforcer {
 // SetTrust changes whose signatures count, from the next hit on. It may be called
 // while Run runs.
 func (e *Enforcer) SetTrust(t *Trust) { e.trust.Store(t) }
+
+// Stop freezes the guest if it cannot be left to its traps yet, since its kernel was not
+// found. Run then returns soon. It may be called while Run runs.
+func (e *Enforcer) Stop() { e.stopping.Store(true) }
 
 // Run guards the guest until it ends, which is no error. A *FrozenError is the
 // only other way in which it returns: the guest then stands still.
@@ -101,7 +109,11 @@ func (e *Enforcer) hit(s *guest.Stop) error {
 		return e.Guest.Answer(s, guest.Answer{RIP: s.Regs.RIP + nopSize})
 	}
 	if !e.checked {
-		if err := e.checkKernel(s.VCPU); err != nil {
+		check := e.checkKernel
+		if e.adopted {
+			check = e.checkBanner // the guest may trace the functions by now
+		}
+		if err := check(s.VCPU); err != nil {
 			return err
 		}
 		e.checked = true
@@ -159,8 +171,15 @@ func (e *Enforcer) begin() error {
 		e.next = len(e.Rules)
 	}
 	e.points = newPoints(e.Profile, saved.Slide)
+	e.adopted = true
 	p := &e.points
-	e.Guest.Adopt([]uint64{p.appraise, p.parseRule, p.updatePolicy, p.bprmCheck, p.digsigVerify})
+	found, err := e.Guest.Adopt([]uint64{p.appraise, p.parseRule, p.updatePolicy, p.bprmCheck, p.digsigVerify})
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(found, p.appraise) || !slices.Contains(found, p.parseRule) {
+		return errors.New("the guest has run without traps: it was released, or a debugger has removed them")
+	}
 	e.Event("took over a guarded guest")
 	return e.plant()
 }

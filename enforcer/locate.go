@@ -43,6 +43,9 @@ func (e *Enforcer) locate() error {
 		if err != nil {
 			return err
 		}
+		if e.stopping.Load() {
+			return errors.New("the enforcer was stopped before it had found the kernel")
+		}
 		if s.Hit {
 			if s.Regs.CPL() == 3 {
 				return errors.New("user space runs before the kernel was found")

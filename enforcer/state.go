@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Saved is what a successor of this process has to know of a guest.
@@ -61,19 +63,28 @@ func (f FileState) Save(s Saved) error {
 // Load reads the file, and refuses one that others could have written, or that is
 // of another profile or policy.
 func (f FileState) Load() (s Saved, err error) {
-	info, err := os.Lstat(f.Path)
+	file, err := os.OpenFile(f.Path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return s, err
 	}
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0 || info.Size() > maxState {
-		return s, fmt.Errorf("%s: not a file that only its owner can write", f.Path)
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return s, err
 	}
-	text, err := os.ReadFile(f.Path)
+	owner := info.Sys().(*syscall.Stat_t).Uid
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0 || owner != 0 && int(owner) != os.Geteuid() {
+		return s, fmt.Errorf("%s: not a file of ours that nobody else can write", f.Path)
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxState))
 	if err != nil {
 		return s, err
 	}
 	if err := json.Unmarshal(text, &s); err != nil {
 		return s, fmt.Errorf("%s: %w", f.Path, err)
+	}
+	if again, err := json.Marshal(s); err != nil || string(again)+"\n" != string(text) {
+		return s, fmt.Errorf("%s: not as it was written", f.Path)
 	}
 	if s.Pins != f.Pins {
 		return s, fmt.Errorf("%s: of another profile or policy", f.Path)

@@ -49,8 +49,8 @@ func TestTakeOver(t *testing.T) {
 		if second == nil && b.records[len(b.records)-1].Verdict != Deny {
 			t.Errorf("cut at %d: %+v", cut, b.records[len(b.records)-1])
 		}
-		if len(b.Adopted) != 5 {
-			t.Errorf("cut at %d: traps that may have been left: %#x", cut, b.Adopted)
+		if len(b.Traps) != 4 {
+			t.Errorf("cut at %d: traps %#x", cut, b.Traps)
 		}
 		if len(b.Slipped) > 0 {
 			t.Errorf("cut at %d: slipped by %+v", cut, b.Slipped)
@@ -76,6 +76,34 @@ func TestForeignState(t *testing.T) {
 				t.Errorf("%v, frozen %v", err, b.Frozen)
 			}
 		})
+	}
+}
+
+// TestReleased: a guest that ran without its traps is not taken over, however good the
+// state.
+func TestReleased(t *testing.T) {
+	b := newBed(t, 0)
+	b.boot()
+	b.run()
+	if err := b.Release(); err != nil {
+		t.Fatal(err)
+	}
+	b.e = b.enforcer(b.e.Config.Trust)
+	value, _ := signed(t, "true")
+	b.Do(b.appraisal(rootSB, 3, value))
+	if err := b.e.Run(); err == nil || !strings.Contains(err.Error(), "without traps") || !b.Frozen || len(b.Events) != 1 {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestStop: while nobody knows where the kernel is, the guest cannot be left to its
+// traps.
+func TestStop(t *testing.T) {
+	b := newBed(t, 0)
+	b.Do(at(0x7c00, 0xf000), at(text+0x5000, kernelCS))
+	b.e.Stop()
+	if err := b.e.Run(); err == nil || !b.Frozen || len(b.Events) != 1 {
+		t.Errorf("%v, frozen %v, events left %d", err, b.Frozen, len(b.Events))
 	}
 }
 
@@ -118,7 +146,24 @@ func TestFileState(t *testing.T) {
 	if _, err := f.Load(); err == nil {
 		t.Error("a state that anybody can write is taken")
 	}
-	for _, text := range []string{"", "{", `{"pins":"pins","phase":"other"}`, strings.Repeat("x", maxState+1)} {
+	if os.Geteuid() == 0 {
+		if err := errors.Join(os.Chmod(path, 0o600), os.Chown(path, 65534, 65534)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Load(); err == nil {
+			t.Error("a state of somebody else is taken")
+		}
+		if err := os.Chown(path, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(path, path+"-link"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (FileState{path + "-link", "pins"}).Load(); err == nil {
+		t.Error("a symbolic link is followed")
+	}
+	for _, text := range []string{"", "{", `{"pins":"pins"}`, `{"pins":"pins","phase":"other"}`, strings.Repeat("x", maxState+1)} {
 		if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, 0o600)); err != nil {
 			t.Fatal(err)
 		}

@@ -40,7 +40,6 @@ type Guest struct {
 	threads     []string // what the stub calls the virtual CPUs, in our order
 	selected    int      // the one that g, P and m are about; -1 if not known
 	planted     []uint64
-	stale       []uint64 // where an earlier connection may have set traps
 	last        guest.Stop
 	running     bool    // between Answer and Run
 	interrupted bool    // by the last Run
@@ -98,8 +97,21 @@ func (g *Guest) Fresh() (bool, error) {
 	return err == nil && !slices.ContainsFunc(all, used), err
 }
 
-// Adopt notes the addresses for the next Plant.
-func (g *Guest) Adopt(addrs []uint64) { g.stale = addrs }
+// Adopt removes traps of earlier connections. QEMU says E22 where there was none.
+func (g *Guest) Adopt(addrs []uint64) (found []uint64, err error) {
+	kind, _ := g.Trap.kind()
+	for _, a := range addrs {
+		g.c.ask("z%d,%x,1", kind, a)
+		switch p := g.c.reply(); string(p) {
+		case "OK":
+			found = append(found, a)
+		case "E22":
+		default:
+			g.c.refuse(p)
+		}
+	}
+	return found, g.c.err
+}
 
 // Plant changes the set in one write: a process that dies has done all of it or
 // nothing.
@@ -112,7 +124,7 @@ func (g *Guest) Plant(addrs []uint64) error {
 	if len(want) > most {
 		return fmt.Errorf("planting %d traps: there can be %d", len(want), most)
 	}
-	for _, a := range append(g.planted, g.stale...) {
+	for _, a := range g.planted {
 		if !slices.Contains(want, a) {
 			g.c.order("z%d,%x,1", kind, a)
 		}
@@ -123,7 +135,7 @@ func (g *Guest) Plant(addrs []uint64) error {
 			g.c.order("Z%d,%x,1", kind, a)
 		}
 	}
-	g.planted, g.stale = want, nil
+	g.planted = want
 	return g.c.obeyed()
 }
 

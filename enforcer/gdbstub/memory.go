@@ -22,6 +22,9 @@ type piece struct {
 
 // Read fills the ranges as the virtual CPU's page tables have it.
 func (g *Guest) Read(vcpu int, ranges []guest.Range) error {
+	if g.running {
+		return errRunning
+	}
 	g.pieces = g.pieces[:0]
 	for i := range ranges {
 		r := &ranges[i]

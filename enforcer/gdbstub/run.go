@@ -44,8 +44,8 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 
 // await waits for the stop reply, and interrupts the guest at the limit. Either way
 // there is one: an interrupt that comes too late is ignored. Without a limit, a guest
-// that somebody paused in QEMU's monitor is waited for: it goes on with its traps, and
-// has a reply more.
+// that QEMU paused for another reason is waited for: it goes on with its traps, and has a
+// reply more.
 func (g *Guest) await(limit time.Duration) []byte {
 	c := &g.c
 	if c.err != nil {
@@ -57,7 +57,7 @@ func (g *Guest) await(limit time.Duration) []byte {
 	}
 	asked := c.asked
 	p := c.take(until)
-	for limit == 0 && strings.HasPrefix(string(p), "T"+sigInt) {
+	for limit == 0 && paused(p) {
 		c.asked = asked
 		p = c.take(until)
 	}
@@ -67,6 +67,13 @@ func (g *Guest) await(limit time.Duration) []byte {
 		p = c.take(c.soon())
 	}
 	return p
+}
+
+// paused tells of a stop that is neither a hit nor the end: by the monitor, an error of
+// a disk, a watchdog. Who stopped the guest lets it go on.
+func paused(p []byte) bool {
+	head, _, ok := strings.Cut(string(p), "thread:")
+	return ok && len(head) == 3 && head[0] == 'T' && head != "T"+sigTrap && head != "T"+sigQuit
 }
 
 // parseStop decodes the stop reply Tnnthread:id;... and accepts hits and interrupts.

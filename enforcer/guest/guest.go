@@ -47,9 +47,9 @@ type Guest interface {
 	// Fresh reports whether the guest has not yet executed an instruction.
 	Fresh() (bool, error)
 
-	// Adopt says where an earlier process may have left traps. The next Plant removes
-	// those that are not wanted any more.
-	Adopt(addrs []uint64)
+	// Adopt removes the traps that an earlier process has left at these addresses,
+	// and tells where there were any.
+	Adopt(addrs []uint64) (found []uint64, err error)
 
 	// Plant sets traps at these addresses and removes all others. On an error the
 	// set of traps is not known, and the guest must not run on.

@@ -5,11 +5,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/vmseal/vmseal/enforcer"
 	"github.com/vmseal/vmseal/formats/ima"
@@ -64,8 +64,12 @@ func (f *files) load() (*enforcer.Trust, error) {
 	if f.policy, err = policy.Parse(rules); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.policyPath, err)
 	}
-	sum := sha256.Sum256(append(sealed, rules...))
-	f.pins = hex.EncodeToString(sum[:])
+	text, err := f.profile.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(append(text, strings.Join(f.policy.Rules(), "\n")...))
+	f.pins = hex.EncodeToString(sum[:]) // whoever signed the profile, and whatever comments the policy has
 	return trust, nil
 }
 
@@ -132,9 +136,6 @@ func read(path string, max int64) ([]byte, error) {
 	}
 	if int64(len(b)) > max {
 		return nil, fmt.Errorf("%s: more than %d bytes", path, max)
-	}
-	if len(b) == 0 {
-		return nil, fmt.Errorf("%s: %w", path, errors.New("empty"))
 	}
 	return b, nil
 }

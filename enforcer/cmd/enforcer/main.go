@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/vmseal/vmseal/enforcer"
 )
@@ -28,8 +30,8 @@ const usage = `Enforcer keeps the signatures of a guest's files from outside the
 GUEST is gdb:unix:SOCKET or gdb:fd:N: the gdb stub of a QEMU that was started with
 -S, so that the guest has not run yet. 'enforcer COMMAND --help' explains more.
 
-Exit codes: 0 done (run: the guest has ended); 1 failed, and no guest was touched;
-2 wrong usage; 4 the guest was left frozen, or will freeze at its next appraisal.
+Exit codes: 0 done (run: the guest has ended); 1 failed, before a guest was guarded;
+2 wrong usage; 4 the guest was left frozen.
 `
 
 // A usageError is about the command line.
@@ -38,7 +40,9 @@ type usageError struct{ error }
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 func main() {
-	debug.SetGCPercent(50) // memory is scarcer than time in a lean dom0
+	debug.SetGCPercent(50)         // memory is scarcer than time in a lean dom0
+	debug.SetTraceback("crash")    // a panic must not look like an exit code of ours
+	signal.Ignore(syscall.SIGPIPE) // who reads no more is not worth the guest
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -148,7 +148,7 @@ func TestCheckRefuses(t *testing.T) {
 		"foreign profile":  {"profile", func(string) string { return string(foreignProfile) }, "unknown key"},
 		"unsigned profile": {"profile", func(s string) string { return s[:strings.Index(s, "signature")] }, "not signed"},
 		"changed profile":  {"profile", func(s string) string { return strings.Replace(s, "0011", "0012", 1) }, "bad signature"},
-		"empty profile":    {"profile", func(string) string { return "" }, "empty"},
+		"empty profile":    {"profile", func(string) string { return "" }, "not a profile"},
 		"huge profile":     {"profile", func(string) string { return strings.Repeat("x", profile.MaxSize+1) }, "more than"},
 		"policy":           {"policy", func(s string) string { return strings.Replace(s, "imasig", "modsig", 1) }, "modsig"},
 		"rule without func": {"policy", func(s string) string {

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,11 +22,13 @@ with the initrd that 'imagetool initrd' was appended to, and with rdinit=/vmseal
 
 Each decision is a line of JSON in the audit. What must not happen freezes the guest,
 and ends the enforcer with exit code 4. A signal ends it too; the guest then freezes
-at its next appraisal, and a new enforcer goes on with it. SIGHUP reads trust store
-and deny list again.`
+at its next appraisal, and a new enforcer with the same --state goes on with it. SIGHUP
+reads trust store and deny list again.`
 
-// auditLimit is how long the end waits for the audit to be written.
-const auditLimit = 2 * time.Second
+const (
+	auditLimit = 2 * time.Second // for the audit to be written at the end
+	stopLimit  = time.Second     // for an enforcer that still looks for the kernel
+)
 
 type runFlags struct {
 	files
@@ -82,58 +85,91 @@ func (f *runFlags) guard(out *output, log io.Writer, open opener, c enforcer.Con
 	defer g.Close()
 	audit := enforcer.NewAudit(log, f.name)
 	c.Guest, c.Audit = g, audit.Hit
+	events := make(chan string, 16) // who does not read must not stop the guest
+	go func() {
+		for text := range events {
+			out.info(text)
+		}
+	}()
 	c.Event = func(text string) {
 		audit.Note("event", text)
-		out.info(text)
+		select {
+		case events <- text:
+		default:
+		}
 	}
 	c.State = enforcer.NoState{}
 	if f.state != "" {
 		c.State = enforcer.FileState{Path: f.state, Pins: f.pins}
+		if g.Identity() == "" {
+			out.warn("the hypervisor's process cannot be known again: no other enforcer will be able to take this guest over")
+		}
 	}
 	e := enforcer.New(c)
-	end := func(err error) error {
-		if err != nil {
-			audit.Note("frozen", err.Error())
-		}
-		e.Summarize(audit)
-		if lost := audit.Close(auditLimit); lost != nil {
-			out.warn(lost.Error())
-		}
-		if n := audit.Lost(); n > 0 {
-			out.warn(fmt.Sprintf("%d audit records were lost", n))
-		}
+	var once sync.Once
+	end := func(note, text string) {
+		once.Do(func() {
+			if text != "" {
+				audit.Note(note, text)
+			}
+			e.Summarize(audit)
+			if lost := audit.Close(auditLimit); lost != nil {
+				out.warn(lost.Error())
+			}
+			if n := audit.Lost(); n > 0 {
+				out.warn(fmt.Sprintf("%d audit records were lost", n))
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go f.signals(e, audit, out, ended, end)
+	err = e.Run()
+	close(ended)
+	if err != nil {
+		end("frozen", err.Error())
 		return err
 	}
-	go f.signals(e, audit, out, end)
-	err = end(e.Run())
-	if err == nil {
-		out.info("the guest has ended")
-	}
-	return err
+	end("event", "the guest has ended")
+	out.info("the guest has ended")
+	return nil
 }
 
-// signals serves SIGHUP, and ends the process on others: a hit that was not answered
-// happens again for the next enforcer.
-func (f *runFlags) signals(e *enforcer.Enforcer, audit *enforcer.Audit, out *output, end func(error) error) {
+// signals serves SIGHUP. Others end the process, as they do by default: a hit that was
+// not answered happens again for the next enforcer. A guest without traps is frozen
+// before.
+func (f *runFlags) signals(e *enforcer.Enforcer, audit *enforcer.Audit, out *output, ended chan struct{}, end func(note, text string)) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
 	for s := range c {
-		if s != syscall.SIGHUP {
-			err := end(&enforcer.FrozenError{Reason: fmt.Errorf("%v ended the enforcer: at its next appraisal at the latest", s)})
-			out.fail(err, exitFrozen)
-			os.Exit(exitFrozen)
-		}
-		trust, err := f.loadTrust()
-		if err != nil { // what was read before still counts
-			audit.Note("reload-failed", err.Error())
-			out.warn("reloading: " + err.Error())
+		if s == syscall.SIGHUP {
+			f.reload(e, audit, out)
 			continue
 		}
-		e.SetTrust(trust)
-		text := fmt.Sprintf("%d keys and %d denied digests count from now on", len(trust.Keys.Keys()), len(trust.Denied))
-		audit.Note("reload", text)
-		out.info(text)
+		e.Stop()
+		select {
+		case <-ended:
+			return // the guest is frozen, or has ended
+		case <-time.After(stopLimit):
+		}
+		end("ended", fmt.Sprintf("%v: the guest freezes at its next appraisal", s))
+		out.warn(fmt.Sprintf("%v: the guest freezes at its next appraisal, until another enforcer goes on", s))
+		signal.Reset(s)
+		_ = syscall.Kill(os.Getpid(), s.(syscall.Signal))
 	}
+}
+
+// reload reads what may change. What cannot be read changes nothing.
+func (f *runFlags) reload(e *enforcer.Enforcer, audit *enforcer.Audit, out *output) {
+	trust, err := f.loadTrust()
+	if err != nil {
+		audit.Note("reload-failed", err.Error())
+		out.warn("reloading: " + err.Error())
+		return
+	}
+	e.SetTrust(trust)
+	text := fmt.Sprintf("%d keys and %d denied digests count from now on", len(trust.Keys.Keys()), len(trust.Denied))
+	audit.Note("reload", text)
+	out.info(text)
 }
 
 func (f *runFlags) openAudit(out *output) (io.WriteCloser, error) {
@@ -155,6 +191,10 @@ func parseDevice(text string) (*enforcer.Device, error) {
 	b, err2 := strconv.ParseUint(minor, 10, 20)
 	if err := errors.Join(err1, err2); !ok || err != nil {
 		return nil, usagef("--device: %q is not MAJOR:MINOR", text)
+	}
+	switch a {
+	case 7, 9, 43: // include/uapi/linux/major.h: LOOP_MAJOR, MD_MAJOR, NBD_MAJOR
+		return nil, usagef("--device: %s is a device that root in the guest can put another one under", text)
 	}
 	return &enforcer.Device{Major: uint32(a), Minor: uint32(b)}, nil
 }

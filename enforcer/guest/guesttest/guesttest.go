@@ -29,7 +29,6 @@ type Guest struct {
 	New     bool   // has not run yet
 	ID      string // Identity
 	Traps   []uint64
-	Adopted []uint64
 	Answers []guest.Answer    // all that were given
 	Slipped []guest.Registers // events at an address without a trap
 	Frozen  bool
@@ -70,7 +69,15 @@ func (g *Guest) Do(events ...Event) { g.Events = append(g.Events, events...) }
 func (g *Guest) Fresh() (bool, error) { return g.New, g.Fail }
 
 // Adopt implements guest.Guest.
-func (g *Guest) Adopt(addrs []uint64) { g.Adopted = addrs }
+func (g *Guest) Adopt(addrs []uint64) (found []uint64, err error) {
+	for _, a := range addrs {
+		if slices.Contains(g.Traps, a) {
+			found = append(found, a)
+		}
+	}
+	g.Traps = slices.DeleteFunc(g.Traps, func(a uint64) bool { return slices.Contains(addrs, a) })
+	return found, g.Fail
+}
 
 // Plant implements guest.Guest.
 func (g *Guest) Plant(addrs []uint64) error {
