@@ -1,0 +1,24 @@
+package enforce
+
+import "strings"
+
+// expectDebugger has gdb stop a program in the guest at a breakpoint and at a hardware watchpoint.
+func (v *vm) expectDebugger() {
+	v.t.Helper()
+	const script = `set pagination off
+set breakpoint pending on
+break write
+run
+watch -location *(long *) $sp
+continue
+info watchpoints
+kill
+`
+	v.expect(0, "cat >/tmp/script <<'END'\n"+script+"END")
+	out := v.expect(0, "gdb -nx -batch -x /tmp/script --args /opt/t/program/good said by the program 2>&1")
+	for _, want := range []string{"\nBreakpoint 1, ", "\nHardware watchpoint 2: ", "\nOld value = ", "already hit 1 time"} {
+		if !strings.Contains(out, want) {
+			v.t.Errorf("gdb does not say %q:\n%s", want, out)
+		}
+	}
+}
