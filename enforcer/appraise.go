@@ -87,6 +87,32 @@ func (h *hit) label(first guest.Range, value uint64, length int32) error {
 	}
 }
 
+const (
+	vmExec       = 0x4             // VM_EXEC (include/linux/mm.h)
+	accessDenied = ^uint64(13) + 1 // -EACCES
+)
+
+// blockMmap answers blkdev_mmap(file, vma). IMA looks at regular files only: a program
+// that lies on a block device, as it is, could be mapped executable unasked.
+func (h *hit) blockMmap() error {
+	r, err := h.read(pointer(h.stop.Regs.RSI + uint64(h.e.Profile.Offsets.AreaFlags)))
+	if err != nil {
+		return err
+	}
+	if err := h.inForce(); err != nil {
+		return err
+	}
+	switch {
+	case r[0].Err != nil:
+		h.returns(Deny, accessDenied, "mapping cannot be read: "+r[0].Err.Error())
+	case word(r[0])&vmExec != 0:
+		h.returns(Deny, accessDenied, "a block device is mapped executable")
+	default:
+		h.pass()
+	}
+	return nil
+}
+
 // inForce notes that the policy is in force, which this hit proves, and that
 // signatures are to be verified from now on.
 func (h *hit) inForce() error {

@@ -118,7 +118,7 @@ func (e *Enforcer) hit(s *guest.Stop) error {
 		}
 		e.checked = true
 	}
-	h := &hit{e: e, stop: s, r: Record{Hook: e.points.name(s.Regs.RIP), VCPU: s.VCPU}, began: time.Now()}
+	h := &hit{e: e, stop: s, r: Record{Hook: e.hookName(s.Regs.RIP), VCPU: s.VCPU}, began: time.Now()}
 	err := h.judge()
 	if err != nil {
 		h.r.Verdict, h.r.Reason = Freeze, err.Error()
@@ -173,7 +173,7 @@ func (e *Enforcer) begin() error {
 	e.points = newPoints(e.Profile, saved.Slide)
 	e.adopted = true
 	p := &e.points
-	found, err := e.Guest.Adopt([]uint64{p.appraise, p.parseRule, p.updatePolicy, p.bprmCheck, p.digsigVerify})
+	found, err := e.Guest.Adopt([]uint64{p.appraise, p.parseRule, p.updatePolicy, p.bprmCheck, p.digsigVerify, p.blockMmap})
 	if err != nil {
 		return err
 	}

@@ -116,6 +116,35 @@ func TestAppraisal(t *testing.T) {
 	}
 }
 
+// TestBlockDevice: IMA does not look at what is no regular file.
+func TestBlockDevice(t *testing.T) {
+	value, _ := signed(t, "true")
+	const area = heap + 0xa0000
+	for name, tt := range map[string]struct {
+		at    uint64
+		flags byte
+		want  Verdict
+	}{
+		"readable":   {area, 0x1, Pass},
+		"writable":   {area, 0x3, Pass},
+		"executable": {area, 0x5, Deny},
+		"unreadable": {8, 0x1, Deny},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, 0)
+			b.boot()
+			b.Do(b.appraisal(rootSB, 3, value))
+			b.Write(area, make([]byte, 64))
+			b.Write(area+uint64(kernel.Offsets.AreaFlags), []byte{tt.flags})
+			b.Do(b.call(kernel.Hooks.BlockMmap.Address, guest.Registers{RSI: tt.at}))
+			a, r := b.run()
+			if r.Verdict != tt.want || (tt.want == Deny) != a.Return || a.Return && int64(a.RAX) != -13 {
+				t.Errorf("%+v, answer %+v", r, a)
+			}
+		})
+	}
+}
+
 // TestInitramfs: its files need no label until a program from outside is executed.
 func TestInitramfs(t *testing.T) {
 	b := newBed(t, 0)

@@ -33,8 +33,13 @@ func TestFreeze(t *testing.T) {
 			}
 			b.Do(b.addRule("measure func=FILE_CHECK"))
 		}, reason: "one more than"},
-		"rule afterwards":  {do: func(b *bed) { b.boot(); b.Do(b.addRule(pinned[0])) }, reason: "when the policy is complete"},
-		"policy afterward": {do: func(b *bed) { b.boot(); b.Do(b.call(kernel.Hooks.UpdatePolicy.Address, guest.Registers{})) }, reason: "second policy"},
+		"rule afterwards": {do: func(b *bed) { b.boot(); b.Do(b.addRule(pinned[0])) }, reason: "when the policy is complete"},
+		"policy afterwards": {do: func(b *bed) {
+			b.boot()
+			b.Events = b.Events[:len(b.Events)-1]
+			b.Do(b.after(func() { b.setWord(kernel.Variables.PolicyFlag, 4) },
+				b.call(kernel.Hooks.UpdatePolicy.Address, guest.Registers{})))
+		}, reason: "second policy"},
 		"rule without an end": {do: func(b *bed) {
 			b.Do(b.addRule(strings.Repeat("x", 2*pageSize)))
 		}, reason: "without an end"},

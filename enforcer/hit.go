@@ -35,6 +35,8 @@ func (h *hit) judge() error {
 		return h.parseRule()
 	case p.updatePolicy:
 		return h.updatePolicy()
+	case p.blockMmap:
+		return h.blockMmap()
 	}
 	return errors.New("not one of the traps")
 }

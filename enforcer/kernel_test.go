@@ -37,12 +37,13 @@ var (
 			ParseAddRule:        profile.Hook{Address: text + 0x3004, Bytes: nop, Prototype: "f"},
 			UpdatePolicy:        profile.Hook{Address: text + 0x4000, Bytes: nop, Prototype: "f"},
 			BprmCheck:           profile.Hook{Address: text + 0x5004, Bytes: nop, Prototype: "f"},
+			BlockMmap:           profile.Hook{Address: text + 0x6004, Bytes: nop, Prototype: "f"},
 		},
 		Variables: profile.Variables{
 			Banner: data, Appraise: data + 0x100, PolicyFlag: data + 0x104, KexecLoadDisabled: data + 0x108,
 			SystemState: data + 0x10c, RootfsType: data + 0x200,
 		},
-		Offsets: profile.Offsets{FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 80, SBType: 40, BinprmFile: 64},
+		Offsets: profile.Offsets{FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 80, SBType: 40, BinprmFile: 64, AreaFlags: 24},
 		Values: profile.Values{
 			Funcs: map[string]uint32{
 				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "MODULE_CHECK": 6, "FIRMWARE_CHECK": 7,
@@ -102,10 +103,7 @@ func (m *memoryState) Load() (Saved, error) {
 func newBed(t *testing.T, slide uint64) *bed {
 	b := &bed{t: t, Guest: guesttest.New(), slide: slide}
 	b.Write(kernel.Variables.Banner+slide, []byte(kernel.Banner))
-	for _, h := range []profile.Hook{
-		kernel.Hooks.AppraiseMeasurement, kernel.Hooks.DigsigVerify, kernel.Hooks.ParseAddRule,
-		kernel.Hooks.UpdatePolicy, kernel.Hooks.BprmCheck,
-	} {
+	for _, h := range kernel.Hooks.All() {
 		b.Write(h.Address+slide, nop)
 	}
 	b.setWord(kernel.Variables.Appraise, 0x79)

@@ -42,12 +42,13 @@ func (e *Enforcer) save() error {
 }
 
 // plant sets the traps of the phase: four, since a processor has that many
-// registers for them.
+// registers for them. A policy that is in force needs no look at the next one: that has
+// no rule but by ima_parse_add_rule, and one without rules is refused
+// (ima_check_policy).
 func (e *Enforcer) plant() error {
 	p := &e.points
-	fourth := p.bprmCheck
-	if e.phase >= enforcing {
-		fourth = p.digsigVerify
+	if e.phase < enforcing {
+		return e.Guest.Plant([]uint64{p.appraise, p.parseRule, p.updatePolicy, p.bprmCheck})
 	}
-	return e.Guest.Plant([]uint64{p.appraise, p.parseRule, p.updatePolicy, fourth})
+	return e.Guest.Plant([]uint64{p.appraise, p.parseRule, p.digsigVerify, p.blockMmap})
 }

@@ -17,10 +17,10 @@ const nopSize = 5
 // points are the addresses of a kernel that runs: those of its profile, moved by
 // address space layout randomization.
 type points struct {
-	slide                                                        uint64
-	appraise, digsigVerify, parseRule, updatePolicy, bprmCheck   uint64
-	text, textEnd                                                uint64
-	banner, imaAppraise, policyFlag, kexecOff, state, rootfsType uint64
+	slide                                                                 uint64
+	appraise, digsigVerify, parseRule, updatePolicy, bprmCheck, blockMmap uint64
+	text, textEnd                                                         uint64
+	banner, imaAppraise, policyFlag, kexecOff, state, rootfsType          uint64
 }
 
 func newPoints(p *profile.Profile, slide uint64) points {
@@ -32,6 +32,7 @@ func newPoints(p *profile.Profile, slide uint64) points {
 		parseRule:    h.ParseAddRule.Address + slide,
 		updatePolicy: h.UpdatePolicy.Address + slide,
 		bprmCheck:    h.BprmCheck.Address + slide,
+		blockMmap:    h.BlockMmap.Address + slide,
 		text:         p.Text + slide,
 		textEnd:      p.TextEnd + slide,
 		banner:       v.Banner + slide,
@@ -43,18 +44,12 @@ func newPoints(p *profile.Profile, slide uint64) points {
 	}
 }
 
-func (p *points) name(addr uint64) string {
-	switch addr {
-	case p.appraise:
-		return "ima_appraise_measurement"
-	case p.digsigVerify:
-		return "integrity_digsig_verify"
-	case p.parseRule:
-		return "ima_parse_add_rule"
-	case p.updatePolicy:
-		return "ima_update_policy"
-	case p.bprmCheck:
-		return "ima_bprm_check"
+// hookName is the name of the function that the trap at an address belongs to.
+func (e *Enforcer) hookName(addr uint64) string {
+	for _, h := range e.Profile.Hooks.All() {
+		if h.Address+e.points.slide == addr {
+			return h.Name
+		}
 	}
 	return fmt.Sprintf("%#x", addr)
 }
@@ -81,22 +76,20 @@ func (e *Enforcer) checkKernel(vcpu int) error {
 	if err := e.checkBanner(vcpu); err != nil {
 		return err
 	}
-	h := &e.Profile.Hooks
-	hooks := []*profile.Hook{&h.AppraiseMeasurement, &h.DigsigVerify, &h.ParseAddRule, &h.UpdatePolicy, &h.BprmCheck}
+	hooks := e.Profile.Hooks.All()
 	ranges := make([]guest.Range, len(hooks))
-	for i, hook := range hooks {
-		ranges[i] = guest.Range{Addr: hook.Address + e.points.slide, Buf: make([]byte, nopSize)}
+	for i, h := range hooks {
+		ranges[i] = guest.Range{Addr: h.Address + e.points.slide, Buf: make([]byte, nopSize)}
 	}
 	if err := e.Guest.Read(vcpu, ranges); err != nil {
 		return err
 	}
 	for i, r := range ranges {
-		name := e.points.name(r.Addr)
 		if r.Err != nil {
-			return fmt.Errorf("reading the entry of %s: %w", name, r.Err)
+			return fmt.Errorf("reading the entry of %s: %w", hooks[i].Name, r.Err)
 		}
 		if !bytes.Equal(r.Buf, hooks[i].Bytes) {
-			return fmt.Errorf("at the entry of %s lies % x, the profile has % x", name, r.Buf, []byte(hooks[i].Bytes))
+			return fmt.Errorf("at the entry of %s lies % x, the profile has % x", hooks[i].Name, r.Buf, []byte(hooks[i].Bytes))
 		}
 	}
 	return nil

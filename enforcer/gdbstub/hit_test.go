@@ -655,3 +655,39 @@ func TestAnswered(t *testing.T) {
 	plant(t, g, hook)
 	runToHit(t, g)
 }
+
+// TestBothPending: a process dies with a hit of each virtual CPU unanswered. The next
+// one gets both.
+func TestBothPending(t *testing.T) {
+	m := boot(t, 2)
+	g := m.dial(t)
+	plant(t, g, hook)
+	for range 100_000 {
+		runToHit(t, g) // the other one goes on meanwhile
+		all, err := g.VCPUs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all[0].RIP == hook && all[1].RIP == hook {
+			break
+		}
+	}
+	g.Close()
+	g = m.dial(t)
+	if all, err := g.VCPUs(); err != nil || all[0].RIP != hook || all[1].RIP != hook {
+		t.Fatalf("not both stand at the trap: %+v, %v", all, err)
+	}
+	if found, err := g.Adopt([]uint64{hook, again}); err != nil || !slices.Equal(found, []uint64{hook}) {
+		t.Errorf("adopted %#x, %v", found, err)
+	}
+	plant(t, g, hook)
+	answered := map[int]bool{}
+	for len(answered) < 2 {
+		s := runToHit(t, g)
+		if ret, _, _ := counters(t, g, s.VCPU); (ret > 0) != answered[s.VCPU] {
+			t.Fatalf("processor %d returned %d times, answered: %v", s.VCPU, ret, answered[s.VCPU])
+		}
+		returnFrom(t, g, s, 1)
+		answered[s.VCPU] = true
+	}
+}

@@ -22,6 +22,7 @@ type Hooks struct {
 	ParseAddRule        Hook `json:"ima_parse_add_rule"`
 	UpdatePolicy        Hook `json:"ima_update_policy"`
 	BprmCheck           Hook `json:"ima_bprm_check"`
+	BlockMmap           Hook `json:"blkdev_mmap"` // block/fops.c
 }
 
 // Hook is one interception point.
@@ -43,12 +44,13 @@ type Variables struct {
 
 // Offsets are those of members in bytes. The size of the member stands behind it.
 type Offsets struct {
-	FileInode  uint32 `json:"file.f_inode"`         // 8
-	InodeSB    uint32 `json:"inode.i_sb"`           // 8
-	SBDev      uint32 `json:"super_block.s_dev"`    // 4
-	SBFlags    uint32 `json:"super_block.s_iflags"` // 8
-	SBType     uint32 `json:"super_block.s_type"`   // 8
-	BinprmFile uint32 `json:"linux_binprm.file"`    // 8
+	FileInode  uint32 `json:"file.f_inode"`            // 8
+	InodeSB    uint32 `json:"inode.i_sb"`              // 8
+	SBDev      uint32 `json:"super_block.s_dev"`       // 4
+	SBFlags    uint32 `json:"super_block.s_iflags"`    // 8
+	SBType     uint32 `json:"super_block.s_type"`      // 8
+	BinprmFile uint32 `json:"linux_binprm.file"`       // 8
+	AreaFlags  uint32 `json:"vm_area_struct.vm_flags"` // 8
 }
 
 // Values are members of enumerations.

@@ -23,11 +23,11 @@ func sample() *Profile {
 		Banner:  "Linux version 6.1.0-56-amd64 (a@b) <c> & \"d\"\n",
 		Text:    0xffffffff81000000,
 		TextEnd: 0xffffffff81e00000,
-		Hooks:   Hooks{hook(0), hook(1), hook(2), hook(3), hook(4)},
+		Hooks:   Hooks{hook(0), hook(1), hook(2), hook(3), hook(4), hook(5)},
 		Variables: Variables{
 			0xffffffff82000000, 0xffffffff83000000, 0xffffffff83000004, 0xffffffff83000008, 0xffffffff8300000c, 0xffffffff83000010,
 		},
-		Offsets: Offsets{32, 40, 16, 88, 48, 64},
+		Offsets: Offsets{32, 40, 16, 88, 48, 64, 72},
 		Values: Values{
 			Funcs: map[string]uint32{
 				FuncFile: 1, FuncMmap: 2, FuncBprm: 3, FuncModule: 6, FuncFirmware: 7,
@@ -95,7 +95,7 @@ func TestText(t *testing.T) {
 		`"text":18446744071578845184,"text_end":18446744071593525248`,
 		`"hooks":{"ima_appraise_measurement":{"address":18446744071578845440,"bytes":"0f1f440000","prototype":"void hook(void)"},"integrity_digsig_verify":{`,
 		`"variables":{"linux_banner":18446744071595622400,"ima_appraise":`,
-		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"linux_binprm.file":64}`,
+		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"linux_binprm.file":64,"vm_area_struct.vm_flags":72}`,
 		`"values":{"ima_hooks":{"BPRM_CHECK":3,"FILE_CHECK":1,`,
 		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3}}` + "\n",
 	} {

@@ -169,7 +169,7 @@ func (p *Profile) check() error {
 			return fmt.Errorf("variable at %#x is not in the kernel", a)
 		}
 	}
-	for _, n := range []uint32{o.FileInode, o.InodeSB, o.SBDev, o.SBFlags, o.SBType, o.BinprmFile} {
+	for _, n := range []uint32{o.FileInode, o.InodeSB, o.SBDev, o.SBFlags, o.SBType, o.BinprmFile, o.AreaFlags} {
 		if n > maxOffset {
 			return fmt.Errorf("offset %d is in no structure", n)
 		}
@@ -184,14 +184,14 @@ func isBuildID(id string) bool {
 
 // checkHooks also makes sure that no hook reaches into another.
 func (p *Profile) checkHooks() error {
-	hooks := p.Hooks.all()
+	hooks := p.Hooks.All()
 	for i, h := range hooks {
 		if h.Address < p.Text || h.Address > p.TextEnd-hookBytes || len(h.Bytes) != hookBytes || h.Prototype == "" || !utf8.ValidString(h.Prototype) {
-			return fmt.Errorf("hook %s is not complete or not in the text", h.name)
+			return fmt.Errorf("hook %s is not complete or not in the text", h.Name)
 		}
 		for _, other := range hooks[:i] {
 			if max(h.Address, other.Address)-min(h.Address, other.Address) < hookBytes {
-				return fmt.Errorf("hooks %s and %s lie at one place", other.name, h.name)
+				return fmt.Errorf("hooks %s and %s lie at one place", other.Name, h.Name)
 			}
 		}
 	}
@@ -221,17 +221,19 @@ func (v *Values) check() error {
 	return nil
 }
 
-type namedHook struct {
-	name string
+type NamedHook struct {
+	Name string
 	Hook
 }
 
-func (h *Hooks) all() []namedHook {
-	return []namedHook{
+// All lists the hooks by the names of their functions.
+func (h *Hooks) All() []NamedHook {
+	return []NamedHook{
 		{"ima_appraise_measurement", h.AppraiseMeasurement},
 		{"integrity_digsig_verify", h.DigsigVerify},
 		{"ima_parse_add_rule", h.ParseAddRule},
 		{"ima_update_policy", h.UpdatePolicy},
 		{"ima_bprm_check", h.BprmCheck},
+		{"blkdev_mmap", h.BlockMmap},
 	}
 }

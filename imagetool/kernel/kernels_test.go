@@ -128,6 +128,7 @@ func TestKernelTypes(t *testing.T) {
 		for member, offset := range map[string]uint32{
 			"file.f_inode": o.FileInode, "inode.i_sb": o.InodeSB, "super_block.s_dev": o.SBDev,
 			"super_block.s_iflags": o.SBFlags, "super_block.s_type": o.SBType, "linux_binprm.file": o.BinprmFile,
+			"vm_area_struct.vm_flags": o.AreaFlags,
 		} {
 			structure, name, _ := strings.Cut(member, ".")
 			text := run("pahole", "-F", "btf", "-C", structure)
@@ -175,6 +176,7 @@ func hooksOf(p *profile.Profile) map[string]profile.Hook {
 		"ima_parse_add_rule":       p.Hooks.ParseAddRule,
 		"ima_update_policy":        p.Hooks.UpdatePolicy,
 		"ima_bprm_check":           p.Hooks.BprmCheck,
+		"blkdev_mmap":              p.Hooks.BlockMmap,
 	}
 }
 

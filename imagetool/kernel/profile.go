@@ -1,7 +1,6 @@
 package kernel
 
 import (
-
 	"github.com/vmseal/vmseal/formats/profile"
 )
 
@@ -28,7 +27,7 @@ type builder struct {
 // symbolNames are all that is looked up.
 var symbolNames = []string{
 	"_text", "_etext", "__fentry__",
-	"ima_appraise_measurement", "integrity_digsig_verify", "ima_parse_add_rule", "ima_update_policy", "ima_bprm_check",
+	"ima_appraise_measurement", "integrity_digsig_verify", "ima_parse_add_rule", "ima_update_policy", "ima_bprm_check", "blkdev_mmap",
 	"ima_appraise", "ima_policy_flag", "kexec_load_disabled", "rootfs_fs_type", "system_state",
 	"linux_banner", "init_uts_ns",
 }
@@ -109,6 +108,7 @@ func (k *builder) hooks(p *profile.Profile) (err error) {
 		{&h.ParseAddRule, "ima_parse_add_rule"},
 		{&h.UpdatePolicy, "ima_update_policy"},
 		{&h.BprmCheck, "ima_bprm_check"},
+		{&h.BlockMmap, "blkdev_mmap"},
 	} {
 		if *x.to, err = k.hook(x.name); err != nil {
 			return err
@@ -129,6 +129,7 @@ func (k *builder) offsets(p *profile.Profile) (err error) {
 		{&o.SBFlags, member{"super_block", "unsigned long", "s_iflags", 8}},
 		{&o.SBType, member{"super_block", "struct file_system_type *", "s_type", 8}},
 		{&o.BinprmFile, member{"linux_binprm", "struct file *", "file", 8}},
+		{&o.AreaFlags, member{"vm_area_struct", "unsigned long|const vm_flags_t", "vm_flags", 8}}, // before 6.3 | from then on
 	} {
 		if *x.to, err = k.types.offset(x.member); err != nil {
 			return err

@@ -58,12 +58,13 @@ func TestProfile(t *testing.T) {
 			ParseAddRule:        hook(2, "ssize_t ima_parse_add_rule(char *rule)"),
 			UpdatePolicy:        hook(3, "void ima_update_policy(void)"),
 			DigsigVerify:        hook(4, prototypes["integrity_digsig_verify"][0]),
+			BlockMmap:           hook(5, "int blkdev_mmap(struct file *file, struct vm_area_struct *vma)"),
 		},
 		Variables: profile.Variables{
 			Banner: 0xffffffff82000000, Appraise: 0xffffffff83000200, PolicyFlag: 0xffffffff83000204,
 			KexecLoadDisabled: 0xffffffff83000208, SystemState: 0xffffffff8300020c, RootfsType: 0xffffffff83000210,
 		},
-		Offsets: profile.Offsets{FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 88, SBType: 40, BinprmFile: 64},
+		Offsets: profile.Offsets{FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 88, SBType: 40, BinprmFile: 64, AreaFlags: 72},
 		Values: profile.Values{
 			Funcs: map[string]uint32{
 				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "CREDS_CHECK": 4, "POST_SETATTR": 5, "MODULE_CHECK": 6,

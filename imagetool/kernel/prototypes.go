@@ -25,6 +25,7 @@ var prototypes = map[string][]string{
 	"ima_parse_add_rule": {"ssize_t ima_parse_add_rule(char *rule)"},
 	"ima_update_policy":  {"void ima_update_policy(void)"},
 	"ima_bprm_check":     {"int ima_bprm_check(struct linux_binprm *bprm)"},
+	"blkdev_mmap":        {"int blkdev_mmap(struct file *file, struct vm_area_struct *vma)"},
 }
 
 // prototype gives the declaration of a function, which has to be a known one.

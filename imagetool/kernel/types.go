@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -26,7 +27,7 @@ func readTypes(section []byte) (*types, error) {
 // A member of a structure, with what is expected of it.
 type member struct {
 	structure string
-	kind      string // its type in C, as declare gives it
+	kind      string // its type in C, as declare gives it; or one of several, with | in between
 	name      string
 	size      uint32 // in bytes
 }
@@ -45,7 +46,7 @@ func (t *types) offset(want member) (uint32, error) {
 	if m == nil {
 		return refuse(" is missing")
 	}
-	if found := declare(m.Type, ""); found != want.kind {
+	if found := declare(m.Type, ""); !slices.Contains(strings.Split(want.kind, "|"), found) {
 		return refuse(" is of type %s, want %s", found, want.kind)
 	}
 	if n, err := btf.Sizeof(m.Type); err != nil || n != int(want.size) || m.BitfieldSize != 0 {

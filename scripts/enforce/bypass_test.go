@@ -63,6 +63,7 @@ func TestBypass(t *testing.T) {
 				}
 			}
 		}},
+		{"debugger", func(*testing.T) { v.expectDebugger() }},
 		{"vector registers", func(t *testing.T) {
 			v.expect(0, "probe vector 10 >/tmp/vector 2>&1 & echo $! >/tmp/vector.pid")
 			before := len(e.records())

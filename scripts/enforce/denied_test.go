@@ -15,6 +15,7 @@ func TestDenied(t *testing.T) {
 		{"file without a name", "probe memfd /opt/t/program/good", "EACCES"},
 		{"program through ld.so", "/lib64/ld-linux-x86-64.so.2 /opt/t/program/unsigned", "failed to map segment"},
 		{"library from the environment", "cp /opt/t/library/good.so /tmp/l.so && LD_PRELOAD=/tmp/l.so /usr/bin/true 2>&1 | grep . && false", "failed to map segment"},
+		{"program on a block device", "cp /opt/t/program/unsigned /tmp/raw && losetup /dev/loop7 /tmp/raw && /lib64/ld-linux-x86-64.so.2 /dev/loop7", "failed to map segment"},
 		{"mapping", "probe mmap-exec /opt/t/program/unsigned", "EACCES"},
 		{"mapping made executable later", "probe mprotect-exec /opt/t/program/unsigned", "EPERM"},
 		{"module as a file", "probe finit-module /opt/t/module-6.1/unsigned.ko", "EACCES"},
@@ -34,6 +35,7 @@ func TestDenied(t *testing.T) {
 	// The same commands with what is signed, so that it was not the command that failed.
 	v.expect(0, "/lib64/ld-linux-x86-64.so.2 /opt/t/program/good")
 	v.expect(0, "probe mmap-exec /opt/t/program/good")
+	v.expect(0, "dd if=/dev/loop7 of=/tmp/read && cmp /dev/loop7 /tmp/read 2>&1")
 	v.expect(0, "probe finit-module /opt/t/module-6.1/good.ko")
 	e.expectCounts(v)
 }

@@ -64,7 +64,7 @@ func (gd *guard) makeOverlay(policy, to string) error {
 // modules of 6.12 over as contents and not as files, which IMA lets pass only if the kernel itself insists on Debian's
 // signatures.
 func (gd *guard) guarded() string {
-	words := "rdinit=/vmseal-init ima_appraise=enforce"
+	words := "rdinit=/vmseal-init ima_appraise=enforce lockdown=integrity"
 	if gd.kernel == "6.12" {
 		words += " module.sig_enforce=1"
 	}

@@ -73,6 +73,7 @@ func (k *kit) sealed(key *rsa.PrivateKey, pub *keys.PublicKey) string {
 		Release: "6.1.0-test", BuildID: "0011", Banner: "Linux version 6.1.0-test\n", Text: text, TextEnd: text + 4096,
 		Hooks: profile.Hooks{
 			AppraiseMeasurement: hook(0), DigsigVerify: hook(1), ParseAddRule: hook(2), UpdatePolicy: hook(3), BprmCheck: hook(4),
+			BlockMmap: hook(5),
 		},
 		Variables: profile.Variables{
 			Banner: text, Appraise: text, PolicyFlag: text, KexecLoadDisabled: text, SystemState: text, RootfsType: text,

@@ -42,7 +42,7 @@ const BuildID = "\xab\xcd\xef"
 // HookNames are the functions that the enforcer intercepts, in the order of their
 // addresses.
 var HookNames = []string{
-	"ima_appraise_measurement", "ima_bprm_check", "ima_parse_add_rule", "ima_update_policy", "integrity_digsig_verify",
+	"ima_appraise_measurement", "ima_bprm_check", "ima_parse_add_rule", "ima_update_policy", "integrity_digsig_verify", "blkdev_mmap",
 }
 
 // New makes a kernel that is in order, of a release like "6.1.0".

@@ -24,6 +24,7 @@ func types() []btf.Type {
 	unnamed := &btf.Union{Size: 8, Members: []btf.Member{{Name: "f_inode", Type: to(inode)}}}
 	file := &btf.Struct{Name: "file", Size: 64, Members: []btf.Member{{Type: unnamed, Offset: 8 * 32}}}
 	bprm := &btf.Struct{Name: "linux_binprm", Size: 128, Members: []btf.Member{{Name: "file", Type: to(file), Offset: 8 * 64}}}
+	vma := &btf.Struct{Name: "vm_area_struct", Size: 128, Members: []btf.Member{{Name: "vm_flags", Type: ul, Offset: 8 * 72}}}
 	var fields []btf.Member
 	for n, name := range []string{"sysname", "nodename", "release", "version", "machine", "domainname"} {
 		fields = append(fields, btf.Member{Name: name, Type: &btf.Array{Type: char, Index: u, Nelems: UTSField}, Offset: btf.Bits(8 * n * UTSField)})
@@ -44,7 +45,7 @@ func types() []btf.Type {
 	}
 	named := func(name string) btf.Type { return to(&btf.Struct{Name: name, Size: 8}) }
 	return []btf.Type{
-		fstype, sb, inode, file, bprm, uts, ns, hooks, status, states,
+		fstype, sb, inode, file, bprm, vma, uts, ns, hooks, status, states,
 		fn("ima_appraise_measurement", i, btf.FuncParam{Name: "func", Type: hooks}, btf.FuncParam{Name: "iint", Type: named("integrity_iint_cache")},
 			btf.FuncParam{Name: "file", Type: to(file)}, btf.FuncParam{Name: "filename", Type: to(constant(uchar))},
 			btf.FuncParam{Name: "xattr_value", Type: named("evm_ima_xattr_data")}, btf.FuncParam{Name: "xattr_len", Type: i},
@@ -54,6 +55,7 @@ func types() []btf.Type {
 		fn("ima_parse_add_rule", ssize, btf.FuncParam{Name: "rule", Type: to(char)}),
 		fn("ima_update_policy", &btf.Void{}),
 		fn("ima_bprm_check", i, btf.FuncParam{Name: "bprm", Type: to(bprm)}),
+		fn("blkdev_mmap", i, btf.FuncParam{Name: "file", Type: to(file)}, btf.FuncParam{Name: "vma", Type: to(vma)}),
 	}
 }
 
