@@ -10,6 +10,7 @@ import (
 
 // TestBypass tries, on a writable disk, what guest root could do against the enforcement itself.
 func TestBypass(t *testing.T) {
+	t.Parallel()
 	gd := newGuard(t, theGuest(t), "6.1")
 	v, e := bootGuarded(t, gd, options{})
 	for _, c := range []struct {

@@ -7,6 +7,7 @@ import (
 
 // TestDenied tries to execute what is not a signed file on the disk, in ways that guest root has without any trick.
 func TestDenied(t *testing.T) {
+	t.Parallel()
 	gd := newGuard(t, theGuest(t), "6.1")
 	v, e := bootGuarded(t, gd, options{})
 	for _, c := range []struct{ name, command, says string }{

@@ -2,38 +2,74 @@ package enforce
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // TestFailClosed kills the enforcer in the middle: the guest freezes at its next appraisal, whatever an operator tries,
 // until another enforcer answers.
 func TestFailClosed(t *testing.T) {
+	t.Parallel()
 	g := theGuest(t)
 	for _, vcpus := range []int{1, 2} {
 		t.Run(fmt.Sprint(vcpus), func(t *testing.T) {
+			t.Parallel()
 			gd := newGuard(t, g, "6.1")
 			v, e := bootGuarded(t, gd, options{vcpus: vcpus})
-			v.expect(0, "probe copy /opt/t/program/good /root/a && probe copy /opt/t/program/good /root/b")
-			e.kill()
-			v.expect(0, "echo nothing new is executed: the guest runs")
-			v.send("/root/a & /root/b & wait; /opt/t/program/unsigned")
-			v.awaitFrozen()
-			v.cont()
-			v.awaitFrozen()
-			e = startEnforcer(t, v, gd)
-			if out, code := v.result(); code != 126 {
-				t.Errorf("exit code %d, want 126:\n%s", code, out)
+			for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+				v.expect(0, "for f in a b; do rm -f /root/$f; probe copy /opt/t/program/good /root/$f; done")
+				e.end(sig)
+				v.expect(0, "echo nothing new is executed: the guest runs")
+				v.send("/root/a & /root/b & wait; /opt/t/program/unsigned")
+				v.awaitFrozen()
+				v.cont()
+				v.awaitFrozen()
+				e = startEnforcer(t, v, gd)
+				if out, code := v.result(); code != 126 {
+					t.Errorf("%v: exit code %d, want 126:\n%s", sig, code, out)
+				}
+				v.expect(0, "/opt/t/program/good")
 			}
-			v.expect(0, "/opt/t/program/good")
-			v.kill()
-			e.awaitExit(0)
+			if vcpus == 1 {
+				v.kill()
+				e.awaitExit(0)
+				return
+			}
+			// What was released is guarded by nobody, and no enforcer says otherwise.
+			e.end(syscall.SIGKILL)
+			_, err := output(peer(filepath.Join(binDir, "enforcer"), "release", "--guest", "gdb:unix:"+v.gdb))
+			must(t, err)
+			v.expect(0, "echo the guest runs")
+			e = startEnforcer(t, v, gd)
+			e.awaitExit(4)
+			if !strings.Contains(e.log.String(), "without traps") {
+				t.Errorf("the enforcer says: %s", e.log)
+			}
+			v.awaitFrozen()
 		})
+	}
+}
+
+// end is a signal that ends the enforcer, and not an exit code.
+func (e *enforcer) end(sig syscall.Signal) {
+	e.v.t.Helper()
+	must(e.v.t, e.process.Signal(sig))
+	select {
+	case <-e.exited:
+	case <-time.After(hostLimit):
+		e.v.fatal("the enforcer does not end: %s", e.log)
+	}
+	if w := e.state.Sys().(syscall.WaitStatus); !w.Signaled() || w.Signal() != sig {
+		e.v.t.Errorf("%v ended the enforcer as %v: %s", sig, e.state, e.log)
 	}
 }
 
 // TestOtherKernel gives the enforcer the profile of another kernel.
 func TestOtherKernel(t *testing.T) {
+	t.Parallel()
 	g := theGuest(t)
 	gd, other := newGuard(t, g, "6.1"), newGuard(t, g, "6.12")
 	gd.profile = other.profile

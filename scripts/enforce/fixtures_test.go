@@ -7,9 +7,11 @@ import (
 
 // TestGuarded boots under enforcement and uses every case of each kind.
 func TestGuarded(t *testing.T) {
+	t.Parallel()
 	g := theGuest(t)
 	for _, kernel := range []string{"6.1", "6.12"} {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			gd := newGuard(t, g, kernel)
 			v, e := bootGuarded(t, gd, options{})
 			expectNoDenial(t, e)

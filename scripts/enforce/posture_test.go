@@ -10,6 +10,7 @@ import (
 // TestPosture boots guests in which the enforcer's answers would count for nothing: they must be frozen, and it must say
 // why.
 func TestPosture(t *testing.T) {
+	t.Parallel()
 	g := theGuest(t)
 	plain := func(*testing.T, *guard, *options) {}
 	loads := func(change func(rules []string) []string) func(*testing.T, *guard, *options) {
@@ -39,6 +40,7 @@ func TestPosture(t *testing.T) {
 		{"missing rule", "rdinit=/vmseal-init ima_appraise=enforce", "rules of the pinned", loads(func(r []string) []string { return r[:len(r)-2] })},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			gd := newGuard(t, g, "6.1")
 			o := options{cmdline: c.cmdline, noWait: true}
 			c.prepare(t, gd, &o)

@@ -10,9 +10,11 @@ import (
 
 // TestProfile compares the addresses in a profile with what the running guest's kernel says of itself.
 func TestProfile(t *testing.T) {
+	t.Parallel()
 	g := theGuest(t)
 	for kernel := range g.kernels {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			gd := newGuard(t, g, kernel)
 			text, err := os.ReadFile(gd.profile)
 			must(t, err)

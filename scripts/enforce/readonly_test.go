@@ -12,6 +12,7 @@ const systemDisk = "254:0"
 // TestReadOnly enforces with the system disk read-only on the host and pinned: nothing from any other disk counts, however
 // well it is signed.
 func TestReadOnly(t *testing.T) {
+	t.Parallel()
 	g := theGuest(t)
 	gd := newGuard(t, g, "6.1")
 	data := filepath.Join(gd.dir, "data.img")

@@ -21,6 +21,7 @@ appraise func=MMAP_CHECK mask=MAY_EXEC digest_type=verity appraise_type=sigv3 fo
 // TestSoftwareTraps runs a guest with software breakpoints: files under fs-verity with signatures of version 3, and gdb with
 // breakpoints and watchpoints inside the guest.
 func TestSoftwareTraps(t *testing.T) {
+	t.Parallel()
 	gd := newGuard(t, theGuest(t), "6.1")
 	rules, err := os.ReadFile(gd.policy)
 	must(t, err)
