@@ -50,7 +50,7 @@ func (h *hit) rule(at uint64) ([]byte, error) {
 	if _, err := h.read(); err != nil {
 		return nil, err
 	}
-	for bytes.IndexAny(text, "\n\x00") < 0 {
+	for !bytes.ContainsAny(text, "\n\x00") {
 		if len(text) > maxRule {
 			return nil, errors.New("a rule without an end is loaded")
 		}
