@@ -26,10 +26,18 @@ type Config struct {
 	Event func(text string) // is told of milestones
 }
 
-// FrozenError says that the guest stands still, and why.
-type FrozenError struct{ Reason error }
+// FrozenError says why the guest stands still.
+type FrozenError struct {
+	Reason error
+	Later  bool // it could not be stopped, and will freeze at its next appraisal
+}
 
-func (e *FrozenError) Error() string { return "the guest is frozen: " + e.Reason.Error() }
+func (e *FrozenError) Error() string {
+	if e.Later {
+		return "the guest freezes at its next appraisal: " + e.Reason.Error()
+	}
+	return "the guest is frozen: " + e.Reason.Error()
+}
 func (e *FrozenError) Unwrap() error { return e.Reason }
 
 // Enforcer guards one guest.
@@ -80,10 +88,8 @@ func (e *Enforcer) Run() error {
 	if errors.Is(err, guest.ErrEnded) {
 		return nil
 	}
-	if freeze := e.Guest.Freeze(); freeze != nil && !errors.Is(freeze, guest.ErrEnded) {
-		err = errors.Join(err, freeze)
-	}
-	return &FrozenError{err}
+	freeze := e.Guest.Freeze()
+	return &FrozenError{Reason: err, Later: freeze != nil && !errors.Is(freeze, guest.ErrEnded)}
 }
 
 // serve waits for one hit and answers it.

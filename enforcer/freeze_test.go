@@ -116,6 +116,9 @@ func TestFreeze(t *testing.T) {
 			if !strings.Contains(err.Error(), tt.reason) {
 				t.Errorf("%v, want %q", err, tt.reason)
 			}
+			if frozen.Later != (tt.reason == "lost") {
+				t.Errorf("%v", err)
+			}
 			if !b.Frozen || b.Free {
 				t.Error("the guest was not frozen")
 			}

@@ -42,7 +42,7 @@ func Parse(text []byte) (*Policy, error) {
 			continue
 		}
 		if err := p.add(line); err != nil {
-			return nil, fmt.Errorf("policy: line %d: %q: %w", i+1, line, err)
+			return nil, fmt.Errorf("policy: line %d: %.80q: %w", i+1, line, err)
 		}
 	}
 	for _, name := range required {

@@ -221,6 +221,7 @@ func (v *Values) check() error {
 	return nil
 }
 
+// NamedHook is a hook with the name of its function.
 type NamedHook struct {
 	Name string
 	Hook

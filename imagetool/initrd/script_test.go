@@ -17,6 +17,8 @@ func shells(t *testing.T) map[string][]string {
 	} {
 		if _, err := exec.LookPath(args[0]); err == nil {
 			found[name] = args
+		} else if os.Getenv("VMSEAL_REQUIRE_TOOLS") == "1" {
+			t.Errorf("%s is required: %v", name, err)
 		}
 	}
 	if len(found) == 0 {
@@ -65,7 +67,7 @@ func TestScriptFails(t *testing.T) {
 func runScript(t *testing.T, shell []string, root, setup, rules string) string {
 	t.Helper()
 	kernel := "KEXEC=" + root + "/proc/sys/kernel/kexec_load_disabled IMA=" + root + "/sys/kernel/security/ima\nPOLICY=$IMA/policy\n"
-	stub := "#!/bin/sh\n" + kernel + "mkdir -p $3 " + root + "/proc/sys/kernel\n[ $2 = securityfs ] || exit 0\n" + setup + "\n"
+	stub := "#!/bin/sh\n" + kernel + "mkdir -p $4 " + root + "/proc/sys/kernel\n[ $2 = securityfs ] || exit 0\n" + setup + "\n"
 	script := strings.NewReplacer(
 		"umount -l", root+"/bin/umount -l", "mount -t", root+"/bin/mount -t", // by path, or busybox would take its own
 		" /proc", " "+root+"/proc", "</proc", "<"+root+"/proc", ">/proc", ">"+root+"/proc",

@@ -2,6 +2,7 @@ package enforce
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,12 @@ func TestGuardedBoot(t *testing.T) {
 			t.Logf("ready after %v, %s, %d flushes", time.Since(begin).Round(100*time.Millisecond), tally(e.records()), v.flushes())
 			v.expectHealthy(o)
 			expectNoDenial(t, e)
+			first := func(r record) bool {
+				return r.Verdict == "allow" && r.Func == "BPRM_CHECK" && r.Digest != "" && r.Path == "/usr/lib/systemd/systemd"
+			}
+			if !slices.ContainsFunc(e.records(), first) {
+				t.Error("process 1 was not verified")
+			}
 		})
 	}
 }

@@ -78,6 +78,7 @@ type enforcer struct {
 	audit   *stream
 	log     *stream // what it says to people
 	exited  chan struct{}
+	heard   chan struct{} // all of the audit has come
 	state   *os.ProcessState
 }
 
@@ -103,7 +104,7 @@ func bootGuarded(t *testing.T, gd *guard, o options, args ...string) (*vm, *enfo
 // startEnforcer runs an enforcer on a guest. It ends with the test.
 func startEnforcer(t *testing.T, v *vm, gd *guard, args ...string) *enforcer {
 	t.Helper()
-	e := &enforcer{v: v, audit: newStream(), log: newStream(), exited: make(chan struct{})}
+	e := &enforcer{v: v, audit: newStream(), log: newStream(), exited: make(chan struct{}), heard: make(chan struct{})}
 	args = append([]string{"run", "--guest", "gdb:unix:" + v.gdb, "--profile", gd.profile, "--trust", gd.trust,
 		"--policy", gd.policy, "--deny", gd.denied, "--state", gd.state, "--name", "test", "--audit", "/dev/fd/3"}, args...)
 	cmd := exec.Command(filepath.Join(binDir, "enforcer"), args...)
@@ -134,6 +135,7 @@ func startEnforcer(t *testing.T, v *vm, gd *guard, args ...string) *enforcer {
 }
 
 func (e *enforcer) follow(r io.ReadCloser) {
+	defer close(e.heard)
 	defer r.Close()
 	e.audit.follow(r)
 }
@@ -155,6 +157,7 @@ func (e *enforcer) awaitExit(code int) {
 	case <-time.After(bootLimit):
 		e.v.fatal("the enforcer does not end: %s", e.log)
 	}
+	<-e.heard
 }
 
 // record is one line of the audit.

@@ -24,25 +24,31 @@ func TestReadOnly(t *testing.T) {
 		t.Fatalf("the root lies on %s", out)
 	}
 	v.expect(0, "mount /dev/vdb /data")
-	for _, c := range []struct{ name, before, denied string }{
-		{"data disk", "probe copy /opt/t/program/good /data/good", "/data/good"},
-		{"memory", "probe copy /opt/t/program/good /tmp/good", "/tmp/good"},
+	for _, c := range []struct{ name, before, denied, reason string }{
+		{"data disk", "probe copy /opt/t/program/good /data/good", "/data/good", "on device"},
+		{"memory", "probe copy /opt/t/program/good /tmp/good", "/tmp/good", "on device"},
 		{"loop device over a signed image", `cd /data && mkdir -p in at && probe copy /opt/t/program/good in/good &&
-			mke2fs -q -t ext4 -d in image 8M && mount -o loop image at`, "/data/at/good"},
-		{"loop device over the system disk", "mkdir /data/sys && mount -o loop,ro /dev/vda /data/sys", "/data/sys/opt/t/program/good"},
-		{"FUSE", "cd /data && mkdir fuse && mke2fs -q -t ext2 -d in image2 8M && fuse2fs -o ro,allow_other image2 fuse", "/data/fuse/good"},
+			mke2fs -q -t ext4 -d in image 8M && mount -o loop image at`, "/data/at/good", "on device"},
+		{"loop device over the system disk", "mkdir /data/sys && mount -o loop,ro /dev/vda /data/sys", "/data/sys/opt/t/program/good", "on device"},
+		{"FUSE", "cd /data && mkdir fuse && mke2fs -q -t ext2 -d in image2 8M && fuse2fs -o ro,allow_other image2 fuse", "/data/fuse/good", "unseen"},
 		{"overlay of the system disk", `mkdir /data/up /data/work /data/over && mount -t overlay -o lowerdir=/opt/t/program,upperdir=/data/up,workdir=/data/work none /data/over &&
-			echo more >>/data/over/good`, "/data/over/good"},
+			echo more >>/data/over/good`, "/data/over/good", "on device"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			v.t = t
+			v.t, e.v.t = t, t
 			v.expect(0, c.before)
+			before := len(e.records())
 			v.expectDenied(c.denied)
+			e.await(before, "a denial "+c.reason, func(r record) bool {
+				return r.Verdict == "deny" && r.Path == c.denied && strings.Contains(r.Reason, c.reason)
+			})
 		})
 	}
 	t.Run("writing to the system disk", func(t *testing.T) {
 		v.t = t
-		v.expect(1, "probe write-mapped /usr/lib/x86_64-linux-gnu/libutil.so.1")
+		if out := v.expect(1, "probe write-mapped /usr/lib/x86_64-linux-gnu/libutil.so.1"); !strings.Contains(out, "EROFS") {
+			t.Error(out)
+		}
 		v.expect(1, "dd if=/dev/zero of=/dev/vda bs=4096 count=1 2>&1")
 		v.expect(1, "blockdev --setrw /dev/vda && dd if=/dev/zero of=/dev/vda bs=4096 seek=100 count=1 oflag=direct 2>&1")
 		v.run("mount -o remount,rw /")

@@ -31,7 +31,7 @@ GUEST is gdb:unix:SOCKET or gdb:fd:N: the gdb stub of a QEMU that was started wi
 -S, so that the guest has not run yet. 'enforcer COMMAND --help' explains more.
 
 Exit codes: 0 done (run: the guest has ended); 1 failed, before a guest was guarded;
-2 wrong usage; 4 the guest was left frozen.
+2 wrong usage; 4 the guest was left frozen, or freezes at its next appraisal.
 `
 
 // A usageError is about the command line.
@@ -84,7 +84,7 @@ func dispatch(args []string, out *output) error {
 func parse(f *flag.FlagSet, args []string, out *output, about string, required ...string) error {
 	f.SetOutput(io.Discard)
 	f.BoolVar(&out.json, "json", false, "print one JSON object a line")
-	f.BoolVar(&out.quiet, "quiet", false, "print errors only")
+	f.BoolVar(&out.quiet, "quiet", false, "print results, warnings and errors only")
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fmt.Fprintf(out.stdout, "%s\n\nFlags:\n", about)

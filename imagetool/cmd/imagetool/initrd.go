@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,7 @@ When a step fails, its name is printed, and the kernel panics.
 
 Boot the guest's own kernel with initrd-sealed.img and these parameters:
 
-  rdinit=/vmseal-init ima_appraise=enforce panic=-1
+  rdinit=/vmseal-init ima_appraise=enforce lockdown=integrity panic=-1
 
 Kernel, initrd and parameters come from the host (with QEMU: -kernel, -initrd,
 -append, and -no-reboot), never from the guest's disk. Initrds of initramfs-tools and
@@ -45,8 +46,8 @@ of dracut will do. To one that is compressed with lz4, append four zero bytes fi
 
 A policy that does not protect is refused: programs, executable mappings and kernel
 modules must need a signature (BPRM_CHECK, MMAP_CHECK, MODULE_CHECK), every appraise
-rule must name its function and ask for a signature, and only file systems may be
-exempt that cannot hold programs. --print-policy prints one to start from, for guests
+rule must name its function and, but for FILE_CHECK, ask for a signature, and only file
+systems may be exempt that cannot hold programs. --print-policy prints one to start from, for guests
 like Debian.`,
 		Example: `  imagetool initrd --print-policy > vm.policy
   imagetool initrd --policy vm.policy --out overlay.cpio.gz`,
@@ -91,6 +92,11 @@ func (f *initrdFlags) run(cmd *cobra.Command) error {
 	}
 	if names := p.Unappraised(); len(names) > 0 {
 		out.Warn(fmt.Errorf("%s: not every file is appraised for %s", f.policy, strings.Join(names, ", ")))
+	}
+	if in, err := os.Stat(f.policy); err == nil {
+		if out, err := os.Stat(f.out); err == nil && os.SameFile(in, out) {
+			return fmt.Errorf("output %s is the policy", f.out)
+		}
 	}
 	overlay := initrd.Overlay(p)
 	if err := writeFile(f.out, overlay, f.force); err != nil {
