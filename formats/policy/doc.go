@@ -10,8 +10,9 @@
 // Of the appraise and dont_appraise rules the kernel takes the first that matches a
 // file and a function. So it is enough that each of them is harmless by itself:
 //
-//   - an appraise rule asks for a signature, and names its function. Without one
-//     the kernel would take every use of a file for FILE_CHECK: the check of
+//   - an appraise rule asks for a signature, or is about reading (FILE_CHECK), where
+//     the enforcer says whether a digest will do. And it names its function: without
+//     one the kernel would take every use of a file for FILE_CHECK: the check of
 //     executable mappings would not happen, and an execution would get the result
 //     of an earlier read.
 //   - a dont_appraise rule exempts a file system in which nobody can place bytes

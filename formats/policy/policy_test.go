@@ -60,6 +60,7 @@ func TestAllowed(t *testing.T) {
 		"dont_appraise fsmagic=0x62656572",
 		"dont_appraise fsmagic=63677270 #cgroup2",
 		"appraise func=FILE_CHECK mask=MAY_READ fowner=0 appraise_type=imasig",
+		"appraise func=FILE_CHECK mask=MAY_READ fowner=0",
 		"appraise func=BPRM_CHECK fsuuid=3a9b1a4b-7c2e-4f0e-9df4-1b2a3c4d5e6f digest_type=verity appraise_type=sigv3",
 		"appraise func=BPRM_CHECK appraise_type=imasig appraise_algos=sha256,sha512",
 		"appraise appraise_type=imasig uid<1000 egid=0 fgroup>5 func=MMAP_CHECK",

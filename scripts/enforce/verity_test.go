@@ -18,15 +18,20 @@ const verityRules = `appraise func=BPRM_CHECK digest_type=verity appraise_type=s
 appraise func=MMAP_CHECK mask=MAY_EXEC digest_type=verity appraise_type=sigv3 fowner=` + verityOwner + `
 `
 
-// TestSoftwareTraps runs a guest with software breakpoints: files under fs-verity with signatures of version 3, and gdb with
-// breakpoints and watchpoints inside the guest.
+// digestOwner owns the files for which the policy asks for any label before they are read.
+const digestOwner = "4321"
+
+const digestRule = "appraise func=FILE_CHECK mask=MAY_READ fowner=" + digestOwner + "\n"
+
+// TestSoftwareTraps runs a guest with software breakpoints: files under fs-verity with signatures of version 3, files whose
+// digest is enough for reading, and gdb with breakpoints and watchpoints inside the guest.
 func TestSoftwareTraps(t *testing.T) {
 	t.Parallel()
 	gd := newGuard(t, theGuest(t), "6.1")
 	rules, err := os.ReadFile(gd.policy)
 	must(t, err)
-	gd.setPolicy(t, verityRules+string(rules))
-	v, e := bootGuarded(t, gd, options{}, "--trap", "software")
+	gd.setPolicy(t, verityRules+digestRule+string(rules))
+	v, e := bootGuarded(t, gd, options{}, "--trap", "software", "--allow-digest")
 	expectNoDenial(t, e)
 	t.Run("debugger", func(t *testing.T) { v.t = t; v.expectDebugger() })
 	for _, c := range []struct {
@@ -63,6 +68,18 @@ func TestSoftwareTraps(t *testing.T) {
 			})
 		})
 	}
+	t.Run("digest", func(t *testing.T) {
+		v.t, e.v.t = t, t
+		label := func(digest string) string { return "setfattr -n security.ima -v 0x0404" + digest + " /root/read" }
+		own := "$(sha256sum /opt/t/program/good | cut -c1-64)"
+		v.expect(0, "cp /opt/t/program/good /root/read && "+label(own)+" && chown "+digestOwner+" /root/read")
+		before := len(e.records())
+		v.expect(0, "cmp /root/read /opt/t/program/good")
+		e.await(before, "reading", func(r record) bool { return r.Verdict == "allow" && r.Path == "/root/read" && r.Func == "FILE_CHECK" })
+		v.expectDenied("/root/read") // a digest is not enough for executing
+		v.expect(2, label(strings.Repeat("00", 32))+" && cmp /root/read /opt/t/program/good")
+		v.expect(2, "setfattr -x security.ima /root/read && cmp /root/read /opt/t/program/good")
+	})
 	t.Run("deny list", func(t *testing.T) {
 		v.t, e.v.t = t, t
 		keys, err := theKeys()
