@@ -22,7 +22,7 @@ func TestFailClosed(t *testing.T) {
 			for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 				v.expect(0, "for f in a b; do rm -f /root/$f; probe copy /opt/t/program/good /root/$f; done")
 				e.end(sig)
-				v.expect(0, "echo nothing new is executed: the guest runs")
+				// Whatever is the next to be appraised: it may be a module that udev loads.
 				v.send("/root/a & /root/b & wait; /opt/t/program/unsigned")
 				v.awaitFrozen()
 				v.cont()
