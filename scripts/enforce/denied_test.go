@@ -47,7 +47,8 @@ func (e *enforcer) expectCounts(v *vm) {
 	v.t.Helper()
 	least := e.hits()
 	flushes := v.flushes()
-	if most := e.hits(); flushes < least || flushes > most {
+	const full = 5 // times at most that it does so because its buffer is full
+	if most := e.hits(); flushes < least || flushes > most+full {
 		v.t.Errorf("QEMU stopped for %d traps, the audit has %d to %d lines for hits", flushes, least, most)
 	}
 	v.send("systemctl poweroff --force --force")
