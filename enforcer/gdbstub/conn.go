@@ -15,7 +15,7 @@ var (
 	errCut    = errors.New("QEMU closed the connection, and goes on")
 )
 
-// conn is a stream socket with a buffer each way.
+// conn is a stream socket that does not block, with a buffer each way.
 type conn struct {
 	fd       int
 	peer     int           // a pidfd of the process at the other end, 0 if that is not known
@@ -66,26 +66,39 @@ func (c *conn) hungUp() error {
 	return errHungUp
 }
 
+// spin is how long a reply that is due at once is looked for again and again: waking up
+// from sleep takes as long as QEMU takes to reply, and the guest stands still meanwhile.
+const spin = 200 * time.Microsecond
+
 // fill receives more, and waits for ever if until is zero.
 func (c *conn) fill(until time.Time) error {
 	c.r, c.w = 0, copy(c.buf[:], c.buf[c.r:c.w])
 	if c.w == len(c.buf) {
 		return fmt.Errorf("it sent a packet of more than %d bytes", c.w)
 	}
-	if err := c.wait(until); err != nil {
-		return err
+	var awake time.Time
+	if !until.IsZero() {
+		awake = time.Now().Add(spin)
 	}
-	n, err := unix.Read(c.fd, c.buf[c.w:])
-	switch {
-	case err == unix.EINTR || err == unix.EAGAIN:
-	case err == unix.ECONNRESET || err == nil && n == 0:
-		return c.hungUp()
-	case err != nil:
-		return fmt.Errorf("reading: %w", err)
-	default:
-		c.w += n
+	for {
+		n, err := unix.Read(c.fd, c.buf[c.w:]) // which does not wait
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN && time.Now().Before(awake):
+			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // QEMU may need this processor
+		case err == unix.EAGAIN:
+			if err := c.wait(until); err != nil {
+				return err
+			}
+		case err == unix.ECONNRESET || err == nil && n == 0:
+			return c.hungUp()
+		case err != nil:
+			return fmt.Errorf("reading: %w", err)
+		default:
+			c.w += n
+			return nil
+		}
 	}
-	return nil
 }
 
 // wait waits until there is something to receive. Who sends all the time gains none.

@@ -691,3 +691,15 @@ func TestBothPending(t *testing.T) {
 		answered[s.VCPU] = true
 	}
 }
+
+// BenchmarkExchange is a question that QEMU answers without any work: what each
+// exchange of a hit costs at least.
+func BenchmarkExchange(b *testing.B) {
+	g := boot(b, 1).dial(b)
+	for b.Loop() {
+		g.c.ask("qC")
+		if g.c.reply(); g.c.err != nil {
+			b.Fatal(g.c.err)
+		}
+	}
+}

@@ -60,6 +60,9 @@ func open(fd int, id string, peer int) (*Guest, error) {
 }
 
 func (g *Guest) begin() error {
+	if err := unix.SetNonblock(g.c.fd, true); err != nil {
+		return fmt.Errorf("opening the connection to QEMU: %w", err)
+	}
 	c := &g.c
 	if err := c.sync(); err != nil {
 		return fmt.Errorf("speaking to QEMU, which serves one debugger at a time: %w", err)
