@@ -1,4 +1,4 @@
-// Guestagent runs in a guest of the test bed and does what the host says over the second serial port. It says READY when
+// Command guestagent runs in a guest of the test bed and does what the host says over the second serial port. It says READY when
 // it starts, which its unit lets it do once multi-user.target is reached. Each line from the host is a shell command, each
 // line of the answer what the command printed and its exit code; commands and output are in base64.
 //

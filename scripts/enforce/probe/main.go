@@ -1,6 +1,6 @@
 //go:build amd64
 
-// Probe is what guest root would write to get round an enforcement. Each of its commands tries one thing with bare system
+// Command probe is what guest root would write to get round an enforcement. Each of its commands tries one thing with bare system
 // calls, prints "done" or the name of the error, and exits with 0 if it was let, 1 if it was refused, 2 if it was called
 // wrongly.
 package main
