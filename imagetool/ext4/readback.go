@@ -5,25 +5,27 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"slices"
 )
 
 // readBack opens what was written as if for the first time, checks all of it,
 // and holds every file against what was planned for it.
-func (e *Edit) readBack(ctx context.Context, p *plan, dev Device) error {
-	fs, err := Open(dev, int64(e.l.fs.sb.blocks*e.l.fs.sb.blockSize))
+func (t *Transaction) readBack(ctx context.Context, r io.ReaderAt) error {
+	e, sb := t.e, t.fs().sb
+	fs, err := Open(r, int64(sb.blocks*sb.blockSize))
 	if err != nil {
-		return fmt.Errorf("reading back: %w", err)
+		return err
 	}
 	after, err := fs.Check(ctx)
 	if err != nil {
-		return fmt.Errorf("reading back: %w", err)
+		return err
 	}
 	if len(after.Files) != len(e.l.Files) {
-		return fmt.Errorf("reading back: %d files became %d", len(e.l.Files), len(after.Files))
+		return fmt.Errorf("%d files became %d", len(e.l.Files), len(after.Files))
 	}
-	changes := make(map[uint32]*change, len(p.changes))
-	for _, c := range p.changes {
+	changes := make(map[uint32]*change, len(t.p.changes))
+	for _, c := range t.p.changes {
 		changes[c.inode.Number] = c
 	}
 	for i := range after.Files {
@@ -37,7 +39,7 @@ func (e *Edit) readBack(ctx context.Context, p *plan, dev Device) error {
 			err = fmt.Errorf("inode %d changed", in.Number)
 		}
 		if err != nil {
-			return fmt.Errorf("reading back %q: %w", e.l.Files[i].Paths[0], err)
+			return fmt.Errorf("%q: %w", e.l.Files[i].Paths[0], err)
 		}
 	}
 	return nil

@@ -1,0 +1,99 @@
+package ext4
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"testing"
+)
+
+// recorder keeps what is written between two calls of Sync.
+type recorder struct {
+	memory
+	steps [][]write
+	last  []write
+}
+
+func (r *recorder) WriteAt(p []byte, off int64) (int, error) {
+	r.last = append(r.last, write{off, bytes.Clone(p)})
+	return r.memory.WriteAt(p, off)
+}
+
+func (r *recorder) Sync() error {
+	r.steps, r.last = append(r.steps, r.last), nil
+	return nil
+}
+
+// TestBlocks holds what is announced against what is written.
+func TestBlocks(t *testing.T) {
+	image := smallImage(t)
+	_, l := mustCheck(t, image)
+	tx, err := stage(t, l, EditOptions{DropEVM: true}, 265).Prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, want := memory(bytes.Clone(image)), memory(bytes.Clone(image))
+	changed := make([]bool, len(image))
+	for b, err := range tx.Blocks() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		final := b.Versions[len(b.Versions)-1]
+		copy(first[b.Offset:], b.Versions[0])
+		copy(want[b.Offset:], final)
+		for i := range final {
+			if changed[b.Offset+int64(i)] {
+				t.Fatalf("byte %d is announced twice", b.Offset+int64(i))
+			}
+			changed[b.Offset+int64(i)] = true
+		}
+	}
+	r := &recorder{memory: bytes.Clone(image)}
+	if err := tx.Commit(context.Background(), r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.last) > 0 {
+		t.Error("something was written after the last sync")
+	}
+	if !bytes.Equal(r.memory, want) {
+		t.Error("what was written is not what was announced")
+	}
+	for _, step := range [][]write{r.steps[0], r.steps[len(r.steps)-1]} {
+		if len(step) != 1 || step[0].off != superOffset {
+			t.Errorf("the superblock is not alone in the first and the last step: %v", step)
+		}
+	}
+	for _, w := range slices.Concat(r.steps[:len(r.steps)-1]...) {
+		if !bytes.Equal(w.data, first[w.off:][:len(w.data)]) {
+			t.Errorf("%d bytes at %d are not the first version", len(w.data), w.off)
+		}
+	}
+	for n := range len(r.steps) - 1 {
+		m := memory(bytes.Clone(image))
+		for _, w := range slices.Concat(r.steps[:n+1]...) {
+			m.WriteAt(w.data, w.off)
+		}
+		if _, err := Open(m, int64(len(m))); err == nil {
+			t.Errorf("what is there after step %d is taken for clean", n+1)
+		}
+	}
+}
+
+// TestNothingToWrite has no value staged.
+func TestNothingToWrite(t *testing.T) {
+	_, l := mustCheck(t, smallImage(t))
+	e, err := l.Edit(EditOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := e.Prepare()
+	if err != nil || !tx.Empty() {
+		t.Fatalf("empty %v, %v", tx.Empty(), err)
+	}
+	for range tx.Blocks() {
+		t.Error("a block is announced")
+	}
+	if err := tx.Commit(context.Background(), nil); err != nil {
+		t.Error(err)
+	}
+}
