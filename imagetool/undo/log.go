@@ -1,0 +1,131 @@
+package undo
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"iter"
+)
+
+// A Block is one stretch of bytes that is going to be changed, in whole sectors.
+// Versions are what it will hold after each of the writes to it.
+type Block struct {
+	Offset   int64
+	Versions [][]byte
+}
+
+// Write writes a log of what r holds in these blocks, none of which may overlap
+// another.
+func Write(w io.Writer, image Image, r io.ReaderAt, blocks iter.Seq2[Block, error]) error {
+	if len(image.Name) > maxName {
+		image.Name = image.Name[:maxName]
+	}
+	out := &writer{bufio.NewWriterSize(w, 1<<20), sha256.New()}
+	out.w.WriteString(magic)
+	out.sum.Write([]byte(magic))
+	out.frame(image.encode())
+	n := uint64(0)
+	for b, err := range blocks {
+		if err != nil {
+			return err
+		}
+		rec, err := newRecord(r, &b)
+		if err != nil {
+			return err
+		}
+		p := rec.encode()
+		if _, err := decodeRecord(p, image.Size); err != nil {
+			return err
+		}
+		out.frame(p)
+		n++
+	}
+	out.frame(out.sum.Sum(le.AppendUint64([]byte{kindEnd}, n)))
+	return out.w.Flush()
+}
+
+func newRecord(r io.ReaderAt, b *Block) (*record, error) {
+	rec := &record{offset: b.Offset}
+	for _, v := range b.Versions {
+		if rec.old == nil {
+			rec.old = make([]byte, len(v))
+		}
+		if len(v) != len(rec.old) || len(v)%sectorSize != 0 {
+			return nil, fmt.Errorf("block at %d has versions of %d and %d bytes", b.Offset, len(rec.old), len(v))
+		}
+		rec.versions = append(rec.versions, digests(v))
+	}
+	if err := readFull(r, rec.old, b.Offset); err != nil {
+		return nil, err
+	}
+	return rec, nil
+}
+
+func readFull(r io.ReaderAt, b []byte, off int64) error {
+	n, err := r.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("reading %d bytes at %d: %w", len(b), off, err)
+}
+
+// A Log is a log that was read and found whole.
+type Log struct {
+	Image  Image
+	r      io.ReaderAt
+	frames []int64 // where the blocks are
+}
+
+// Read checks a log of this size. It keeps r.
+func Read(r io.ReaderAt, size int64) (*Log, error) {
+	l := &Log{r: r}
+	in := &reader{bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 1<<20), sha256.New(), 0}
+	got, err := in.bytes(len(magic))
+	if err != nil {
+		return nil, err
+	}
+	if string(got) != magic {
+		return nil, fmt.Errorf("it is no undo log of this version")
+	}
+	in.sum.Write(got)
+	p, err := in.frame()
+	if err != nil {
+		return nil, err
+	}
+	if l.Image, err = decodeImage(p); err != nil {
+		return nil, err
+	}
+	for {
+		at, sum := in.pos, in.sum.Sum(nil)
+		p, err := in.frame()
+		if err != nil {
+			return nil, err
+		}
+		if p[0] == kindEnd {
+			want := append(le.AppendUint64([]byte{kindEnd}, uint64(len(l.frames))), sum...)
+			if !bytes.Equal(p, want) || in.pos != size {
+				return nil, fmt.Errorf("it does not end as it should")
+			}
+			return l, nil
+		}
+		if _, err := decodeRecord(p, l.Image.Size); err != nil {
+			return nil, err
+		}
+		l.frames = append(l.frames, at)
+	}
+}
+
+// record reads one block again, the checksum included.
+func (l *Log) record(i int) (*record, error) {
+	in := &reader{bufio.NewReader(io.NewSectionReader(l.r, l.frames[i], 4+maxFrame+sha256.Size)), sha256.New(), 0}
+	p, err := in.frame()
+	if err != nil {
+		return nil, err
+	}
+	return decodeRecord(p, l.Image.Size)
+}
