@@ -58,6 +58,7 @@ var allowed = map[string]deps{
 		imports: append([]string{"vmseal/formats/profile"}, unpacking...),
 		brings:  append([]string{"vmseal/formats/ima", "golang.org/x/sys/unix"}, unpackingBrings...),
 	},
+	"vmseal/imagetool/undo": {brings: []string{}},
 	"vmseal/imagetool": {
 		imports: []string{
 			"vmseal/formats/ima",
@@ -66,6 +67,7 @@ var allowed = map[string]deps{
 			"vmseal/imagetool/disk",
 			"vmseal/imagetool/ext4",
 			"vmseal/imagetool/kernel",
+			"vmseal/imagetool/undo",
 			"vmseal/signer",
 		},
 		brings: slices.Concat(unpacking, unpackingBrings, []string{
@@ -88,6 +90,7 @@ var allowed = map[string]deps{
 			"vmseal/imagetool/ext4",
 			"vmseal/imagetool/initrd",
 			"vmseal/imagetool/kernel",
+			"vmseal/imagetool/undo",
 			"vmseal/keys",
 			"vmseal/keys/input",
 			"vmseal/signer",

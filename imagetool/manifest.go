@@ -13,6 +13,11 @@ import (
 	"github.com/vmseal/vmseal/signer"
 )
 
+// A digester is an image, or its copy, as it is now.
+type digester interface {
+	SHA256(ctx context.Context) ([]byte, error)
+}
+
 // A manifestFile is a manifest in the making. A nil one stands for none.
 type manifestFile struct {
 	out    *disk.Output
@@ -20,12 +25,12 @@ type manifestFile struct {
 }
 
 // createManifest starts the manifest, if one is wanted: the digest of the image
-// before is the one of the copy while nothing is written to it.
-func createManifest(ctx context.Context, staged *disk.Staged, o *SignOptions) (*manifestFile, error) {
+// before is the one that it has while nothing is written to it.
+func createManifest(ctx context.Context, image digester, o *SignOptions) (*manifestFile, error) {
 	if o.Manifest == "" {
 		return nil, nil
 	}
-	before, err := staged.SHA256(ctx)
+	before, err := image.SHA256(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -41,11 +46,11 @@ func createManifest(ctx context.Context, staged *disk.Staged, o *SignOptions) (*
 	}}, nil
 }
 
-func (f *manifestFile) write(ctx context.Context, staged *disk.Staged, t *Tree, r *signer.Report) error {
+func (f *manifestFile) write(ctx context.Context, image digester, t *Tree, r *signer.Report) error {
 	if f == nil {
 		return nil
 	}
-	after, err := staged.SHA256(ctx)
+	after, err := image.SHA256(ctx)
 	if err != nil {
 		return err
 	}

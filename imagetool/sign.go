@@ -19,6 +19,7 @@ type SignOptions struct {
 	signer.Options
 
 	Out      string // the signed copy; not needed for a dry run
+	InPlace  bool   // change the image itself, which was opened for writing
 	Manifest string // where to write the manifest; "" for none
 	Profile  string // where to write the profile of the kernel; "" for none
 	Kernel   string // which kernel that is, as for Image.Kernel
@@ -27,6 +28,17 @@ type SignOptions struct {
 
 	Time    *time.Time // ctime of the inodes that change; nil leaves it alone
 	DropEVM bool       // remove security.evm where it is in the way
+
+	// Hold is called before an image is changed in place; what it returns is called
+	// afterwards. In between the process had better not be killed.
+	Hold func() (release func())
+}
+
+func (o *SignOptions) hold() (release func()) {
+	if o.Hold == nil {
+		return func() {}
+	}
+	return o.Hold()
 }
 
 // SignResult is what Sign did, or in a dry run would do.
@@ -38,8 +50,9 @@ type SignResult struct {
 	Sealed *Sealed // nil if no profile was wanted
 }
 
-// Sign writes a signed copy of the image. An error leaves nothing
-// behind; see disk.Commit for what it may have replaced.
+// Sign writes a signed copy of the image, or changes the image in place. An error
+// leaves nothing behind, and the image as it was, unless it is a *CutShortError; see
+// disk.Commit for what it may have replaced.
 func (m *Image) Sign(ctx context.Context, o SignOptions) (*SignResult, error) {
 	o.KeepGoing = false
 	if o.Action == nil {
@@ -58,9 +71,12 @@ func (m *Image) Sign(ctx context.Context, o SignOptions) (*SignResult, error) {
 		return nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
 	}
 	result := &SignResult{Spaces: spaces, KeyID: o.KeyID, Hash: o.Hash, Sealed: sealed}
-	if o.DryRun {
+	switch {
+	case o.DryRun:
 		result.Report, err = m.Tree(edit).sign(ctx, o.Options)
-	} else {
+	case o.InPlace:
+		result.Report, err = m.signInPlace(ctx, &o, edit, sealed)
+	default:
 		result.Report, err = m.signCopy(ctx, &o, edit, sealed)
 	}
 	if err != nil {
@@ -74,8 +90,8 @@ func (m *Image) checkOutputs(o *SignOptions) error {
 	if o.DryRun {
 		return nil
 	}
-	outputs := []string{o.Out}
-	for _, out := range []string{o.Manifest, o.Profile} {
+	var outputs []string
+	for _, out := range []string{o.Out, o.Manifest, o.Profile} {
 		if out != "" {
 			outputs = append(outputs, out)
 		}
@@ -108,17 +124,9 @@ func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit ext4.EditOpti
 	if err != nil {
 		return nil, err
 	}
-	report, list, err := m.signStaged(ctx, staged, o, edit)
+	report, outputs, err := m.signStaged(ctx, staged, o, edit, sealed)
 	if err != nil {
-		return nil, errors.Join(err, staged.Abort(), list.abort())
-	}
-	outputs := list.outputs()
-	if sealed != nil {
-		out, err := sealed.Output(o.Profile, o.Force)
-		if err != nil {
-			return nil, errors.Join(err, staged.Abort(), list.abort())
-		}
-		outputs = append(outputs, out)
+		return nil, errors.Join(err, staged.Abort())
 	}
 	if err := staged.Commit(ctx, outputs...); err != nil {
 		return nil, err
@@ -126,28 +134,62 @@ func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit ext4.EditOpti
 	return report, nil
 }
 
-// signStaged works on the copy alone. The manifest it returns is written, but
-// does not have its name yet.
-func (m *Image) signStaged(ctx context.Context, staged *disk.Staged, o *SignOptions, edit ext4.EditOptions) (*signer.Report, *manifestFile, error) {
+// signStaged works on the copy alone. The outputs it returns are written, but do
+// not have their names yet.
+func (m *Image) signStaged(ctx context.Context, staged *disk.Staged, o *SignOptions, edit ext4.EditOptions, sealed *Sealed) (*signer.Report, []*disk.Output, error) {
 	list, err := createManifest(ctx, staged, o)
 	if err != nil {
-		return nil, list, err
+		return nil, nil, err
 	}
+	report, t, err := m.labelStaged(ctx, staged, o, edit)
+	if err != nil {
+		return nil, nil, errors.Join(err, list.abort())
+	}
+	outputs, err := finishOutputs(ctx, staged, o, list, t, report, sealed)
+	return report, outputs, err
+}
+
+func (m *Image) labelStaged(ctx context.Context, staged *disk.Staged, o *SignOptions, edit ext4.EditOptions) (*signer.Report, *Tree, error) {
 	t := &Tree{opt: edit}
+	var devices []*disk.Device
 	for _, s := range m.Systems {
 		dev := staged.Device(s.Partition)
 		fs, err := ext4.Open(dev, s.Partition.Size)
 		if err != nil {
-			return nil, list, fmt.Errorf("copy of %s: %s: %w", m.Disk.Path(), Describe(s.Partition), err)
+			return nil, nil, fmt.Errorf("copy of %s: %s: %w", m.Disk.Path(), Describe(s.Partition), err)
 		}
 		t.systems = append(t.systems, &FileSystem{fs, s.Partition})
-		t.devices = append(t.devices, dev)
+		devices = append(devices, dev)
+	}
+	t.commit = func(ctx context.Context, txs []*ext4.Transaction) error {
+		for i, tx := range txs {
+			if err := tx.Commit(ctx, devices[i]); err != nil {
+				return fmt.Errorf("%s: %w", Describe(t.systems[i].Partition), err)
+			}
+		}
+		return nil
 	}
 	report, err := t.sign(ctx, o.Options)
 	if err != nil {
-		return nil, list, fmt.Errorf("%s: %w", m.Disk.Path(), err)
+		return nil, nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
 	}
-	return report, list, list.write(ctx, staged, t, report)
+	return report, t, nil
+}
+
+// finishOutputs writes what there is to be besides the image, short of the names.
+func finishOutputs(ctx context.Context, image digester, o *SignOptions, list *manifestFile, t *Tree, report *signer.Report, sealed *Sealed) ([]*disk.Output, error) {
+	if err := list.write(ctx, image, t, report); err != nil {
+		return nil, errors.Join(err, list.abort())
+	}
+	outputs := list.outputs()
+	if sealed != nil {
+		out, err := sealed.Output(o.Profile, o.Force)
+		if err != nil {
+			return nil, errors.Join(err, list.abort())
+		}
+		outputs = append(outputs, out)
+	}
+	return outputs, nil
 }
 
 func (t *Tree) sign(ctx context.Context, o signer.Options) (*signer.Report, error) {

@@ -15,12 +15,15 @@ import (
 type Tree struct {
 	systems  []*FileSystem
 	opt      ext4.EditOptions
-	devices  []ext4.Device // what Commit writes to; nil for a tree that is only read
+	commit   committer // nil for a tree that is only read
 	listings []*ext4.Listing
 	edits    []*ext4.Edit
 }
 
 var _ signer.Tree = (*Tree)(nil)
+
+// A committer writes one transaction for each file system.
+type committer func(ctx context.Context, txs []*ext4.Transaction) error
 
 // ref is what the tree needs to find a file again.
 type ref struct {
@@ -123,13 +126,16 @@ func (t *Tree) SetLabel(f *signer.File, value []byte) error {
 
 // Commit writes all staged values and reads them back.
 func (t *Tree) Commit(ctx context.Context) error {
-	if t.devices == nil {
+	if t.commit == nil {
 		return fmt.Errorf("the image is open for reading only")
 	}
+	var txs []*ext4.Transaction
 	for i, e := range t.edits {
-		if err := e.Commit(ctx, t.devices[i]); err != nil {
+		tx, err := e.Prepare()
+		if err != nil {
 			return fmt.Errorf("%s: %w", Describe(t.systems[i].Partition), err)
 		}
+		txs = append(txs, tx)
 	}
-	return nil
+	return t.commit(ctx, txs)
 }

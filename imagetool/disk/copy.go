@@ -2,6 +2,7 @@ package disk
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -120,6 +121,14 @@ func readData(ctx context.Context, src *os.File, pos, size int64, f func(b []byt
 		}
 		return nil
 	})
+}
+
+func digest(ctx context.Context, f *os.File, size int64) ([]byte, error) {
+	h := sha256.New()
+	if err := digestRanges(ctx, h, f, size); err != nil {
+		return nil, err
+	}
+	return h.Sum(nil), nil
 }
 
 // digestRanges feeds the image to w, zeros for the holes without reading them.

@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// A Device is one partition of a staged copy. It reads and writes inside the
-// partition only.
+// A Device is one partition, or the whole, of an image or of a staged copy. It reads
+// and writes inside of that only.
 type Device struct {
 	f     *os.File
 	start int64

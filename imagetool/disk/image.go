@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,7 @@ type Image struct {
 	size   int64
 	layout layout
 	held   []*os.File
+	writer *os.File // of held, once it is locked for writing
 }
 
 // A Partition is one partition, or the whole image (Number 0) when that holds a
@@ -44,28 +46,42 @@ func Open(path string) (*Image, error) {
 }
 
 // Probe opens an image and tells as much about it as can be known. An image that
-// Open would not accept is returned along with the reason.
+// Open would not accept is returned along with the reason. One with an undo log is
+// a *PendingError.
 func Probe(path string) (*Image, *RefusedError, error) {
-	f, err := openFile(path)
+	img, err := OpenPending(path)
 	if err != nil {
 		return nil, nil, err
+	}
+	if err := checkPending(path); err != nil {
+		img.Close()
+		return nil, nil, err
+	}
+	var refused *RefusedError
+	img.layout, refused, err = probe(img.file, img.size)
+	if err != nil {
+		img.Close()
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return img, refused, nil
+}
+
+// OpenPending opens an image that may have an undo log. Its partitions are not known.
+func OpenPending(path string) (*Image, error) {
+	f, err := openFile(path)
+	if err != nil {
+		return nil, err
 	}
 	img := &Image{file: f, path: path}
 	if err := unix.Fstat(int(f.Fd()), &img.stat); err != nil {
 		f.Close()
-		return nil, nil, &os.PathError{Op: "stat", Path: path, Err: err}
+		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if img.size, err = f.Seek(0, io.SeekEnd); err != nil {
 		f.Close()
-		return nil, nil, err
+		return nil, err
 	}
-	var refused *RefusedError
-	img.layout, refused, err = probe(f, img.size)
-	if err != nil {
-		f.Close()
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return img, refused, nil
+	return img, nil
 }
 
 // openFile opens a regular file or a block device. O_NONBLOCK keeps a named pipe
@@ -117,6 +133,22 @@ func (m *Image) SectorSize() int { return m.layout.sector }
 func (m *Image) Partitions() []Partition { return m.layout.partitions }
 
 func (m *Image) isBlockDevice() bool { return m.stat.Mode&unix.S_IFMT == unix.S_IFBLK }
+
+// Whole is the image as a device, and Device one of its partitions, for who has
+// locked it for writing.
+func (m *Image) Whole() *Device { return &Device{m.writer, 0, m.size} }
+
+// Device gives read and write access to one partition.
+func (m *Image) Device(p Partition) *Device { return &Device{m.writer, p.Start, p.Size} }
+
+// SHA256 digests the image as it is now.
+func (m *Image) SHA256(ctx context.Context) ([]byte, error) {
+	sum, err := digest(ctx, m.file, m.size)
+	if err != nil {
+		return nil, fmt.Errorf("digesting %s: %w", m.path, err)
+	}
+	return sum, nil
+}
 
 // Section reads the partition and nothing beyond it.
 func (p Partition) Section(r io.ReaderAt) *io.SectionReader {

@@ -30,18 +30,35 @@ const (
 	ForReading LockMode = iota
 	// ForCopying allows no other use that can be seen.
 	ForCopying
+	// ForWriting keeps readers away too, and lets us write.
+	ForWriting
 )
 
 // Lock keeps writers away from the image until Close: a QEMU that wants to write
 // to it fails to start, and so does whoever takes a write lock on the file. If one
-// is there already, Lock fails with an *InUseError.
+// is there already, Lock fails with an *InUseError; if an undo log is there, with a
+// *PendingError.
 func (m *Image) Lock(mode LockMode) error {
-	f, err := reopen(m.file, m.isBlockDevice())
+	if err := m.LockPending(mode); err != nil {
+		return err
+	}
+	// Not before: whoever was changing it has made its log under a lock.
+	return checkPending(m.path)
+}
+
+// LockPending is Lock for an image that may have an undo log.
+func (m *Image) LockPending(mode LockMode) error {
+	if mode == ForWriting {
+		if err := m.checkWriters(); err != nil {
+			return err
+		}
+	}
+	f, err := reopen(m.file, m.isBlockDevice(), mode)
 	if errors.Is(err, unix.EBUSY) {
-		return &InUseError{Path: m.path, How: "the block device is mounted or opened exclusively"}
+		return &InUseError{Path: m.path, How: "the block device is mounted or opened exclusively", Holder: deviceHolder(m.stat.Rdev)}
 	}
 	if err != nil {
-		return fmt.Errorf("locking %s: %w", m.path, err)
+		return fmt.Errorf("locking %s: %w", m.path, errors.Unwrap(err))
 	}
 	if err := lock(f, mode); err != nil {
 		f.Close()
@@ -53,13 +70,19 @@ func (m *Image) Lock(mode LockMode) error {
 		return fmt.Errorf("locking %s: %w", m.path, err)
 	}
 	m.held = append(m.held, f)
+	if mode == ForWriting {
+		m.writer = f
+	}
 	return nil
 }
 
 // reopen makes an open file description of our own, since both kinds of lock
 // belong to that. O_EXCL on a block device claims it (bd_prepare_to_claim).
-func reopen(f *os.File, exclusive bool) (*os.File, error) {
+func reopen(f *os.File, exclusive bool, mode LockMode) (*os.File, error) {
 	flags := os.O_RDONLY
+	if mode == ForWriting {
+		flags = os.O_RDWR
+	}
 	if exclusive {
 		flags |= os.O_EXCL
 	}
@@ -67,30 +90,38 @@ func reopen(f *os.File, exclusive bool) (*os.File, error) {
 }
 
 func lock(f *os.File, mode LockMode) error {
-	if err := lockQEMU(f); err != nil {
+	if err := lockQEMU(f, mode); err != nil {
 		return err
 	}
-	if err := checkWriteLocks(f); err != nil {
+	if err := checkLocks(f, mode); err != nil {
 		return err
 	}
 	// A shared flock is compatible with other readers and keeps LOCK_EX out.
-	err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	how := unix.LOCK_SH
+	if mode == ForWriting {
+		how = unix.LOCK_EX
+	}
+	err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return &InUseError{How: "it is locked (flock)", Holder: lockHolder(f, 0)}
 	}
 	if err != nil {
-		return fmt.Errorf("taking a shared lock: %w", err)
+		return fmt.Errorf("taking a lock: %w", err)
 	}
 	return checkLoop(f, mode)
 }
 
-// checkWriteLocks finds write locks of fcntl(2) anywhere in the file.
-func checkWriteLocks(f *os.File) error {
-	lk, err := conflict(f, unix.F_RDLCK, 0, 0)
+// checkLocks finds locks of fcntl(2) anywhere in the file that do not go with ours.
+func checkLocks(f *os.File, mode LockMode) error {
+	typ, how := int16(unix.F_RDLCK), "it is locked for writing (fcntl)"
+	if mode == ForWriting {
+		typ, how = unix.F_WRLCK, "it is locked (fcntl)"
+	}
+	lk, err := conflict(f, typ, 0, 0)
 	if err != nil || lk == nil {
 		return err
 	}
-	return &InUseError{How: "it is locked for writing (fcntl)", Holder: holderOf(f, lk)}
+	return &InUseError{How: how, Holder: holderOf(f, lk)}
 }
 
 // conflict returns the lock that would keep us from taking ours, if there is one.

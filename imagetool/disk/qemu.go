@@ -21,14 +21,19 @@ const (
 const (
 	consistentRead = 0 // BLK_PERM_CONSISTENT_READ
 	write          = 1 // BLK_PERM_WRITE
+	writeUnchanged = 2 // BLK_PERM_WRITE_UNCHANGED
 	resize         = 3 // BLK_PERM_RESIZE
 )
 
-// lockQEMU makes us a reader who shares neither writing nor resizing. Like QEMU
-// it locks first and looks afterwards: of two who come at once, one will see the
-// other.
-func lockQEMU(f *os.File) error {
-	for _, at := range []int64{permBase + consistentRead, sharedBase + write, sharedBase + resize} {
+// lockQEMU makes us a reader who shares neither writing nor resizing, or a writer
+// who shares nothing. Like QEMU it locks first and looks afterwards: of two who
+// come at once, one will see the other.
+func lockQEMU(f *os.File, mode LockMode) error {
+	own := []int64{permBase + consistentRead, sharedBase + write, sharedBase + resize}
+	if mode == ForWriting {
+		own = append(own, permBase+write, sharedBase+consistentRead, sharedBase+writeUnchanged)
+	}
+	for _, at := range own {
 		lk := unix.Flock_t{Type: unix.F_RDLCK, Start: at, Len: 1}
 		err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lk)
 		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
@@ -38,14 +43,7 @@ func lockQEMU(f *os.File) error {
 			return fmt.Errorf("taking QEMU's image lock: %w", err)
 		}
 	}
-	for _, c := range []struct {
-		at  int64
-		how string
-	}{
-		{permBase + write, "it is being written to (QEMU's image lock)"},
-		{permBase + resize, "it is being resized (QEMU's image lock)"},
-		{sharedBase + consistentRead, "its user allows no readers (QEMU's image lock)"},
-	} {
+	for _, c := range opposites(mode) {
 		lk, err := conflict(f, unix.F_WRLCK, c.at, 1)
 		if err != nil {
 			return err
@@ -55,4 +53,24 @@ func lockQEMU(f *os.File) error {
 		}
 	}
 	return nil
+}
+
+type opposite struct {
+	at  int64
+	how string
+}
+
+// opposites are the locks of others that do not go with ours.
+func opposites(mode LockMode) []opposite {
+	list := []opposite{
+		{permBase + write, "it is being written to (QEMU's image lock)"},
+		{permBase + resize, "it is being resized (QEMU's image lock)"},
+		{sharedBase + consistentRead, "its user allows no readers (QEMU's image lock)"},
+	}
+	if mode == ForWriting {
+		list = append(list,
+			opposite{permBase + consistentRead, "it is being read (QEMU's image lock)"},
+			opposite{sharedBase + write, "its user allows no writers (QEMU's image lock)"})
+	}
+	return list
 }

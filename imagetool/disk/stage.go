@@ -2,10 +2,11 @@ package disk
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +28,17 @@ func CheckOutput(in *Image, out string, force bool) error {
 			return fmt.Errorf("output %s is the input image", out)
 		}
 	}
-	return checkPlace(out, force)
+	if strings.HasSuffix(out, UndoSuffix) {
+		return fmt.Errorf("output %s has the name of an undo log", out)
+	}
+	if err := checkPlace(out, force); err != nil {
+		return err
+	}
+	// An undo log would not know that the image was replaced.
+	if err := checkPending(out); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // Stage copies the image to a hidden file in the folder of out, and its permissions
@@ -68,11 +79,11 @@ func (s *Staged) Device(p Partition) *Device { return &Device{s.out.File(), p.St
 
 // SHA256 digests the copy as it is now.
 func (s *Staged) SHA256(ctx context.Context) ([]byte, error) {
-	h := sha256.New()
-	if err := digestRanges(ctx, h, s.out.File(), s.in.size); err != nil {
+	sum, err := digest(ctx, s.out.File(), s.in.size)
+	if err != nil {
 		return nil, fmt.Errorf("digesting the copy of %s: %w", s.in.path, err)
 	}
-	return h.Sum(nil), nil
+	return sum, nil
 }
 
 // Commit puts the copy and what else belongs to it to their places, unless the

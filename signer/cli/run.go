@@ -20,15 +20,27 @@ type Hints func(error) string
 // code. The first interrupt cancels the context of the command, the second kills
 // the process.
 func Main(root *cobra.Command, hints ...Hints) int {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
-	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) wants it to stay so
-		signals = append(signals, syscall.SIGHUP)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), signals...)
+	ctx, stop := signal.NotifyContext(context.Background(), interrupts()...)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	root.SetIn(os.Stdin)
 	return Run(ctx, root, os.Args[1:], os.Stdout, os.Stderr, hints...)
+}
+
+// HoldSignals keeps interrupts from killing the process until release is called.
+// The first still cancels the context of the command.
+func HoldSignals() (release func()) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, interrupts()...)
+	return func() { signal.Stop(c) }
+}
+
+func interrupts() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) wants it to stay so
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
 }
 
 // Run is Main with everything given.

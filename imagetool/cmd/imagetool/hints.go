@@ -11,6 +11,7 @@ import (
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/ext4"
 	"github.com/vmseal/vmseal/imagetool/kernel"
+	"github.com/vmseal/vmseal/imagetool/undo"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
@@ -31,12 +32,23 @@ func hint(err error) string {
 	if _, ok := errors.AsType[*imagetool.ManyKernelsError](err); ok {
 		return "choose the one that the guest boots with --kernel PATH"
 	}
+	if e, ok := errors.AsType[*imagetool.CutShortError](err); ok {
+		return fmt.Sprintf("see to it that both can be written to, then 'imagetool recover %s' brings back the bytes that the image had", cli.EscapeName(e.Path))
+	}
+	if e, ok := errors.AsType[*disk.PendingError](err); ok {
+		return fmt.Sprintf("'imagetool recover %s' brings back the bytes that the image had", cli.EscapeName(e.Path))
+	}
+	if _, ok := errors.AsType[*undo.MismatchError](err); ok {
+		return "nothing was written; if the image is to stay as it is, let e2fsck look at it and remove the log"
+	}
 	if _, ok := errors.AsType[*disk.InUseError](err); ok {
 		return "stop the guest, unmount or detach the image, or work on a copy that was made while it was off"
 	}
 	switch {
 	case errors.Is(err, disk.ErrOutputExists):
 		return "choose another name, or replace it with --force"
+	case errors.Is(err, disk.ErrNoUndoLog):
+		return "there is nothing to recover from; a log that lies elsewhere, since the image was moved, is named with --log"
 	case errors.Is(err, imagetool.ErrWhichPartition):
 		return "choose with --partition N, or put the number in front of the path: 2:/etc; 'imagetool inspect IMAGE' lists them"
 	case errors.Is(err, imagetool.ErrNoKernel):
@@ -48,13 +60,16 @@ func hint(err error) string {
 	case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
 		return "without file locks it cannot be told whether a guest uses the image: copy it to a file system that has them"
 	case errors.Is(err, fs.ErrPermission):
-		return "imagetool needs no root, but has to be able to read the image and to write to the folder of the output"
+		return "imagetool needs no root, but has to be able to read the image, and to write to the folder of the output or to the image"
 	}
 	return ""
 }
 
 // roomHint tells what an output needs. Only who writes one wants to know.
-func roomHint(err error) error {
+func (f *signFlags) roomHint(err error) error {
+	if _, ok := errors.AsType[*imagetool.CutShortError](err); !ok && f.inPlace && errors.Is(err, unix.ENOSPC) {
+		return cli.WithHint(err, "the undo log needs about as much room as the labels, and so does the image if it is sparse; nothing was changed")
+	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
 		return cli.WithHint(err, "the output needs as much room as the data of the input; a file system with reflinks (XFS, Btrfs) needs next to none")
 	}

@@ -51,10 +51,10 @@ func TestRoomHint(t *testing.T) {
 	if h := hint(full); h != "" {
 		t.Errorf("any full device gets the hint %q", h)
 	}
-	if err := roomHint(full); !errors.Is(err, unix.ENOSPC) || err == full {
+	if err := (&signFlags{}).roomHint(full); !errors.Is(err, unix.ENOSPC) || err == full {
 		t.Errorf("no hint for an output: %v", err)
 	}
-	if err := roomHint(unix.EIO); err != unix.EIO {
+	if err := (&signFlags{}).roomHint(unix.EIO); err != unix.EIO {
 		t.Errorf("a hint for %v", err)
 	}
 }

@@ -19,7 +19,8 @@ func root() *cobra.Command {
 		Long: `Imagetool writes a signature over each regular file of a guest's disk image into
 the file's security.ima attribute, where the Linux kernel's IMA looks for it. It
 works on raw images with ext2, ext3 or ext4: on a whole disk or in the partitions
-of a GPT or MBR. It needs no root, mounts nothing, and never changes its input.
+of a GPT or MBR. It needs no root, mounts nothing, and changes its input only if it
+is told to.
 
   imagetool inspect disk.raw
   imagetool sign --key key/private.pem disk.raw --out signed.raw
@@ -34,6 +35,6 @@ front, as in 2:/etc/passwd, on output and on input.
 Exit codes: 0 done and all good; 1 failed; 2 wrong usage; 3 done, but some files do
 not verify.`,
 	}
-	cmd.AddCommand(inspectCommand(), signCommand(), verifyCommand(), profileCommand(), lsCommand(), catCommand(), xattrCommand(), initrdCommand())
+	cmd.AddCommand(inspectCommand(), signCommand(), verifyCommand(), recoverCommand(), profileCommand(), lsCommand(), catCommand(), xattrCommand(), initrdCommand())
 	return cmd
 }

@@ -17,6 +17,7 @@ type signFlags struct {
 	key       cli.KeyFlags
 	partition partitionFlag
 	out       string
+	inPlace   bool
 	force     bool
 	rules     string
 	manifest  string
@@ -31,12 +32,20 @@ type signFlags struct {
 func signCommand() *cobra.Command {
 	var f signFlags
 	cmd := &cobra.Command{
-		Use:   "sign --key KEY IMAGE --out FILE",
-		Short: "Write a signed copy of an image",
-		Long: `Sign copies IMAGE to FILE and writes a signature over each regular file into its
-security.ima attribute. IMAGE itself is only read. FILE appears when it is complete:
+		Use:   "sign --key KEY IMAGE {--out FILE | --in-place}",
+		Short: "Sign the files of an image, in a copy or in place",
+		Long: `Sign writes a signature over each regular file of IMAGE into its security.ima
+attribute: in a copy or in place, one of which has to be said.
+
+With --out, IMAGE is copied to FILE and only read. FILE appears when it is complete:
 labels written, flushed and read back. Until then it is a hidden file beside it; a
 run that is killed, or loses power, leaves a .vmseal-*.tmp there to be removed.
+
+With --in-place, IMAGE itself is changed, a file or a block device. Before its first
+byte is, an undo log lies beside it (IMAGE.vmseal-undo; for a block device in
+/var/lib/vmseal/undo). What fails is undone at once. After a run that was killed, or
+has lost power, no command but 'imagetool recover IMAGE' accepts the image, and that
+brings back the exact bytes that it had.
 
 A file keeps the label that it has if that is the one it would get, so signing
 a signed image again changes nothing. Equal contents are signed once. The same
@@ -60,6 +69,7 @@ some is named in a warning, with --quiet and --json too, unless --partition was 
 An image is refused, and nothing written, if it is in use, was not unmounted
 cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 		Example: `  imagetool sign --key key/private.pem disk.raw --out signed.raw
+  imagetool sign --key key/private.pem disk.raw --in-place
   imagetool sign --key key/private.pem disk.raw --dry-run
   imagetool sign --key key/private.pem --rules debian.rules --reuse old.manifest \
       --manifest new.manifest disk.raw --out signed.raw`,
@@ -71,6 +81,7 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 	cli.RegisterJobs(cmd, &f.jobs)
 	flags := cmd.Flags()
 	flags.StringVar(&f.out, "out", "", "`file` to write the signed copy to")
+	flags.BoolVar(&f.inPlace, "in-place", false, "change the image itself, under an undo log")
 	flags.BoolVar(&f.force, "force", false, "replace the output, the manifest and the profile if they are there")
 	flags.StringVar(&f.rules, "rules", "", "`file` that says what to sign, hash or skip")
 	flags.StringVar(&f.manifest, "manifest", "", "`file` to list the signed files in")
@@ -90,12 +101,12 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	img, err := imagetool.Open(path, f.partition.number, disk.ForCopying)
+	img, err := imagetool.Open(path, f.partition.number, f.lockMode())
 	if err != nil {
 		return err
 	}
 	defer img.Close()
-	if !f.dryRun {
+	if f.out != "" && !f.dryRun {
 		if err := disk.CheckOutput(img.Disk, f.out, f.force); err != nil {
 			return err
 		}
@@ -112,19 +123,32 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 	defer done()
 	result, err := img.Sign(cmd.Context(), *opt)
 	if err != nil {
-		return roomHint(err)
+		return f.roomHint(err)
 	}
 	done()
+	if f.inPlace {
+		f.out = path
+	}
 	f.report(out, result, time.Since(start))
 	return nil
+}
+
+// lockMode also for a dry run is the one that the run itself would need.
+func (f *signFlags) lockMode() disk.LockMode {
+	if f.inPlace {
+		return disk.ForWriting
+	}
+	return disk.ForCopying
 }
 
 // options are those that need no key.
 func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) {
 	switch {
-	case f.out == "" && !f.dryRun:
-		return nil, cli.WithHint(cli.Usagef("the signed image has to go somewhere: --out is missing"),
-			"--out FILE writes a signed copy; --dry-run only says what would be done")
+	case f.out != "" && f.inPlace:
+		return nil, cli.Usagef("--out and --in-place cannot both be meant")
+	case f.out == "" && !f.inPlace && !f.dryRun:
+		return nil, cli.WithHint(cli.Usagef("the signed image has to go somewhere: --out or --in-place is missing"),
+			"--out FILE writes a signed copy; --in-place changes the image itself; --dry-run only says what would be done")
 	case f.dryRun && f.manifest != "":
 		return nil, cli.Usagef("a dry run makes no labels to list: give --manifest without --dry-run")
 	case f.dryRun && f.profile != "":
@@ -150,7 +174,7 @@ func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) 
 		return nil, err
 	}
 	opt := &imagetool.SignOptions{
-		Out: f.out, Manifest: f.manifest, Profile: f.profile, Kernel: f.kernel, Force: f.force, Tool: "imagetool " + cli.Version(),
+		Out: f.out, InPlace: f.inPlace, Hold: cli.HoldSignals, Manifest: f.manifest, Profile: f.profile, Kernel: f.kernel, Force: f.force, Tool: "imagetool " + cli.Version(),
 		Time: when, DropEVM: f.dropEVM,
 	}
 	opt.Action, opt.Jobs, opt.DryRun = rules.Action, f.jobs, f.dryRun

@@ -1,0 +1,133 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// UndoSuffix is added to the name of an image for that of its undo log.
+const UndoSuffix = ".vmseal-undo"
+
+// ErrNoUndoLog says that there is nothing to recover from.
+var ErrNoUndoLog = errors.New("there is no undo log")
+
+// A PendingError says that an image was being changed in place and that this did not
+// come to its end.
+type PendingError struct {
+	Path string
+	Log  string // the undo log
+}
+
+func (e *PendingError) Error() string {
+	return fmt.Sprintf("%s was being changed in place, and that was cut short: there is an undo log, %s", e.Path, e.Log)
+}
+
+// UndoPath is where the undo log of an image is: beside it, or for a block device
+// in a folder of its own, since /dev does not outlive the machine. It fails
+// if there is no image.
+func UndoPath(image string) (string, error) {
+	real, err := filepath.EvalSymlinks(image)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(real)
+	if err != nil {
+		return "", err
+	}
+	if info.Mode()&os.ModeDevice == 0 {
+		return real + UndoSuffix, nil
+	}
+	name, err := deviceName(real)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(stateFolder(), name+UndoSuffix), nil
+}
+
+// checkPending looks for an undo log.
+func checkPending(image string) error {
+	log, err := UndoPath(image)
+	if err != nil {
+		return err
+	}
+	switch _, err := os.Lstat(log); {
+	case err == nil:
+		return &PendingError{image, log}
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("looking for an undo log of %s: %w", image, err)
+	}
+	return nil
+}
+
+// An UndoLog is the file of an undo log.
+type UndoLog struct {
+	path string
+}
+
+// UndoLog is where the undo log of the image belongs.
+func (m *Image) UndoLog() (*UndoLog, error) {
+	path, err := UndoPath(m.path)
+	if err != nil {
+		return nil, err
+	}
+	return &UndoLog{path}, nil
+}
+
+// OpenUndoLog is for a log that is not where it belongs.
+func OpenUndoLog(path string) *UndoLog { return &UndoLog{path} }
+
+// Path is the name of the file.
+func (l *UndoLog) Path() string { return l.path }
+
+// Create writes the log. It is there, durable, when Create returns without an
+// error, and not before. An image whose log is there already has none made.
+func (l *UndoLog) Create(write func(io.Writer) error) error {
+	if dir := filepath.Dir(l.path); dir == stateFolder() {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("making the folder of the undo log: %w", err)
+		}
+	}
+	o, err := CreateOutput(l.path, 0o600, false)
+	if err != nil {
+		return err
+	}
+	if err := write(o.File()); err != nil {
+		return errors.Join(fmt.Errorf("writing the undo log %s: %w", l.path, err), o.Abort())
+	}
+	return Commit(nil, o)
+}
+
+// Check fails if there is no log.
+func (l *UndoLog) Check() error {
+	_, err := os.Lstat(l.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s", ErrNoUndoLog, l.path)
+	}
+	return err
+}
+
+// Open opens the log and gives its size.
+func (l *UndoLog) Open() (*os.File, int64, error) {
+	f, err := openFile(l.path)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
+// Remove removes the log for good.
+func (l *UndoLog) Remove() error {
+	if err := os.Remove(l.path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(l.path))
+}

@@ -1,0 +1,223 @@
+package imagetool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"path/filepath"
+	"slices"
+
+	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/undo"
+	"github.com/vmseal/vmseal/signer"
+)
+
+// A CutShortError says that an image was left half changed, with its undo log beside
+// it: what kept the change from its end has kept it from being undone as well.
+type CutShortError struct {
+	Path string
+	Log  string
+	Err  error
+}
+
+func (e *CutShortError) Error() string {
+	return fmt.Sprintf("%s is half changed, and its undo log is %s: %v", e.Path, e.Log, e.Err)
+}
+
+func (e *CutShortError) Unwrap() error { return e.Err }
+
+// An undoLog is where the log of one image is kept.
+type undoLog interface {
+	// Create makes the log durable, or there is none afterwards.
+	Create(write func(io.Writer) error) error
+	Open() (undoFile, int64, error)
+	Remove() error
+	Path() string
+}
+
+type undoFile interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// logFile is an undoLog on disk.
+type logFile struct{ *disk.UndoLog }
+
+func (l logFile) Open() (undoFile, int64, error) { return l.UndoLog.Open() }
+
+// A guarded change of an image in place: there is an undo log from before the first
+// write until finish or undo.
+type guarded struct {
+	path    string
+	size    int64
+	log     undoLog
+	whole   undo.Device
+	systems []part
+}
+
+// A part is one file system of a guarded change.
+type part struct {
+	name  string
+	start int64
+	dev   ext4.Device
+}
+
+// commit writes the log and then all transactions. A failure undoes what
+// was written. It does not stop half way for a context.
+func (g *guarded) commit(unchanged func() error, txs []*ext4.Transaction) error {
+	if err := unchanged(); err != nil {
+		return err
+	}
+	id := undo.Image{Size: g.size, Name: filepath.Base(g.path)}
+	err := g.log.Create(func(w io.Writer) error {
+		return undo.Write(w, id, g.whole, g.blocks(txs))
+	})
+	if err != nil {
+		return err
+	}
+	for i, tx := range txs {
+		if err := tx.Commit(context.Background(), g.systems[i].dev); err != nil {
+			return g.undo(fmt.Errorf("%s: %w", g.systems[i].name, err))
+		}
+	}
+	return nil
+}
+
+// blocks are those of all transactions, from the beginning of the image.
+func (g *guarded) blocks(txs []*ext4.Transaction) iter.Seq2[undo.Block, error] {
+	return func(yield func(undo.Block, error) bool) {
+		for i, tx := range txs {
+			for b, err := range tx.Blocks() {
+				if !yield(undo.Block{Offset: g.systems[i].start + b.Offset, Versions: b.Versions}, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// undo brings back what was there, because of an error, which it returns. One that
+// keeps it from that makes a *CutShortError of it.
+func (g *guarded) undo(cause error) error {
+	if _, err := restore(g.log, g.whole, g.size); err != nil {
+		return &CutShortError{g.path, g.log.Path(), errors.Join(cause, fmt.Errorf("undoing it: %w", err))}
+	}
+	if err := g.log.Remove(); err != nil {
+		return &CutShortError{g.path, g.log.Path(), errors.Join(cause, fmt.Errorf("all was undone, but not the log removed: %w", err))}
+	}
+	return cause
+}
+
+// finish removes the log: from here on the change stands.
+func (g *guarded) finish() error {
+	if err := g.log.Remove(); err != nil {
+		return fmt.Errorf("all was written, but the undo log stays: %w", err)
+	}
+	return nil
+}
+
+// restore undoes what a log says.
+func restore(log undoLog, dev undo.Device, size int64) (undo.Summary, error) {
+	f, n, err := log.Open()
+	if err != nil {
+		return undo.Summary{}, err
+	}
+	defer f.Close()
+	l, err := undo.Read(f, n)
+	if err != nil {
+		return undo.Summary{}, fmt.Errorf("undo log %s: %w", log.Path(), err)
+	}
+	if l.Image.Size != size {
+		return undo.Summary{}, fmt.Errorf("undo log %s is for an image of %d bytes, not of %d", log.Path(), l.Image.Size, size)
+	}
+	return l.Restore(dev)
+}
+
+// signInPlace changes the image itself. Until the labels are committed nothing is
+// written; after an error the image is as it was.
+func (m *Image) signInPlace(ctx context.Context, o *SignOptions, edit ext4.EditOptions, sealed *Sealed) (*signer.Report, error) {
+	file, err := m.Disk.UndoLog()
+	if err != nil {
+		return nil, err
+	}
+	g := &guarded{path: m.Disk.Path(), size: m.Disk.Size(), log: logFile{file}, whole: m.Disk.Whole()}
+	for _, s := range m.Systems {
+		g.systems = append(g.systems, part{Describe(s.Partition), s.Partition.Start, m.Disk.Device(s.Partition)})
+	}
+	list, err := createManifest(ctx, m.Disk, o)
+	if err != nil {
+		return nil, err
+	}
+	begun, release := false, func() {}
+	defer func() { release() }()
+	t := m.Tree(edit)
+	t.commit = func(_ context.Context, txs []*ext4.Transaction) error {
+		if !anything(txs) {
+			return nil
+		}
+		release = o.hold()
+		err := g.commit(m.Disk.Unchanged, txs)
+		begun = err == nil
+		return err
+	}
+	report, err := t.sign(ctx, o.Options)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", m.Disk.Path(), err), list.abort())
+	}
+	outputs, err := finishOutputs(ctx, m.Disk, o, list, t, report, sealed)
+	if err == nil {
+		err = disk.Commit(ctx.Err, outputs...)
+	}
+	switch {
+	case !begun:
+		return report, err
+	case err != nil:
+		return nil, g.undo(err)
+	}
+	return report, g.finish()
+}
+
+// anything reports whether there is something to write.
+func anything(txs []*ext4.Transaction) bool {
+	return slices.ContainsFunc(txs, func(tx *ext4.Transaction) bool { return !tx.Empty() })
+}
+
+// A Recovery is what Recover has done.
+type Recovery struct {
+	undo.Summary
+	Log string
+}
+
+// Recover brings back the bytes that an image had before a change in place that was
+// cut short. log names its undo log; "" is the one in its place. Without an error
+// the log is gone.
+func Recover(path, log string) (*Recovery, error) {
+	d, err := disk.OpenPending(path)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	file := disk.OpenUndoLog(log)
+	if log == "" {
+		if file, err = d.UndoLog(); err != nil {
+			return nil, err
+		}
+	}
+	if err := file.Check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := d.LockPending(disk.ForWriting); err != nil {
+		return nil, err
+	}
+	summary, err := restore(logFile{file}, d.Whole(), d.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := file.Remove(); err != nil {
+		return nil, fmt.Errorf("%s has its bytes back, but the undo log stays: %w", path, err)
+	}
+	return &Recovery{summary, file.Path()}, nil
+}
