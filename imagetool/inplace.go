@@ -29,6 +29,20 @@ func (e *CutShortError) Error() string {
 
 func (e *CutShortError) Unwrap() error { return e.Err }
 
+// A LogStaysError says that an image was changed to the end, and that its undo log
+// could not be removed.
+type LogStaysError struct {
+	Path string
+	Log  string
+	Err  error
+}
+
+func (e *LogStaysError) Error() string {
+	return fmt.Sprintf("%s is complete, but its undo log stays: %v", e.Path, e.Err)
+}
+
+func (e *LogStaysError) Unwrap() error { return e.Err }
+
 // An undoLog is where the log of one image is kept.
 type undoLog interface {
 	// Create makes the log durable, or there is none afterwards.
@@ -114,7 +128,7 @@ func (g *guarded) undo(cause error) error {
 // finish removes the log: from here on the change stands.
 func (g *guarded) finish() error {
 	if err := g.log.Remove(); err != nil {
-		return fmt.Errorf("all was written, but the undo log stays: %w", err)
+		return &LogStaysError{g.path, g.log.Path(), err}
 	}
 	return nil
 }

@@ -35,6 +35,9 @@ func hint(err error) string {
 	if e, ok := errors.AsType[*imagetool.CutShortError](err); ok {
 		return fmt.Sprintf("see to it that both can be written to, then 'imagetool recover %s' brings back the bytes that the image had", cli.EscapeName(e.Path))
 	}
+	if e, ok := errors.AsType[*imagetool.LogStaysError](err); ok {
+		return fmt.Sprintf("remove %s to keep the labels, or run 'imagetool recover %s' to take them back", cli.EscapeName(e.Log), cli.EscapeName(e.Path))
+	}
 	if e, ok := errors.AsType[*disk.PendingError](err); ok {
 		return fmt.Sprintf("'imagetool recover %s' brings back the bytes that the image had", cli.EscapeName(e.Path))
 	}
