@@ -16,8 +16,12 @@ import (
 // TestFaults lets each operation of a run fail in turn, once and from there on. The
 // image is then as it was and has no log, or it has one and recovers.
 func TestFaults(t *testing.T) {
+	names := []string{"metadata_csum", "labels in inodes", "two file systems"}
+	if testing.Short() {
+		names = names[:1]
+	}
 	operations, undone := 0, 0
-	for _, name := range []string{"metadata_csum", "labels in inodes", "two file systems"} {
+	for _, name := range names {
 		kind := crashKinds[slices.IndexFunc(crashKinds, func(k crashKind) bool { return k.name == name })]
 		system := makeCrashImage(t, kind.size, kind.args)
 		f := &faulty{kind: kind, size: int64(len(system)), before: bytes.Repeat(system, kind.count)}

@@ -57,8 +57,11 @@ func (m *Image) LockPending(mode LockMode) error {
 	if errors.Is(err, unix.EBUSY) {
 		return &InUseError{Path: m.path, How: "the block device is mounted or opened exclusively", Holder: deviceHolder(m.stat.Rdev)}
 	}
+	if err != nil && mode == ForWriting {
+		return fmt.Errorf("opening %s for writing: %w", m.path, errors.Unwrap(err))
+	}
 	if err != nil {
-		return fmt.Errorf("locking %s: %w", m.path, errors.Unwrap(err))
+		return fmt.Errorf("locking %s: %w", m.path, err)
 	}
 	if err := lock(f, mode); err != nil {
 		f.Close()

@@ -12,6 +12,23 @@ import (
 // UndoSuffix is added to the name of an image for that of its undo log.
 const UndoSuffix = ".vmseal-undo"
 
+// makeFolder makes a folder, and those above it, that outlives a loss of power.
+func makeFolder(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeFolder(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncFolder(parent)
+}
+
 // ErrNoUndoLog says that there is nothing to recover from.
 var ErrNoUndoLog = errors.New("there is no undo log")
 
@@ -87,7 +104,7 @@ func (l *UndoLog) Path() string { return l.path }
 // error, and not before. An image whose log is there already has none made.
 func (l *UndoLog) Create(write func(io.Writer) error) error {
 	if dir := filepath.Dir(l.path); dir == stateFolder() {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := makeFolder(dir); err != nil {
 			return fmt.Errorf("making the folder of the undo log: %w", err)
 		}
 	}

@@ -31,7 +31,7 @@ func Main(root *cobra.Command, hints ...Hints) int {
 // The first still cancels the context of the command.
 func HoldSignals() (release func()) {
 	c := make(chan os.Signal, 1)
-	signal.Notify(c, interrupts()...)
+	signal.Notify(c, append(interrupts(), syscall.SIGQUIT)...)
 	return func() { signal.Stop(c) }
 }
 
