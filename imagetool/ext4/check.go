@@ -27,6 +27,9 @@ type Listing struct {
 	last  xattrBlock        // the one that was parsed last
 	inode map[uint32]*facts
 
+	values map[uint32]valueCount // inodes with values of extended attributes
+	quotas []*quota
+
 	pathBytes, pathLimit int // length of all paths so far, and at most
 }
 
@@ -37,6 +40,7 @@ type facts struct {
 	names uint32 // directory entries that refer to it, ".." included
 	file  int    // index into Files, -1 if it is not a regular file
 	index bool   // a directory with a hash tree
+	value bool   // has the value of an extended attribute
 }
 
 // Check makes one pass over all inodes and directories. It builds the map of
@@ -44,7 +48,10 @@ type facts struct {
 // disagreement with bitmaps, counts and h_refcount, blocks with two owners,
 // inodes without a name and names without an inode.
 func (fs *FS) Check(ctx context.Context) (*Listing, error) {
-	l := &Listing{fs: fs, used: newBlockMap(fs.sb), refs: map[uint64]uint32{}, inode: map[uint32]*facts{}, pathLimit: maxPathBytes}
+	l := &Listing{
+		fs: fs, used: newBlockMap(fs.sb), refs: map[uint64]uint32{}, inode: map[uint32]*facts{}, pathLimit: maxPathBytes,
+		values: map[uint32]valueCount{}, quotas: newQuotas(fs.sb),
+	}
 	if err := l.markMetadata(); err != nil {
 		return nil, err
 	}
@@ -54,6 +61,9 @@ func (fs *FS) Check(ctx context.Context) (*Listing, error) {
 	if err := l.checkRefcounts(); err != nil {
 		return nil, err
 	}
+	if err := l.checkValues(); err != nil {
+		return nil, err
+	}
 	if err := l.checkOrphanFile(); err != nil {
 		return nil, err
 	}
@@ -61,6 +71,9 @@ func (fs *FS) Check(ctx context.Context) (*Listing, error) {
 		return nil, err
 	}
 	if err := l.checkBlockBitmaps(); err != nil {
+		return nil, err
+	}
+	if err := l.checkQuotas(); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(l.Files, func(a, b File) int {
@@ -95,6 +108,7 @@ type xattrBlock struct {
 	number  uint64
 	refs    uint32 // h_refcount
 	entries []entry
+	cost    usage // of the values that lie elsewhere
 }
 
 // parsed reads an attribute block. Inodes that share one mostly lie together.
@@ -104,32 +118,51 @@ func (l *Listing) parsed(block uint64) (*xattrBlock, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.last = xattrBlock{block, le.Uint32(raw[xaOffRefcount:]), entries}
+		l.last = xattrBlock{block, le.Uint32(raw[xaOffRefcount:]), entries, l.fs.sb.outsideCost(entries)}
 	}
 	return &l.last, nil
 }
 
-// claimXattrs checks an inode's attributes and claims their block.
-func (l *Listing) claimXattrs(in *Inode) (evm bool, err error) {
-	isEVM := func(e entry) bool { return e.is(indexSecurity, evmName) }
+// claimXattrs checks an inode's attributes and claims their block and the values
+// that lie elsewhere. cost is what they cost beyond the inode.
+func (l *Listing) claimXattrs(in *Inode) (evm bool, cost usage, err error) {
 	body, err := in.bodyEntries()
-	if err != nil || in.acl == 0 {
-		return slices.ContainsFunc(body, isEVM), err
+	if err != nil {
+		return false, usage{}, err
+	}
+	if err := l.claimValues(in, body); err != nil {
+		return false, usage{}, err
+	}
+	isEVM := func(e entry) bool { return e.is(indexSecurity, evmName) }
+	evm, cost = slices.ContainsFunc(body, isEVM), l.fs.sb.outsideCost(body)
+	if in.acl == 0 {
+		return evm, cost, nil
 	}
 	b, err := l.parsed(in.acl)
 	if err != nil {
-		return false, fmt.Errorf("inode %d: %w", in.Number, err)
+		return false, usage{}, fmt.Errorf("inode %d: %w", in.Number, err)
 	}
-	switch l.refs[in.acl]++; {
-	case l.refs[in.acl] > b.refs:
-		return false, damaged("extended attribute block %d: h_refcount is %d, but more inodes refer to it", in.acl, b.refs)
-	case l.refs[in.acl] == 1:
-		if err := l.used.mark(in.acl, 1); err != nil {
-			return false, fmt.Errorf("inode %d: extended attributes: %w", in.Number, err)
-		}
+	if err := l.claimXattrBlock(in, b); err != nil {
+		return false, usage{}, err
 	}
-	evm = slices.ContainsFunc(body, isEVM) || slices.ContainsFunc(b.entries, isEVM)
-	return evm, in.checkDistinct(body, b.entries)
+	evm = evm || slices.ContainsFunc(b.entries, isEVM)
+	cost = usage{cost.space + b.cost.space + l.fs.sb.blockSize, cost.inodes + b.cost.inodes}
+	return evm, cost, in.checkDistinct(body, b.entries)
+}
+
+// claimXattrBlock counts one more reference to a block. Together, all who share
+// it refer but once to the values that lie elsewhere.
+func (l *Listing) claimXattrBlock(in *Inode, b *xattrBlock) error {
+	switch l.refs[b.number]++; {
+	case l.refs[b.number] > b.refs:
+		return damaged("extended attribute block %d: h_refcount is %d, but more inodes refer to it", b.number, b.refs)
+	case l.refs[b.number] > 1:
+		return nil
+	}
+	if err := l.used.mark(b.number, 1); err != nil {
+		return fmt.Errorf("inode %d: extended attributes: %w", in.Number, err)
+	}
+	return l.claimValues(in, b.entries)
 }
 
 func (l *Listing) checkRefcounts() error {

@@ -41,7 +41,7 @@ func (t *Transaction) freshBlocks() iter.Seq2[write, error] {
 }
 
 // bookkeeping are the block bitmaps and descriptors of the groups that gave
-// blocks. Backups of descriptors and the superblock stay as they are, as they do
+// blocks, and the records of the owners who got them. Backups of descriptors and the superblock stay as they are, as they do
 // when the kernel allocates a block.
 func (t *Transaction) bookkeeping() iter.Seq2[write, error] {
 	return func(yield func(write, error) bool) {
@@ -72,6 +72,7 @@ func (t *Transaction) bookkeeping() iter.Seq2[write, error] {
 				return
 			}
 		}
+		t.quotaRecords()(yield)
 	}
 }
 
@@ -128,11 +129,7 @@ func (sb *superblock) sealed(raw []byte) []byte {
 // references are the inodes and the attribute blocks that stay, in ascending
 // order. Only from here on does anything refer to the new blocks.
 func (t *Transaction) references(r io.ReaderAt) iter.Seq2[write, error] {
-	tables := map[uint64][]*change{} // blocks of the inode tables
-	for _, ch := range t.p.changes {
-		block, _, _ := t.fs().inodeLocation(ch.inode.Number)
-		tables[block] = append(tables[block], ch)
-	}
+	tables := t.inodeEdits()
 	blocks := slices.AppendSeq(slices.Collect(maps.Keys(tables)), maps.Keys(t.p.edits))
 	slices.Sort(blocks)
 	return func(yield func(write, error) bool) {
@@ -163,21 +160,51 @@ func (t *Transaction) editedBlock(block uint64, edit *blockEdit) ([]byte, error)
 	return raw, nil
 }
 
+// An inodeEdit changes one inode.
+type inodeEdit struct {
+	number uint32
+	apply  func(*Inode) error
+}
+
+// inodeEdits are all that happens to inodes, by blocks of the inode tables.
+func (t *Transaction) inodeEdits() map[uint64][]inodeEdit {
+	tables := map[uint64][]inodeEdit{}
+	add := func(number uint32, apply func(*Inode) error) {
+		block, _, _ := t.fs().inodeLocation(number)
+		tables[block] = append(tables[block], inodeEdit{number, apply})
+	}
+	for _, ch := range t.p.changes {
+		add(ch.inode.Number, func(in *Inode) error {
+			if !bytes.Equal(in.raw, ch.inode.raw) {
+				return fmt.Errorf("inode %d changed since it was read", in.Number)
+			}
+			return ch.rewrite(t.fs(), in, t.e.opt.Time)
+		})
+	}
+	for number, gained := range t.p.values {
+		add(number, func(in *Inode) error {
+			in.setValueRefs(in.valueRefs() + gained)
+			t.fs().sealInode(in)
+			return nil
+		})
+	}
+	return tables
+}
+
 // inodeBlock changes the inodes in one block of an inode table.
-func (t *Transaction) inodeBlock(r io.ReaderAt, block uint64, changes []*change) ([]byte, error) {
+func (t *Transaction) inodeBlock(r io.ReaderAt, block uint64, edits []inodeEdit) ([]byte, error) {
 	raw := make([]byte, t.fs().sb.blockSize)
 	if _, err := r.ReadAt(raw, t.offset(block)); err != nil && err != io.EOF {
 		return nil, err
 	}
-	for _, ch := range changes {
-		_, off, _ := t.fs().inodeLocation(ch.inode.Number)
+	for _, e := range edits {
+		_, off, _ := t.fs().inodeLocation(e.number)
 		at := raw[off:][:t.fs().sb.inodeSize]
-		if !bytes.Equal(at, ch.inode.raw) {
-			return nil, fmt.Errorf("inode %d changed since it was read", ch.inode.Number)
+		in, err := t.fs().decodeInode(e.number, bytes.Clone(at))
+		if err != nil {
+			return nil, err
 		}
-		in := *ch.inode
-		in.raw = bytes.Clone(at)
-		if err := ch.rewrite(t.fs(), &in, t.e.opt.Time); err != nil {
+		if err := e.apply(in); err != nil {
 			return nil, err
 		}
 		copy(at, in.raw)

@@ -76,6 +76,7 @@ type change struct {
 	from, to    uint64 // its attribute block before and after, 0 for none
 	fresh       bool   // to is newly allocated
 	others      [sha256.Size]byte
+	values      []uint32 // inodes with values of attributes in its block
 }
 
 // A blockEdit is what happens to an attribute block that stays.
@@ -89,11 +90,12 @@ type blockEdit struct {
 type plan struct {
 	changes []*change // by inode number
 	edits   map[uint64]*blockEdit
-	fresh   int // blocks to allocate
+	values  map[uint32]uint64 // inodes with values of attributes, and how many references they gain
+	fresh   int               // blocks to allocate
 }
 
 func (e *Edit) plan() (*plan, error) {
-	p := &plan{edits: map[uint64]*blockEdit{}}
+	p := &plan{edits: map[uint64]*blockEdit{}, values: map[uint32]uint64{}}
 	for _, number := range slices.Sorted(maps.Keys(e.values)) {
 		in := e.l.Files[e.l.inode[number].file].Inode
 		c := &change{inode: in, value: e.values[number], from: in.acl, to: in.acl}
@@ -132,4 +134,7 @@ func (l *Listing) share(p *plan, c *change) {
 	edit.refs--
 	c.fresh = true
 	p.fresh++
+	for _, number := range c.values { // ext4_xattr_inode_inc_ref_all
+		p.values[number]++
+	}
 }

@@ -47,6 +47,9 @@ type entry struct {
 	name  string // without the prefix
 	value []byte
 	hash  uint32 // e_hash as it stands on disk
+
+	inode   uint32 // e_value_inum: where the value lies, 0 if it is here
+	outside uint32 // the size of a value that lies there
 }
 
 func contains(entries []entry, e *entry) bool {
@@ -64,7 +67,7 @@ func (e *entry) fullName() string {
 
 func pad4(n int) int { return (n + 3) &^ 3 }
 
-// size is what the entry takes, its value included.
+// size is what the entry takes, its value included if it is here.
 func (e *entry) size() int { return pad4(xaEntryHeader+len(e.name)) + pad4(len(e.value)) }
 
 func entriesSize(entries []entry) int {
@@ -98,11 +101,10 @@ func parseEntries(area []byte, first int) ([]entry, error) {
 		if e.index == 0 { // no kernel wrote that, and without a name it looks like the end
 			return nil, damaged("extended attribute %q has no name index", e.name)
 		}
-		if ino := le.Uint32(h[xaOffValueInode:]); ino != 0 {
-			return nil, refuse("", "value of %q lies in inode %d (ea_inode), which is not supported", e.fullName(), ino)
-		}
 		size, from := int64(le.Uint32(h[xaOffValueSize:])), int64(le.Uint16(h[xaOffValue:]))
-		if size > 0 {
+		if e.inode = le.Uint32(h[xaOffValueInode:]); e.inode != 0 {
+			e.outside = uint32(size)
+		} else if size > 0 {
 			if size > int64(len(area)) || from+int64(pad4(int(size))) > int64(len(area)) {
 				return nil, damaged("value of %q runs past its area", e.fullName())
 			}
@@ -133,7 +135,8 @@ func putEntries(area []byte, first int, entries []entry) {
 		e := &entries[i]
 		h := area[p:]
 		h[0], h[xaOffNameIndex] = byte(len(e.name)), e.index
-		le.PutUint32(h[xaOffValueSize:], uint32(len(e.value)))
+		le.PutUint32(h[xaOffValueInode:], e.inode)
+		le.PutUint32(h[xaOffValueSize:], uint32(len(e.value))+e.outside)
 		le.PutUint32(h[xaOffEntryHash:], e.hash)
 		copy(h[xaEntryHeader:], e.name)
 		if len(e.value) > 0 {
@@ -147,7 +150,7 @@ func putEntries(area []byte, first int, entries []entry) {
 
 // entryHash is e_hash (ext4_xattr_hash_entry). Machines whose char is signed
 // once hashed names with bytes above 0x7f differently, and both are valid.
-func (e *entry) entryHash(signedName bool) uint32 {
+func (e *entry) entryHash(value []byte, signedName bool) uint32 {
 	var h uint32
 	for _, c := range []byte(e.name) {
 		v := uint32(c)
@@ -156,14 +159,18 @@ func (e *entry) entryHash(signedName bool) uint32 {
 		}
 		h = h<<5 ^ h>>27 ^ v
 	}
-	v := make([]byte, pad4(len(e.value)))
-	copy(v, e.value)
+	v := make([]byte, pad4(len(value)))
+	copy(v, value)
 	for ; len(v) > 0; v = v[4:] {
 		h = h<<16 ^ h>>16 ^ le.Uint32(v)
 	}
 	return h
 }
 
-func (e *entry) hashValid() bool {
-	return e.hash == e.entryHash(false) || e.hash == e.entryHash(true)
+// hashValid says nothing about a value that lies elsewhere (see valueInode).
+func (e *entry) hashValid() bool { return e.inode != 0 || e.hashValidFor(e.value) }
+
+// hashValidFor takes the value, or the hash of a value that lies elsewhere.
+func (e *entry) hashValidFor(value []byte) bool {
+	return e.hash == e.entryHash(value, false) || e.hash == e.entryHash(value, true)
 }

@@ -28,7 +28,9 @@ const (
 	roHugeFile      = 0x0008
 	roGdtCsum       = 0x0010
 	roDirNlink      = 0x0020
+	roQuota         = 0x0100
 	roMetadataCsum  = 0x0400
+	roProject       = 0x2000
 	roOrphanPresent = 0x10000
 )
 
@@ -76,7 +78,7 @@ var features = []feature{
 	{incompat, incompat64Bit, "64bit", nil},
 	{incompat, 0x100, "mmp", notYet("mmp")},
 	{incompat, incompatFlexBG, "flex_bg", nil},
-	{incompat, incompatEAInode, "ea_inode", nil}, // values in inodes of their own are refused where they are met
+	{incompat, incompatEAInode, "ea_inode", nil},
 	{incompat, 0x1000, "dirdata", notYet("dirdata")},
 	{incompat, incompatCsumSeed, "metadata_csum_seed", nil},
 	{incompat, incompatLargeDir, "large_dir", nil},
@@ -90,12 +92,12 @@ var features = []feature{
 	{roCompat, roGdtCsum, "uninit_bg", nil},
 	{roCompat, roDirNlink, "dir_nlink", nil},
 	{roCompat, 0x40, "extra_isize", nil},
-	{roCompat, 0x100, "quota", notYet("quota")},
+	{roCompat, roQuota, "quota", nil},
 	{roCompat, 0x200, "bigalloc", notYet("bigalloc")},
 	{roCompat, roMetadataCsum, "metadata_csum", nil},
 	{roCompat, 0x1000, "read-only",
 		refuse("clear it with tune2fs -O ^read-only", "file system is marked read-only")},
-	{roCompat, 0x2000, "project", notYet("project")},
+	{roCompat, roProject, "project", nil},
 	{roCompat, 0x8000, "verity", nil},
 	{roCompat, roOrphanPresent, "orphan_present",
 		refuse(hintRecover, "orphan file lists inodes that wait to be deleted")},

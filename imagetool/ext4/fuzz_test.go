@@ -123,7 +123,10 @@ func sum(fs *FS, in *Inode) ([32]byte, error) {
 // FuzzXattrs parses a list of attributes and writes it again.
 func FuzzXattrs(f *testing.F) {
 	area := make([]byte, 128)
-	putEntries(area, 0, []entry{{1, "x", []byte("hello"), 0}, {indexSecurity, imaName, pattern(20, 1), 7}})
+	putEntries(area, 0, []entry{
+		{index: 1, name: "x", value: []byte("hello")}, {index: indexSecurity, name: imaName, value: pattern(20, 1), hash: 7},
+		{index: 1, name: "outside", inode: 12, outside: 5000, hash: 9},
+	})
 	f.Add(area)
 	f.Fuzz(func(t *testing.T, area []byte) {
 		entries, err := parseEntries(area, 0)
@@ -140,7 +143,8 @@ func FuzzXattrs(f *testing.F) {
 			t.Fatalf("%d entries became %d: %v", len(entries), len(got), err)
 		}
 		for i := range got {
-			if got[i].fullName() != entries[i].fullName() || !bytes.Equal(got[i].value, entries[i].value) || got[i].hash != entries[i].hash {
+			if got[i].fullName() != entries[i].fullName() || !bytes.Equal(got[i].value, entries[i].value) || got[i].hash != entries[i].hash ||
+				got[i].inode != entries[i].inode || got[i].outside != entries[i].outside {
 				t.Errorf("entry %d changed", i)
 			}
 		}

@@ -36,8 +36,17 @@ func (in *Inode) has(flag uint32) bool { return in.Flags&flag != 0 }
 // short symbolic link or the start of inline data.
 func (in *Inode) iBlock() []byte { return in.raw[inBlock : inBlock+inBlockSize] }
 
-// Inode reads one inode by its number.
+// Inode reads one inode by its number. What has the value of an extended
+// attribute is not one that can be asked for.
 func (fs *FS) Inode(number uint32) (*Inode, error) {
+	in, err := fs.anyInode(number)
+	if err == nil && in.has(flEAInode) {
+		err = damaged("inode %d has the value of an extended attribute (ea_inode)", number)
+	}
+	return in, err
+}
+
+func (fs *FS) anyInode(number uint32) (*Inode, error) {
 	block, off, err := fs.inodeLocation(number)
 	if err != nil {
 		return nil, err
@@ -122,8 +131,8 @@ func (fs *FS) checkInode(in *Inode) error {
 		return refuse("", "inode %d is encrypted, which is not supported", in.Number)
 	case in.has(flCasefold):
 		return refuse("", "inode %d is case-folded, which is not supported", in.Number)
-	case in.has(flEAInode):
-		return refuse("", "inode %d holds the value of an extended attribute (ea_inode), which is not supported", in.Number)
+	case in.has(flEAInode) && !fs.sb.has(incompat, incompatEAInode):
+		return damaged("inode %d has the value of an extended attribute, but the file system lacks the feature", in.Number)
 	case in.has(flInlineData) && !fs.sb.has(incompat, incompatInlineData):
 		return damaged("inode %d: has inline data, but the file system lacks the feature", in.Number)
 	case in.has(flInlineData) && in.has(flExtents):

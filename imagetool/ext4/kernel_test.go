@@ -21,7 +21,7 @@ func refusedFor(t *testing.T, m memory, want string) {
 	}
 }
 
-func fsckMemory(t *testing.T, m memory) {
+func fsckMemory(t testing.TB, m memory) {
 	t.Helper()
 	img := filepath.Join(t.TempDir(), "fs.img")
 	if err := os.WriteFile(img, m, 0o644); err != nil {

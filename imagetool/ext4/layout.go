@@ -45,7 +45,10 @@ const (
 	sbFreeBlocksHi     = 0x158
 	sbChecksumType     = 0x175
 	sbFlags            = 0x160
+	sbUserQuotaInum    = 0x240
+	sbGroupQuotaInum   = 0x244
 	sbBackupBGs        = 0x24c
+	sbProjectQuotaInum = 0x26c
 	sbChecksumSeed     = 0x270
 	sbOrphanFileInum   = 0x280
 	sbChecksum         = 0x3fc
@@ -122,6 +125,7 @@ const (
 	inMtimeExtra  = 0x88
 	inAtimeExtra  = 0x8c
 	inVersionHi   = 0x98
+	inProjectID   = 0x9c
 	inBlockSize   = 60 // i_block, EXT4_N_BLOCKS * 4
 	inBlockCount  = 15 // EXT4_N_BLOCKS
 	directBlocks  = 12 // EXT4_NDIR_BLOCKS
@@ -130,10 +134,12 @@ const (
 
 // Inode numbers with a meaning of their own (fs/ext4/ext4.h).
 const (
-	inoBad     = 1
-	inoRoot    = 2
-	inoResize  = 7
-	inoJournal = 8
+	inoBad        = 1
+	inoRoot       = 2
+	inoUserQuota  = 3
+	inoGroupQuota = 4
+	inoResize     = 7
+	inoJournal    = 8
 )
 
 // i_flags (fs/ext4/ext4.h).

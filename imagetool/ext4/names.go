@@ -93,7 +93,7 @@ func (l *Listing) walkDir(dir dirNode, pending []dirNode) ([]dirNode, error) {
 // name checks what one directory entry refers to.
 func (l *Listing) name(e DirEntry, path string) (*facts, error) {
 	f := l.inode[e.Ino]
-	if f == nil || e.Ino < l.fs.sb.firstInode || e.Ino == l.fs.orphanFile() {
+	if f == nil || e.Ino < l.fs.sb.firstInode || l.fs.isHidden(e.Ino) || f.value {
 		return nil, damaged("%q refers to inode %d, which is free or reserved", path, e.Ino)
 	}
 	if e.fileType != 0 && e.fileType != fileTypes[f.mode&modeType] {
@@ -105,7 +105,7 @@ func (l *Listing) name(e DirEntry, path string) (*facts, error) {
 func (l *Listing) checkLinks() error {
 	for _, number := range slices.Sorted(maps.Keys(l.inode)) {
 		f := l.inode[number]
-		if number < l.fs.sb.firstInode && number != inoRoot || number == l.fs.orphanFile() {
+		if number < l.fs.sb.firstInode && number != inoRoot || l.fs.isHidden(number) || f.value {
 			continue
 		}
 		if f.names == 0 {

@@ -19,6 +19,12 @@ func (fs *FS) orphanFile() uint32 {
 	return fs.sb.u32(sbOrphanFileInum)
 }
 
+// isHidden reports whether an inode beyond the reserved ones has no name, and
+// belongs to the file system itself.
+func (fs *FS) isHidden(number uint32) bool {
+	return number != 0 && (number == fs.orphanFile() || number == fs.sb.u32(sbProjectQuotaInum))
+}
+
 // checkOrphanFile makes sure that the orphan file is one, and empty
 // (ext4_init_orphan_info).
 func (l *Listing) checkOrphanFile() error {

@@ -48,7 +48,7 @@ func (o op) apply(entries []entry, value []byte, inBlock bool) []entry {
 func imaEntry(value []byte, inBlock bool) entry {
 	e := entry{index: indexSecurity, name: imaName, value: value}
 	if inBlock {
-		e.hash = e.entryHash(false)
+		e.hash = e.entryHash(value, false)
 	}
 	return e
 }
@@ -77,7 +77,19 @@ func (fs *FS) place(c *change, dropEVM bool) error {
 	if err != nil {
 		return err
 	}
-	c.others = othersDigest(slices.Concat(body, block), dropEVM)
+	all := slices.Concat(body, block)
+	for i := range all {
+		e := &all[i]
+		if e.inode != 0 && (e.is(indexSecurity, imaName) || dropEVM && e.is(indexSecurity, evmName)) {
+			return refuse("remove it with setfattr -x where the image is mounted", "value of %s lies in inode %d (ea_inode), which cannot be replaced", e.fullName(), e.inode)
+		}
+	}
+	c.others = othersDigest(all, dropEVM)
+	for _, e := range block {
+		if e.inode != 0 {
+			c.values = append(c.values, e.inode)
+		}
+	}
 	var evm op
 	if dropEVM {
 		evm = opDropEVM

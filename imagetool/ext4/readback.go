@@ -79,7 +79,7 @@ func othersDigest(entries []entry, dropEVM bool) [sha256.Size]byte {
 	slices.SortFunc(entries, func(a, b entry) int { return compareEntries(&a, &b) })
 	h := sha256.New()
 	for _, e := range entries {
-		fmt.Fprintf(h, "%d %q %x\n", e.index, e.name, e.value)
+		fmt.Fprintf(h, "%d %q %x %d %d\n", e.index, e.name, e.value, e.inode, e.outside)
 	}
 	return [sha256.Size]byte(h.Sum(nil))
 }

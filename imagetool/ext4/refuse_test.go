@@ -278,8 +278,6 @@ func TestRefused(t *testing.T) {
 		{"unknown ro_compat", "unknown ro_compat features 0x40000000", or(sbFeatureROCompat, 0x40000000)},
 		{"unknown compat", "unknown compat features 0x20000000", or(sbFeatureCompat, 0x20000000)},
 		{"bigalloc", "bigalloc", or(sbFeatureROCompat, 0x200)},
-		{"quota", "quota", or(sbFeatureROCompat, 0x100)},
-		{"project", "project", or(sbFeatureROCompat, 0x2000)},
 		{"mmp", "mmp", or(sbFeatureIncompat, 0x100)},
 		{"encrypt", "encrypt", or(sbFeatureIncompat, 0x10000)},
 		{"casefold", "casefold", or(sbFeatureIncompat, 0x20000)},

@@ -48,14 +48,20 @@ func (c *change) rewrite(fs *FS, in *Inode, now *time.Time) error {
 			return err
 		}
 	}
-	if fs.sb.metadataCsum() {
-		sum := in.checksum()
-		le.PutUint16(in.raw[inChecksumLo:], uint16(sum))
-		if in.hasChecksumHi() {
-			le.PutUint16(in.raw[inChecksumHi:], uint16(sum>>16))
-		}
-	}
+	fs.sealInode(in)
 	return nil
+}
+
+// sealInode sets the checksum.
+func (fs *FS) sealInode(in *Inode) {
+	if !fs.sb.metadataCsum() {
+		return
+	}
+	sum := in.checksum()
+	le.PutUint16(in.raw[inChecksumLo:], uint16(sum))
+	if in.hasChecksumHi() {
+		le.PutUint16(in.raw[inChecksumHi:], uint16(sum>>16))
+	}
 }
 
 // addBlock counts one block more in i_blocks (ext4_inode_blocks_set).

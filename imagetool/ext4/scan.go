@@ -138,29 +138,32 @@ func isZero(b []byte) bool {
 // takeInode claims an inode's blocks and remembers what the walk over the
 // names has to find again.
 func (l *Listing) takeInode(in *Inode, reserved bool) error {
-	f := &facts{mode: in.Mode, links: uint16(in.Links), file: -1, index: in.IsDir() && in.has(flIndex)}
+	f := &facts{mode: in.Mode, links: uint16(in.Links), file: -1, index: in.IsDir() && in.has(flIndex), value: in.has(flEAInode)}
 	l.inode[in.Number] = f
 	first, blocks, err := l.claimBlocks(in)
 	if err != nil || reserved {
 		return err // mke2fs, resize2fs and the kernel count reserved ones in ways of their own
 	}
-	evm, err := l.claimXattrs(in)
+	evm, cost, err := l.claimXattrs(in)
 	if err != nil {
 		return err
 	}
-	if in.acl != 0 {
-		blocks++
+	cost.space += blocks * l.fs.sb.blockSize
+	if in.units != cost.space/512 {
+		return damaged("inode %d: i_blocks is %d, but it has %d", in.Number, in.units, cost.space/512)
 	}
-	if want := blocks * l.fs.sb.blockSize / 512; in.units != want {
-		return damaged("inode %d: i_blocks is %d, but it has %d", in.Number, in.units, want)
-	}
+	cost.inodes++
+	l.charge(in, cost)
 	if _, ok := fileTypes[in.Mode&modeType]; !ok {
 		return damaged("inode %d: mode %#o has no file type that is known", in.Number, in.Mode)
 	}
 	if err := l.fs.checkSymlink(in); err != nil {
 		return err
 	}
-	if in.IsRegular() && in.Number != l.fs.orphanFile() {
+	switch {
+	case f.value:
+		return l.takeValue(in)
+	case in.IsRegular() && !l.fs.isHidden(in.Number):
 		f.file = len(l.Files)
 		l.Files = append(l.Files, File{Inode: in, FirstBlock: first, EVM: evm})
 	}

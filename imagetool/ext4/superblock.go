@@ -121,6 +121,9 @@ func (sb *superblock) checkState() (out []*RefusedError) {
 	if sb.has(compat, compatOrphanFile) && sb.u32(sbOrphanFileInum) == 0 {
 		out = append(out, damaged("superblock names no orphan file, but has the feature"))
 	}
+	if refused := sb.checkQuotaInodes(); refused != nil {
+		out = append(out, refused)
+	}
 	if n := sb.u32(sbLastOrphan); n != 0 {
 		out = append(out, refuse(hintRecover, "orphan inode %d waits to be deleted", n))
 	}

@@ -26,7 +26,12 @@ func (r *recorder) Sync() error {
 
 // TestBlocks holds what is announced against what is written.
 func TestBlocks(t *testing.T) {
-	image := smallImage(t)
+	t.Run("attributes", func(t *testing.T) { checkBlocks(t, smallImage(t)) })
+	t.Run("quotas", func(t *testing.T) { checkBlocks(t, quotaImage(t, "-O", "quota,project", "-E", allQuotas)) })
+	t.Run("values in inodes", func(t *testing.T) { checkBlocks(t, valueImage(t, "-I", "128", "-O", "ea_inode,quota")) })
+}
+
+func checkBlocks(t *testing.T, image memory) {
 	_, l := mustCheck(t, image)
 	tx, err := stage(t, l, EditOptions{DropEVM: true}, 265).Prepare()
 	if err != nil {

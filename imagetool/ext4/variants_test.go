@@ -46,6 +46,13 @@ var variants = []struct {
 	{"no resize_inode", []string{"-t", "ext4", "-O", "^resize_inode"}},
 	{"no ext_attr", []string{"-t", "ext4", "-O", "^ext_attr"}},
 	{"no journal", []string{"-t", "ext4", "-O", "^has_journal"}},
+	{"quota", []string{"-t", "ext4", "-O", "quota"}},
+	{"quota 64k", []string{"-t", "ext4", "-b", "65536", "-O", "quota,project", "-E", allQuotas}},
+	{"quota project", []string{"-t", "ext4", "-O", "quota,project", "-E", allQuotas}},
+	{"quota project orphan_file", []string{"-t", "ext4", "-O", "quota,project,orphan_file", "-E", allQuotas}},
+	{"quota ext3", []string{"-t", "ext3", "-O", "quota"}},
+	{"project", []string{"-t", "ext4", "-O", "project"}},
+	{"ea_inode", []string{"-t", "ext4", "-O", "ea_inode"}},
 	{"large_dir", []string{"-t", "ext4", "-O", "large_dir"}},
 	{"ext3", []string{"-t", "ext3"}},
 	{"ext2", []string{"-t", "ext2"}},
@@ -63,6 +70,9 @@ func TestVariants(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
 			img := makeImage(t, dir, "96M", append([]string{"-N", "4096"}, v.args...)...)
+			if strings.HasPrefix(v.name, "quota") {
+				mend(t, img)
+			}
 			fsck(t, img)
 			before := contents(t, dir, img)
 			values := label(t, img, 265, EditOptions{})
@@ -72,7 +82,7 @@ func TestVariants(t *testing.T) {
 			}
 			checkByDebugfs(t, img, values)
 			time1 := time.Unix(1<<32+5, 7)
-			if v.name == "inode128" || strings.HasPrefix(v.name, "ext") {
+			if v.name == "inode128" || strings.HasPrefix(v.args[1], "ext3") || strings.HasPrefix(v.args[1], "ext2") {
 				time1 = time.Unix(1e9, 0)
 			}
 			values = label(t, img, 521, EditOptions{Time: &time1}) // replaced by larger ones

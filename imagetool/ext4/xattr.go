@@ -53,7 +53,7 @@ func (in *Inode) inlineRest() ([]byte, error) {
 		return nil, err
 	}
 	for i := range entries {
-		if entries[i].is(indexSystem, inlineName) {
+		if entries[i].is(indexSystem, inlineName) && entries[i].inode == 0 {
 			return entries[i].value, nil
 		}
 	}
@@ -136,6 +136,10 @@ func (in *Inode) checkDistinct(body, block []entry) error {
 	return nil
 }
 
+// maxXattrs bounds the values of one inode together. Each takes an entry of a few
+// bytes only if it lies in an inode of its own, and several may lie in the same.
+const maxXattrs = 16 << 20
+
 // Xattrs lists an inode's extended attributes, sorted by name. The one that
 // holds inline data is not among them: the kernel does not show it. ACLs come as
 // they lie on disk (ext4_acl_header), which is not what getxattr(2) gives.
@@ -145,10 +149,19 @@ func (fs *FS) Xattrs(in *Inode) ([]Xattr, error) {
 		return nil, err
 	}
 	var out []Xattr
+	total := 0
 	for _, e := range append(body, block...) {
-		if !e.is(indexSystem, inlineName) {
-			out = append(out, Xattr{e.fullName(), e.value})
+		if e.is(indexSystem, inlineName) {
+			continue
 		}
+		value, err := fs.value(in, &e)
+		if err != nil {
+			return nil, err
+		}
+		if total += len(value); total > maxXattrs {
+			return nil, refuse("", "inode %d: extended attributes have more than %d bytes", in.Number, maxXattrs)
+		}
+		out = append(out, Xattr{e.fullName(), value})
 	}
 	slices.SortFunc(out, func(a, b Xattr) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
@@ -156,13 +169,14 @@ func (fs *FS) Xattrs(in *Inode) ([]Xattr, error) {
 
 // Xattr returns the value of one attribute and whether it is there.
 func (fs *FS) Xattr(in *Inode, name string) ([]byte, bool, error) {
-	all, err := fs.Xattrs(in)
+	body, block, err := fs.allEntries(in)
 	if err != nil {
 		return nil, false, err
 	}
-	for _, x := range all {
-		if x.Name == name {
-			return x.Value, true, nil
+	for _, e := range append(body, block...) {
+		if e.fullName() == name && !e.is(indexSystem, inlineName) {
+			value, err := fs.value(in, &e)
+			return value, err == nil, err
 		}
 	}
 	return nil, false, nil
