@@ -44,9 +44,10 @@ type facts struct {
 }
 
 // Check makes one pass over all inodes and directories. It builds the map of
-// blocks in use and the reference counts of attribute blocks and refuses any
-// disagreement with bitmaps, counts and h_refcount, blocks with two owners,
-// inodes without a name and names without an inode.
+// blocks in use, the reference counts of attribute blocks and of inodes with
+// values, and what each owner has. It refuses any disagreement with bitmaps,
+// counts, h_refcount and quota files, blocks with two owners, inodes without a
+// name and names without an inode.
 func (fs *FS) Check(ctx context.Context) (*Listing, error) {
 	l := &Listing{
 		fs: fs, used: newBlockMap(fs.sb), refs: map[uint64]uint32{}, inode: map[uint32]*facts{}, pathLimit: maxPathBytes,

@@ -7,7 +7,7 @@
 //
 //	Open   superblock, features, group descriptors, journal
 //	Check  one pass over all inodes and directories: the block map, the
-//	       reference counts, the names; any disagreement is refused
+//	       reference counts, the names, the quotas; any disagreement is refused
 //	Edit   stages values in memory, then commits them in an order in which each
 //	       step only refers to what is already durable
 //
@@ -16,6 +16,7 @@
 //
 // The formats are those of fs/ext4 and fs/jbd2 of the Linux kernel (struct
 // ext4_super_block, ext4_group_desc, ext4_inode, ext4_extent_header,
-// ext4_dir_entry_2, ext4_xattr_header, journal_superblock_s), the consistency
-// rules those of e2fsck. The package relies on the standard library only.
+// ext4_dir_entry_2, ext4_xattr_header, journal_superblock_s) and of fs/quota
+// (v2_disk_dqheader, v2r1_disk_dqblk), the consistency rules those of e2fsck.
+// The package relies on the standard library only.
 package ext4

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"io"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -30,9 +31,14 @@ func fuzzImages(f *testing.F) []memory {
 		{"-t", "ext4", "-O", "^metadata_csum,uninit_bg,^has_journal,^resize_inode"},
 		{"-t", "ext4", "-O", "^metadata_csum,^uninit_bg,^has_journal,^resize_inode,inline_data"},
 		{"-t", "ext2", "-I", "128"},
+		{"-t", "ext4", "-O", "^metadata_csum,^uninit_bg,^has_journal,^resize_inode,quota,project,ea_inode", "-E", allQuotas},
 	} {
 		img := makeImage(f, dir, "128", append([]string{"-b", "1024", "-N", "32"}, args...)...)
 		debugfs(f, img, "ea_set /a user.x hello")
+		if slices.Contains(args, allQuotas) {
+			debugfs(f, img, "ea_set -f "+dir+"/c /b user.x")
+			mend(f, img)
+		}
 		b, err := os.ReadFile(img)
 		if err != nil {
 			f.Fatal(err)
@@ -50,6 +56,7 @@ func FuzzImage(f *testing.F) {
 	f.Add(byte(0), []byte{})
 	f.Add(byte(1), []byte{0, 4, 0x60, 0xff})
 	f.Add(byte(2), []byte{0, 20, 3, 7, 1, 21, 9, 9})
+	f.Add(byte(3), []byte{})
 	f.Fuzz(func(t *testing.T, which byte, patches []byte) {
 		m := memory(bytes.Clone(images[int(which)%len(images)]))
 		for ; len(patches) >= 4; patches = patches[4:] { // offset in 3 bytes, value

@@ -78,6 +78,29 @@ func (p *populator) sharedAttributes() {
 	p.set("shared/dir", "user.shared", big) // a folder that shares it keeps its share
 }
 
+// largeAttributes: values beyond a block, which lie in inodes of their own. Files with the same value share the inode
+// that has it; those whose attributes are all the same share the block as well.
+func (p *populator) largeAttributes() {
+	for _, n := range []int64{p.bs, 20000, 64 << 10} {
+		name := fmt.Sprintf("large/%d", n)
+		p.write(name, []byte(name))
+		p.set(name, "user.large", p.bytes(n))
+	}
+	value, other := p.bytes(9000), p.bytes(9001)
+	for i := range 12 {
+		name := fmt.Sprintf("large/same-%d", i)
+		p.write(name, p.bytes(int64(100+i)))
+		p.set(name, "user.large", value)
+		if i%2 == 0 {
+			p.set(name, "user.other", other)
+		}
+		if i%3 == 0 {
+			p.set(name, "user.number", []byte{byte(i)})
+		}
+	}
+	p.set("large", "user.large", value)
+}
+
 // signedBefore: a signature of this key, of another, a plain digest, and values that are nothing.
 func (p *populator) signedBefore() {
 	mine, other := defaultKey(p.t), testKey(p.t, "other", 2048)

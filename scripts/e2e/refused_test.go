@@ -52,11 +52,18 @@ var refusals = []refused{
 	{name: "bigalloc", args: refusedArgs + " -O bigalloc,^resize_inode", spoil: asMade, want: `bigalloc`},
 	{name: "encrypt", args: refusedArgs + " -O encrypt", spoil: asMade, want: `encrypt`},
 	{name: "casefold", args: refusedArgs + " -O casefold", spoil: asMade, want: `casefold`},
-	{name: "quota", args: refusedArgs + " -O quota", spoil: asMade, want: `quota`},
-	{name: "project", args: refusedArgs + " -O quota,project", spoil: asMade, want: `project|quota`},
+	{name: "quota", args: refusedArgs + " -O quota", spoil: debugfsDoes("write /dev/null file"), want: `quota`},
+	{name: "quota-of-projects", args: refusedArgs + " -O quota,project -E quotatype=prjquota", spoil: debugfsDoes("mkdir dir"), want: `quota`},
 	{name: "read-only", spoil: debugfsDoes("feature read-only"), want: `read-only`},
 	{name: "mmp", args: refusedArgs + " -O mmp", spoil: asMade, want: `mmp|multi.?mount`},
-	{name: "ea-inode-value", args: refusedArgs + " -O ea_inode", spoil: eaInode, want: `ea.?inode|own inode|attribute`},
+	{name: "ea-inode-of-ima", args: refusedArgs + " -O ea_inode", spoil: mounted(func(p *populator) {
+		p.set("file", "security.ima", append([]byte{3, 2, 4}, p.bytes(20000)...))
+	}), want: `security\.ima lies in inode`},
+	{name: "ea-inode-of-link", args: refusedArgs + " -O ea_inode", spoil: mounted(func(p *populator) {
+		p.must(os.Symlink("file", p.path("link")))
+		p.set("link", "trusted.huge", p.bytes(20000))
+	}), want: `symbolic link has an extended attribute`},
+	{name: "ea-inode-count", args: refusedArgs + " -O ea_inode", spoil: eaInodeCount, want: `reference count`},
 	{name: "evm", spoil: mounted(func(p *populator) { p.set("file", "security.evm", []byte("\x02some hmac")) }), want: `security\.evm`},
 	{name: "too-few-blocks", spoil: mounted(fillUp), want: `block`},
 	{name: "no-room-in-attribute-block", spoil: mounted(func(p *populator) {
@@ -189,9 +196,25 @@ func truncate(t *testing.T, image string, size int64) string {
 	return image
 }
 
-// eaInode gives a file an attribute too large for a block, which ext4 keeps in an inode of its own.
-func eaInode(t *testing.T, image string) string {
-	return mounted(func(p *populator) { p.set("file", "user.huge", p.bytes(20000)) })(t, image)
+// eaInodeCount gives a file an attribute too large for a block, which ext4 keeps in an inode of its own, and that inode
+// a reference too many.
+func eaInodeCount(t *testing.T, image string) string {
+	mounted(func(p *populator) { p.set("file", "user.huge", p.bytes(20000)) })(t, image)
+	debugfs(t, image, true, "set_inode_field <"+inodeWithValue(t, image)+"> version 2")
+	return image
+}
+
+// inodeWithValue finds the inode with a value by its flag, EXT4_EA_INODE_FL: it has no name.
+func inodeWithValue(t *testing.T, image string) string {
+	t.Helper()
+	flags := regexp.MustCompile(`Flags: 0x2[0-9a-f]{5}\b`)
+	for n := 11; n < 1000; n++ {
+		if flags.MatchString(debugfs(t, image, false, "stat <"+itoa(n)+">")) {
+			return itoa(n)
+		}
+	}
+	t.Fatal("no inode has the value of an attribute")
+	return ""
 }
 
 // fillUp leaves fewer free blocks than there are files.
