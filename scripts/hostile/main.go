@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/vmseal/vmseal/scripts/hostile/base"
+	"github.com/vmseal/vmseal/scripts/hostile/mutate"
+)
+
+type options struct {
+	count     int
+	seed      uint64
+	jobs      int
+	only      int
+	kind      string
+	imagetool string
+	keep      string
+	json      bool
+	verbose   bool
+}
+
+func main() {
+	if len(os.Args) > 2 && os.Args[1] == helperArgument {
+		if err := help(os.Args[2:]); err != nil {
+			fmt.Fprintf(os.Stderr, "error: %v\n", err)
+			os.Exit(1)
+		}
+		return
+	}
+	var o options
+	flag.IntVar(&o.count, "count", 20000, "how many images")
+	flag.Uint64Var(&o.seed, "seed", 1, "what the choice of damage starts from")
+	flag.IntVar(&o.jobs, "jobs", runtime.NumCPU(), "images at a time")
+	flag.IntVar(&o.only, "only", -1, "make the image with this `number` alone, and keep it")
+	flag.StringVar(&o.kind, "kind", "", "only this kind of file system; the numbers then mean other images")
+	flag.StringVar(&o.imagetool, "imagetool", "", "the `program`; built if not given")
+	flag.StringVar(&o.keep, "keep", "", "`folder` for the images that show a fault; a new one if not given")
+	flag.BoolVar(&o.json, "json", false, "print the summary as JSON")
+	flag.BoolVar(&o.verbose, "v", false, "print a line for each image")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ok, err := o.run(ctx)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+	}
+	if !ok || err != nil {
+		os.Exit(1)
+	}
+}
+
+func (o *options) run(ctx context.Context) (ok bool, err error) {
+	dir, err := os.MkdirTemp("", "vmseal-hostile-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	bed, err := newBed(ctx, o, dir)
+	if err != nil {
+		return false, err
+	}
+	start := time.Now()
+	s := newSummary(o.seed)
+	numbers := make(chan int)
+	var workers sync.WaitGroup
+	for w := range o.jobs {
+		workers.Go(func() {
+			for n := range numbers {
+				s.add(bed.try(ctx, n, filepath.Join(dir, fmt.Sprint("worker-", w))), o.verbose)
+			}
+		})
+	}
+	o.feed(ctx, numbers)
+	workers.Wait()
+	s.Seconds = time.Since(start).Seconds()
+	if err := s.print(os.Stdout, o.json); err != nil {
+		return false, err
+	}
+	return len(s.Faults) == 0 && s.Images > 0, ctx.Err()
+}
+
+func (o *options) feed(ctx context.Context, numbers chan<- int) {
+	defer close(numbers)
+	if o.only >= 0 {
+		numbers <- o.only
+		return
+	}
+	for n := range o.count {
+		select {
+		case numbers <- n:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// A bed is what all images share.
+type bed struct {
+	*options
+	images    []*mutate.Image
+	plan      *plan
+	imagetool string
+	key       string
+	public    string
+}
+
+func newBed(ctx context.Context, o *options, dir string) (*bed, error) {
+	b := &bed{options: o, imagetool: o.imagetool}
+	for _, r := range base.Recipes {
+		if o.kind != "" && r.Name != o.kind {
+			continue
+		}
+		folder := filepath.Join(dir, "base-"+r.Name)
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			return nil, err
+		}
+		im, err := r.Build(ctx, folder)
+		if err != nil {
+			return nil, err
+		}
+		if err := os.RemoveAll(folder); err != nil {
+			return nil, err
+		}
+		b.images = append(b.images, im)
+	}
+	if len(b.images) == 0 {
+		return nil, fmt.Errorf("there is no kind %q", o.kind)
+	}
+	b.plan = newPlan(b.images, o.seed)
+	if err := b.makeKey(dir); err != nil {
+		return nil, fmt.Errorf("making a key: %w", err)
+	}
+	if b.imagetool == "" {
+		b.imagetool = filepath.Join(dir, "imagetool")
+		if err := build(ctx, b.imagetool); err != nil {
+			return nil, err
+		}
+	}
+	if o.keep == "" {
+		o.keep = filepath.Join(filepath.Dir(dir), "kept-"+filepath.Base(dir))
+	}
+	return b, nil
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const patience = time.Minute // with tools that are not ours
+
+// judge has e2fsck and debugfs look at a signed image.
+func (t *trial) judge(ctx context.Context, path string, signed []byte) {
+	if t.err != nil {
+		return
+	}
+	start, inodes := t.shape()
+	where := fmt.Sprintf("%s?offset=%d", path, start)
+	c, err := run(ctx, patience, "e2fsck", "-fn", where)
+	if err != nil {
+		t.err = err
+		return
+	}
+	if c.Code != 0 {
+		t.fault("e2fsck of the signed image: exit %d\n%s", c.Code, c.stdout)
+	}
+	before, err := t.view(ctx, fmt.Sprintf("%s?offset=%d", t.image, start), inodes)
+	if err != nil {
+		t.err = err
+		return
+	}
+	after, err := t.view(ctx, where, inodes)
+	if err != nil {
+		t.err = err
+		return
+	}
+	if before != after {
+		t.fault("debugfs sees more changed than labels: %s", firstDifference(before, after))
+	}
+	if block := t.changedBlock(before, start, signed); block >= 0 {
+		t.fault("block %d of a file's contents or its map changed", block)
+	}
+}
+
+// shape is where the file system begins and how many inodes it has, as the
+// superblock says, which is right in an image that was signed.
+func (t *trial) shape() (start, inodes int) {
+	if t.kind == "gpt" {
+		start = 1 << 20
+	}
+	return start, int(binary.LittleEndian.Uint32(t.bytes[start+1024:]))
+}
+
+// What signing may change: the count of blocks, the attribute block, the
+// checksum, and of the attributes security.ima.
+var labels = regexp.MustCompile(`(?m)^(Inode checksum: .*|Extended attributes:|  security\.ima \(.*)\n|File ACL: \d+|Blockcount: \d+`)
+
+// view is what debugfs says of all files, contents of inodes included, but for
+// what signing may change.
+func (t *trial) view(ctx context.Context, where string, inodes int) (string, error) {
+	var script bytes.Buffer
+	for n := 1; n <= min(inodes, 5000); n++ {
+		fmt.Fprintf(&script, "stat <%d>\ninode_dump -b <%d>\n", n, n)
+	}
+	file := filepath.Join(t.dir, "..", filepath.Base(t.dir)+".script")
+	if err := os.WriteFile(file, script.Bytes(), 0o644); err != nil {
+		return "", err
+	}
+	c, err := run(ctx, patience, "debugfs", "-f", file, where)
+	if err != nil {
+		return "", err
+	}
+	if c.Code != 0 || c.killed {
+		return "", fmt.Errorf("debugfs: exit %d: %s", c.Code, c.stderr)
+	}
+	var files strings.Builder
+	for inode := range strings.SplitSeq(c.stdout, "debugfs: stat ") {
+		// What deleted files once had may belong to others by now.
+		if !strings.Contains(inode, "\nLinks: 0 ") {
+			files.WriteString(labels.ReplaceAllString(inode, ""))
+		}
+	}
+	return files.String(), nil
+}
+
+var (
+	mapLine = regexp.MustCompile(`(?m)^\((?:[0-9]+|IND|DIND|TIND|ETB[0-9]+).*$`)
+	mapRun  = regexp.MustCompile(`\):(\d+)(?:-(\d+))?`)
+)
+
+// changedBlock compares all blocks of which debugfs says that they hold
+// contents or maps; -1 if they are the same.
+func (t *trial) changedBlock(view string, start int, signed []byte) int {
+	size := 1024 << binary.LittleEndian.Uint32(t.bytes[start+1024+0x18:])
+	for _, line := range mapLine.FindAllString(view, -1) {
+		for _, m := range mapRun.FindAllStringSubmatch(line, -1) {
+			first, _ := strconv.Atoi(m[1])
+			last, err := strconv.Atoi(m[2])
+			if err != nil {
+				last = first
+			}
+			from, to := start+first*size, start+(last+1)*size
+			if to > len(signed) || !bytes.Equal(t.bytes[from:to], signed[from:to]) {
+				return first
+			}
+		}
+	}
+	return -1
+}
+
+func firstDifference(a, b string) string {
+	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
+	inode := ""
+	for i := range min(len(x), len(y)) {
+		if strings.HasPrefix(x[i], "Inode: ") {
+			inode = x[i]
+		}
+		if x[i] != y[i] {
+			return fmt.Sprintf("%s: %.200q is now %.200q", inode, x[i], y[i])
+		}
+	}
+	return "one is longer"
+}
+
+// repair has e2fsck mend the image, and takes what it left as the specimen.
+func (r *result) repair(ctx context.Context, image string) error {
+	if r.kind == "gpt" || r.kind == "mmp" { // it cannot, or waits
+		return nil
+	}
+	for range 2 {
+		if _, err := run(ctx, patience, "e2fsck", "-fy", image); err != nil {
+			return err
+		}
+	}
+	b, err := os.ReadFile(image)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(b, r.bytes) {
+		r.damage = append(r.damage, "repaired by e2fsck -fy")
+		r.bytes = b
+	}
+	return nil
+}
