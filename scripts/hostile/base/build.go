@@ -63,6 +63,7 @@ func (r *Recipe) build(ctx context.Context, dir string) (*mutate.Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	im.Unmounted(uint64(epoch.Unix()))
 	if !r.Disk {
 		return im, nil
 	}

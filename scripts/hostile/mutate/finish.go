@@ -17,6 +17,25 @@ func (im *Image) SetTimes(t uint32) {
 	}
 }
 
+// Unmounted takes out what tune2fs writes into the block of multiple mount
+// protection of itself and the moment, and seals it.
+func (im *Image) Unmounted(t uint64) {
+	for _, o := range im.objects {
+		if o.kind != "mmp" {
+			continue
+		}
+		raw := o.bytes(im.Bytes)
+		find(mmpLayout, "mmp_time").put(raw, t)
+		for _, name := range []string{"mmp_nodename", "mmp_bdevname"} {
+			f := find(mmpLayout, name)
+			clear(raw[f.off:][:f.size])
+		}
+		if o.seal != nil {
+			o.seal(im.Bytes)
+		}
+	}
+}
+
 // SetJournalSums switches on the checksums of the journal, as the first mount
 // does.
 func (im *Image) SetJournalSums() {
