@@ -22,7 +22,12 @@ type ManyKernelsError struct {
 }
 
 func (e *ManyKernelsError) Error() string {
-	return fmt.Sprintf("there are %d kernels: %s", len(e.Found), strings.Join(e.Found, ", "))
+	more := ""
+	found := e.Found
+	if n := len(found) - maxKernels; n > 0 {
+		found, more = found[:maxKernels], fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Sprintf("there are %d kernels: %s%s", len(e.Found), strings.Join(found, ", "), more)
 }
 
 // A KernelFile is a file with a kernel in it.
@@ -70,6 +75,9 @@ type foundKernel struct {
 	*ext4.Contents
 }
 
+// maxKernels is more than any guest has, and few enough to read them all.
+const maxKernels = 32
+
 // kernels lists the distinct kernels.
 func (m *Image) kernels() ([]*foundKernel, error) {
 	var all []*foundKernel
@@ -78,6 +86,9 @@ func (m *Image) kernels() ([]*foundKernel, error) {
 		names, err := s.Kernels()
 		if err != nil {
 			return nil, err
+		}
+		if len(names) > maxKernels {
+			return nil, &ManyKernelsError{names}
 		}
 		for _, name := range names {
 			k, err := m.findKernel(s, name)
@@ -137,7 +148,8 @@ func (m *Image) findKernel(s *FileSystem, name string) (*foundKernel, error) {
 	if !in.IsRegular() {
 		return nil, fmt.Errorf("%s: not a regular file", name)
 	}
-	if in.Size > kernel.MaxSize {
+	// A kernel has no holes: one that is larger than its file system is a trick.
+	if in.Size > min(kernel.MaxSize, s.Partition.Size) {
 		return nil, fmt.Errorf("%s: %w", name, kernel.ErrTooLarge)
 	}
 	c, err := s.Contents(in)

@@ -55,31 +55,6 @@ func (m *Image) Find(name string) (*FileSystem, string, error) {
 	return root, name, nil
 }
 
-// maxLinks bounds a chain of symbolic links, as MAXSYMLINKS of the kernel does.
-const maxLinks = 40
-
-// Follow finds an inode by its path, as stat(2) would: a symbolic link at the end
-// is followed too, inside the file system.
-func (s *FileSystem) Follow(name string) (*ext4.Inode, error) {
-	for range maxLinks {
-		in, err := s.Lookup(name)
-		if err != nil || !in.IsSymlink() {
-			return in, err
-		}
-		target, err := s.Readlink(in)
-		if err != nil {
-			return nil, err
-		}
-		if !strings.HasPrefix(target, "/") {
-			// Not path.Join: what ".." means is for Lookup to find out.
-			name = strings.TrimRight(name, "/")
-			target = name[:strings.LastIndexByte(name, '/')+1] + target
-		}
-		name = target
-	}
-	return nil, fmt.Errorf("%s: too many symbolic links", name)
-}
-
 // maxSmallFile is more than any file has that readSmall is for.
 const maxSmallFile = 1 << 20
 
@@ -141,32 +116,54 @@ func prettyName(text string) string {
 func (s *FileSystem) Kernels() ([]string, error) {
 	var found []string
 	for _, dir := range []string{"/boot", "/"} {
-		names, err := s.names(dir)
+		entries, err := s.entries(dir)
 		if err != nil {
 			return nil, err
 		}
-		for _, n := range names {
-			if strings.HasPrefix(n, "vmlinuz-") {
-				found = append(found, path.Join(dir, n))
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name, "vmlinuz-") {
+				found = append(found, path.Join(dir, e.Name))
 			}
 		}
 	}
-	const modules = "/usr/lib/modules"
-	names, err := s.names(modules)
+	modules, err := s.besideModules("/usr/lib/modules")
+	return append(found, modules...), err
+}
+
+// besideModules lists the kernels that lie in folders of a directory, as
+// "6.1.0/vmlinuz". Each is looked at where it is: looking it up by its path would
+// list the directory anew for each.
+func (s *FileSystem) besideModules(dir string) (found []string, err error) {
+	releases, err := s.entries(dir)
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range names {
-		kernel := path.Join(modules, n, "vmlinuz")
-		if in, err := s.Lookup(kernel); err == nil && in.IsRegular() {
-			found = append(found, kernel)
+	for _, r := range releases {
+		in, err := s.Inode(r.Ino)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path.Join(dir, r.Name), err)
+		}
+		if !in.IsDir() {
+			continue
+		}
+		entries, err := s.ReadDir(in)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path.Join(dir, r.Name), err)
+		}
+		for _, e := range entries {
+			if e.Name != "vmlinuz" {
+				continue
+			}
+			if in, err := s.Inode(e.Ino); err == nil && in.IsRegular() {
+				found = append(found, path.Join(dir, r.Name, e.Name))
+			}
 		}
 	}
 	return found, nil
 }
 
-// names lists a directory, sorted; a missing one is empty.
-func (s *FileSystem) names(dir string) ([]string, error) {
+// entries lists a directory, sorted by name; a missing one is empty.
+func (s *FileSystem) entries(dir string) ([]ext4.DirEntry, error) {
 	in, err := s.Follow(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !in.IsDir() {
 		return nil, nil
@@ -178,10 +175,6 @@ func (s *FileSystem) names(dir string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name
-	}
-	slices.Sort(names)
-	return names, nil
+	slices.SortFunc(entries, func(a, b ext4.DirEntry) int { return strings.Compare(a.Name, b.Name) })
+	return entries, nil
 }

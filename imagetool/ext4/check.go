@@ -50,7 +50,7 @@ type facts struct {
 // name and names without an inode.
 func (fs *FS) Check(ctx context.Context) (*Listing, error) {
 	l := &Listing{
-		fs: fs, used: newBlockMap(fs.sb), refs: map[uint64]uint32{}, inode: map[uint32]*facts{}, pathLimit: maxPathBytes,
+		fs: fs, used: newBlockMap(fs.sb), refs: map[uint64]uint32{}, inode: map[uint32]*facts{}, pathLimit: pathLimit(fs.sb),
 		values: map[uint32]valueCount{}, quotas: newQuotas(fs.sb),
 	}
 	if err := l.markMetadata(); err != nil {

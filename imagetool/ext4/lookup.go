@@ -13,16 +13,31 @@ const (
 
 // Lookup finds an inode by its path from the root, as lstat(2) would: symbolic
 // links on the way are followed inside the file system, one at the end is not.
-func (fs *FS) Lookup(path string) (*Inode, error) {
-	in, err := fs.lookup(path)
+func (fs *FS) Lookup(path string) (*Inode, error) { return fs.find(path, false) }
+
+// Follow finds an inode by its path from the root, as stat(2) would: a symbolic
+// link at the end is followed too.
+func (fs *FS) Follow(path string) (*Inode, error) { return fs.find(path, true) }
+
+func (fs *FS) find(path string, follow bool) (*Inode, error) {
+	w := pathWalk{fs: fs, follow: follow, dirs: map[uint32]map[string]uint32{}}
+	in, err := w.find(path)
 	if err != nil {
 		return nil, &iofs.PathError{Op: "lookup", Path: path, Err: err}
 	}
 	return in, nil
 }
 
-func (fs *FS) lookup(path string) (*Inode, error) {
-	root, err := fs.Inode(inoRoot)
+// A pathWalk is one walk down a path. It lists each directory once: links may lead
+// through a large one thousands of times.
+type pathWalk struct {
+	fs     *FS
+	follow bool // a link at the end
+	dirs   map[uint32]map[string]uint32
+}
+
+func (w *pathWalk) find(path string) (*Inode, error) {
+	root, err := w.fs.Inode(inoRoot)
 	if err != nil {
 		return nil, err
 	}
@@ -40,18 +55,22 @@ func (fs *FS) lookup(path string) (*Inode, error) {
 			trail = trail[:max(1, len(trail)-1)]
 			continue
 		}
-		in, err := fs.child(here, name)
+		in, err := w.child(here, name)
+		if err != nil && links > 0 {
+			return nil, fmt.Errorf("%q, to which a symbolic link leads: %w", name, err)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if !in.IsSymlink() || isLast(rest) {
+		// A trailing slash makes the kernel follow a link, so only the true end counts.
+		if !in.IsSymlink() || len(rest) == 0 && !w.follow {
 			trail = append(trail, in)
 			continue
 		}
 		if links++; links > maxSymlinks {
 			return nil, fmt.Errorf("too many symbolic links")
 		}
-		target, err := fs.Readlink(in)
+		target, err := w.fs.Readlink(in)
 		if err != nil {
 			return nil, err
 		}
@@ -63,22 +82,25 @@ func (fs *FS) lookup(path string) (*Inode, error) {
 	return trail[len(trail)-1], nil
 }
 
-// isLast reports whether nothing follows. A trailing slash makes the kernel
-// follow a link, so only the true end counts.
-func isLast(rest []string) bool { return len(rest) == 0 }
-
-func (fs *FS) child(dir *Inode, name string) (*Inode, error) {
+func (w *pathWalk) child(dir *Inode, name string) (*Inode, error) {
 	if !dir.IsDir() {
 		return nil, fmt.Errorf("%w: inode %d is not a directory", iofs.ErrNotExist, dir.Number)
 	}
-	entries, err := fs.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		if e.Name == name {
-			return fs.Inode(e.Ino)
+	names, ok := w.dirs[dir.Number]
+	if !ok {
+		entries, err := w.fs.ReadDir(dir)
+		if err != nil {
+			return nil, err
 		}
+		names = make(map[string]uint32, len(entries))
+		for _, e := range entries {
+			names[e.Name] = e.Ino
+		}
+		w.dirs[dir.Number] = names
 	}
-	return nil, iofs.ErrNotExist
+	ino, ok := names[name]
+	if !ok {
+		return nil, iofs.ErrNotExist
+	}
+	return w.fs.Inode(ino)
 }

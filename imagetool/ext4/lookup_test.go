@@ -1,7 +1,9 @@
 package ext4
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	iofs "io/fs"
 	"os"
@@ -44,6 +46,14 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%q: error is %v", path, err)
 		}
 	}
+	for _, path := range []string{"/usr/link", "/usr/link/", "/usr/bin/tool"} {
+		if in, err := fs.Follow(path); err != nil || in.Number != tool {
+			t.Errorf("%q leads to %+v, expected inode %d: %v", path, in, tool, err)
+		}
+	}
+	if _, err := fs.Follow("/a"); err == nil || !strings.Contains(err.Error(), "too many symbolic links") {
+		t.Errorf("a loop of links: %v", err)
+	}
 	if _, err := fs.Lookup("/a/x"); err == nil || !strings.Contains(err.Error(), "too many symbolic links") {
 		t.Errorf("a loop of links: %v", err)
 	}
@@ -53,6 +63,50 @@ func TestLookup(t *testing.T) {
 	if _, err := fs.Readlink(lookup(t, fs, "/usr")); err == nil {
 		t.Error("a directory is a link")
 	}
+}
+
+// TestLookupOnce: links that lead through a directory over and over do not have it
+// read over and over.
+func TestLookupOnce(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 2000 {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(
+		os.Mkdir(filepath.Join(dir, "d"), 0o700),
+		os.Symlink(strings.Repeat("d/../", 190)+"d/f", filepath.Join(dir, "l")),
+		os.Symlink("../l/.", filepath.Join(dir, "d/f")),
+	); err != nil {
+		t.Fatal(err)
+	}
+	img, err := os.ReadFile(makeImage(t, dir, "4M", "-t", "ext4", "-b", "1024", "-O", "^has_journal", "-N", "3000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &countingReader{r: bytes.NewReader(img)}
+	fs, err := Open(r, int64(len(img)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.n = 0
+	if _, err := fs.Follow("/l"); err == nil || !strings.Contains(err.Error(), "too many symbolic links") {
+		t.Errorf("error is %v", err)
+	}
+	if r.n > 10*len(img) {
+		t.Errorf("%d bytes were read of an image of %d", r.n, len(img))
+	}
+}
+
+type countingReader struct {
+	r io.ReaderAt
+	n int
+}
+
+func (c *countingReader) ReadAt(p []byte, off int64) (int, error) {
+	c.n += len(p)
+	return c.r.ReadAt(p, off)
 }
 
 // TestReadAt reads a sparse file in pieces of all sizes.

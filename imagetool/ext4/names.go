@@ -6,10 +6,18 @@ import (
 	"slices"
 )
 
-// maxPathBytes bounds the memory for paths: hard links deep down in a tree could
-// make kilobytes out of each entry of a directory. It suffices for ten million
-// files with paths of a hundred bytes.
-const maxPathBytes = 1 << 30
+// Bounds on the memory for paths: hard links deep down in a tree could make
+// kilobytes out of each entry of a directory. A path of a hundred bytes for every
+// kilobyte of the file system is more than honest ones have.
+const (
+	minPathBytes = 16 << 20
+	maxPathBytes = 1 << 30
+	pathShare    = 8 // of the file system's size
+)
+
+func pathLimit(sb *superblock) int {
+	return int(min(minPathBytes+sb.blocks*sb.blockSize/pathShare, maxPathBytes))
+}
 
 // dirLinkMax is EXT4_LINK_MAX.
 const dirLinkMax = 65000
@@ -69,7 +77,7 @@ func (l *Listing) walkDir(dir dirNode, pending []dirNode) ([]dirNode, error) {
 		}
 		path := dir.path + "/" + e.Name
 		if l.pathBytes += len(path); l.pathBytes > l.pathLimit {
-			return nil, refuse("", "paths of all files together are longer than %d bytes", l.pathLimit)
+			return nil, refuse("", "directory %q: with it, the paths of all files are longer than %d bytes, too many for a file system of this size", dir.path, l.pathLimit)
 		}
 		f, err := l.name(e, path)
 		if err != nil {
