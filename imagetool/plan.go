@@ -20,14 +20,17 @@ type Space struct {
 
 // plan finds out, before any work is done, whether every label can be written:
 // it stages values of the right length and counts the blocks that they need.
-func (m *Image) plan(ctx context.Context, o *signer.Options, opt ext4.EditOptions) ([]Space, error) {
+func (m *Image) plan(ctx context.Context, o *SignOptions, opt ext4.EditOptions) ([]Space, error) {
 	t := m.Tree(opt)
+	if !o.AllowSparse {
+		t.Bound(func(paths []string) signer.Action { return o.Action(t.Plain(paths)) })
+	}
 	files, err := t.Files(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for i := range files {
-		value, err := placeholder(t, &files[i], o)
+		value, err := placeholder(t, &files[i], &o.Options)
 		if err != nil {
 			return nil, err
 		}

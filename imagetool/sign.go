@@ -29,6 +29,8 @@ type SignOptions struct {
 	Time    *time.Time // ctime of the inodes that change; nil leaves it alone
 	DropEVM bool       // remove security.evm where it is in the way
 
+	AllowSparse bool // read files that are far larger than their file system
+
 	// Hold is called before an image is changed in place; what it returns is called
 	// afterwards. In between the process had better not be killed.
 	Hold func() (release func())
@@ -66,7 +68,7 @@ func (m *Image) Sign(ctx context.Context, o SignOptions) (*SignResult, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
 	}
-	spaces, err := m.plan(ctx, &o.Options, edit)
+	spaces, err := m.plan(ctx, &o, edit)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
 	}

@@ -15,7 +15,8 @@ import (
 type Tree struct {
 	systems  []*FileSystem
 	opt      ext4.EditOptions
-	commit   committer // nil for a tree that is only read
+	commit   committer                          // nil for a tree that is only read
+	bound    func(paths []string) signer.Action // see Bound; nil for none
 	listings []*ext4.Listing
 	edits    []*ext4.Edit
 }
@@ -53,6 +54,9 @@ func (t *Tree) Files(ctx context.Context) ([]signer.File, error) {
 		for _, f := range l.Files {
 			files = append(files, t.file(i, f))
 		}
+	}
+	if err := t.checkSparse(files); err != nil {
+		return nil, err
 	}
 	return files, nil
 }

@@ -30,6 +30,16 @@ func (p *partitionFlag) check(cmd *cobra.Command) error {
 	return nil
 }
 
+// registerSparse adds --allow-sparse.
+func registerSparse(cmd *cobra.Command, allow *bool) {
+	cmd.Flags().BoolVar(allow, "allow-sparse", false, "read files whose holes make them far larger than the file system")
+}
+
+// sparseHelp is what the commands that read all files have in common.
+const sparseHelp = `Holes cost nothing on the disk, but have to be read. Files that together hold more than
+16 times the size of their file system and 1 GiB are refused, and the largest is
+named, unless --allow-sparse is given.`
+
 // openForReading opens an image for a command that only looks.
 func openForReading(cmd *cobra.Command, path string, p *partitionFlag) (*imagetool.Image, error) {
 	if err := p.check(cmd); err != nil {

@@ -29,6 +29,9 @@ func hint(err error) string {
 	if e, ok := errors.AsType[*imagetool.NoFileSystemError](err); ok {
 		return contentHint(e)
 	}
+	if _, ok := errors.AsType[*imagetool.SparseError](err); ok {
+		return "leave it out with a line 'skip PATH' in a file for --rules, or read it all with --allow-sparse"
+	}
 	if _, ok := errors.AsType[*imagetool.ManyKernelsError](err); ok {
 		return "choose the one that the guest boots with --kernel PATH"
 	}

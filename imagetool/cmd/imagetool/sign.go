@@ -26,6 +26,7 @@ type signFlags struct {
 	reuse     string
 	dryRun    bool
 	dropEVM   bool
+	sparse    bool
 	jobs      int
 }
 
@@ -61,7 +62,9 @@ such a list, or from a signed image, so that a rebuilt image asks the key only
 for what is new.
 
 --profile FILE gets the signed profile of the guest's kernel for the enforcer, as
-'imagetool profile' writes it. ` + "`" + ` + kernelHelp + ` + "`" + `
+'imagetool profile' writes it. ` + kernelHelp + `
+
+` + sparseHelp + `
 
 Files outside of ext2, ext3 and ext4 are not signed: each partition that may have
 some is named in a warning, with --quiet and --json too, unless --partition was given.
@@ -89,6 +92,7 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 	registerKernel(cmd, &f.kernel, "`path` of that kernel in the image")
 	flags.StringVar(&f.reuse, "reuse", "", "take labels from this manifest or image `file`")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, write nothing, do not sign")
+	registerSparse(cmd, &f.sparse)
 	flags.BoolVar(&f.dropEVM, "drop-evm", false, "remove security.evm from files that get a label")
 	return cmd
 }
@@ -178,6 +182,7 @@ func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) 
 		Time: when, DropEVM: f.dropEVM,
 	}
 	opt.Action, opt.Jobs, opt.DryRun = rules.Action, f.jobs, f.dryRun
+	opt.AllowSparse = f.sparse
 	return opt, nil
 }
 

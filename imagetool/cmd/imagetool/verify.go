@@ -20,6 +20,7 @@ type verifyFlags struct {
 	manifest  string
 	rules     string
 	all       bool
+	sparse    bool
 	jobs      int
 }
 
@@ -37,7 +38,9 @@ Every file should have a signature. --rules FILE says otherwise, as it did for
 additional, or changed in any other way since the manifest was written.
 
 Files outside of ext2, ext3 and ext4 are not looked at: each partition that may have
-some is named in a warning, with --quiet and --json too, unless --partition was given.`,
+some is named in a warning, with --quiet and --json too, unless --partition was given.
+
+` + sparseHelp,
 		Example: `  imagetool verify --trust key/cert.pem signed.raw
   imagetool verify --trust trust.pem --manifest signed.manifest signed.raw`,
 		Args: cobra.ExactArgs(1),
@@ -50,6 +53,7 @@ some is named in a warning, with --quiet and --json too, unless --partition was 
 	flags.StringVar(&f.manifest, "manifest", "", "compare with this manifest `file` too")
 	flags.StringVar(&f.rules, "rules", "", "`file` that says what should be signed, hashed or left alone")
 	flags.BoolVar(&f.all, "all", false, "name the files that are in order too")
+	registerSparse(cmd, &f.sparse)
 	cmd.MarkFlagsMutuallyExclusive("manifest", "rules")
 	return cmd
 }
@@ -83,6 +87,9 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 			return err
 		}
 		action = expect.Action(t)
+	}
+	if !f.sparse {
+		t.Bound(action)
 	}
 	if err := f.verify(cmd, t, trust, expect, action, start); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
