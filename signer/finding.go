@@ -121,7 +121,22 @@ type VerifyReport struct {
 // OK reports whether every file is as it should be, and none was missed.
 func (r *VerifyReport) OK() bool { return r.Bad == 0 && len(r.Failures) == 0 }
 
-func (r *VerifyReport) count(f *Finding) {
+// Merge adds the sums of another report.
+func (r *VerifyReport) Merge(o *VerifyReport) {
+	r.Files += o.Files
+	r.Valid += o.Valid
+	r.Unsigned += o.Unsigned
+	r.DigestOnly += o.DigestOnly
+	r.Invalid += o.Invalid
+	r.Ignored += o.Ignored
+	r.Unreadable += o.Unreadable
+	r.Bad += o.Bad
+	r.Bytes += o.Bytes
+	r.Failures = append(r.Failures, o.Failures...)
+}
+
+// Add counts a finding.
+func (r *VerifyReport) Add(f *Finding) {
 	r.Files++
 	switch f.Verdict {
 	case Unreadable:

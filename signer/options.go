@@ -83,6 +83,15 @@ func (o *Options) ValueSize() int {
 	return len(v)
 }
 
+// digestLabelSize is the length of each label that holds a digest alone.
+func (o *Options) digestLabelSize() int {
+	v, err := ima.DigestValue(o.Hash, make([]byte, o.Hash.Size())).Append(nil)
+	if err != nil {
+		return 0
+	}
+	return len(v)
+}
+
 func (o *Options) action(f *File) Action {
 	if o.Action == nil {
 		return ActionSign

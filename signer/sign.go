@@ -25,6 +25,8 @@ func Sign(ctx context.Context, t Tree, o Options) (*Report, error) {
 		opt:    o,
 		labels: &distinct{Labeller: lab, digests: make(map[string]*pending)},
 		meter:  &meter{call: o.Progress},
+
+		longest: max(o.ValueSize(), o.digestLabelSize()),
 	}
 	r.meter.start(PhaseList, 0, 0)
 	files, failures, err := list(ctx, t, o.KeepGoing)
@@ -62,6 +64,7 @@ type signing struct {
 	opt     Options
 	labels  *distinct
 	meter   *meter
+	longest int // of all labels that may be set
 	records []Record
 	errs    []error // by file, where it failed
 
@@ -136,6 +139,9 @@ func (r *signing) readOne(ctx context.Context, i int) error {
 	present, err := r.tree.Label(rec.File)
 	if err != nil {
 		return r.fail(ctx, i, fmt.Errorf("reading the label: %w", err))
+	}
+	if len(present) > r.longest {
+		present = nil // not one to be kept, and not worth its memory
 	}
 	rec.Digest, err = digestFile(ctx, r.tree, rec.File, r.opt.Hash.CryptoHash(), r.meter)
 	if err != nil {

@@ -160,7 +160,7 @@ func (v *verification) emitLate() error {
 }
 
 func (v *verification) tell(f *Finding) error {
-	v.report.count(f)
+	v.report.Add(f)
 	if v.opt.Result == nil {
 		return nil
 	}

@@ -17,11 +17,12 @@
 // With --json, standard output holds one JSON object a line and nothing else.
 // Each has a "type"; the types that every command shares are
 //
-//	file     one file: path, paths, action and outcome, or verdict and reason
-//	failure  a file or directory that could not be worked on: path, error
-//	summary  the sums of a run
-//	warning  warning, and hint if there is one
-//	error    error, exit_code, and hint if there is one; always the last line
+//	file       one file: path, paths, action and outcome, or verdict and reason
+//	directory  the sums of a directory: path, files, valid, bad
+//	failure    a file or directory that could not be worked on: path, error
+//	summary    the sums of a run
+//	warning    warning, and hint if there is one
+//	error      error, exit_code, and hint if there is one; always the last line
 //
 // Fields are only ever added. Digests and values are lower-case hexadecimal.
 // Paths are arbitrary bytes, which JSON cannot hold: as in a manifest, a percent

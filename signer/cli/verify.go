@@ -37,8 +37,27 @@ func (o *Output) Finding(f *signer.Finding, all bool) {
 		o.Object(newFileVerified(f))
 		return
 	}
-	o.Printf("%s: %s\n", EscapeName(f.File.Name()), findingText(f))
+	names := EscapeName(f.File.Name())
+	if n := len(f.File.Paths) - 1; n > 0 {
+		names += fmt.Sprintf(" (and %s)", Count(n, "more name"))
+	}
+	o.Printf("%s: %s\n", names, findingText(f))
 }
+
+// ReasonHelp explains the reasons to people.
+const ReasonHelp = `Reasons for which a label is invalid:
+
+  content-changed       genuine signature, but of other contents
+  label-of-other-file   the same, and another file has those contents
+  digest-differs        a digest, but not that of the contents
+  signature-damaged     not a signature of the key that it names
+  hash-id-damaged       genuine signature, but of another hash than it says
+  unknown-key           no key with that id is trusted
+  key-not-valid         the key is not valid now
+  hash-not-allowed      a hash that is too weak, or not known
+  version-1             an old kind of signature, over SHA-1
+  fs-verity             a signature over an fs-verity digest, not checked here
+  malformed             not a label`
 
 func newFileVerified(f *signer.Finding) fileVerified {
 	v := fileVerified{

@@ -25,19 +25,7 @@ A file is as it should be if it has a signature that verifies. With --rules,
 which has to be the file that was signed with, a digest that matches will do
 where the rules say hash, and what they skip is not looked at.
 
-Reasons for which a label is invalid:
-
-  content-changed       genuine signature, but of other contents
-  label-of-other-file   the same, and another file has those contents
-  digest-differs        a digest, but not that of the contents
-  signature-damaged     not a signature of the key that it names
-  hash-id-damaged       genuine signature, but of another hash than it says
-  unknown-key           no key with that id is trusted
-  key-not-valid         the key is not valid now
-  hash-not-allowed      a hash that is too weak, or not known
-  version-1             an old kind of signature, over SHA-1
-  fs-verity             a signature over an fs-verity digest, not checked here
-  malformed             not a label
+` + cli.ReasonHelp + `
 
 The exit code is 3 if any file is not as it should be.`,
 		Example: `  signer verify --trust trust.pem /usr
