@@ -28,11 +28,11 @@ type nameKey struct {
 // ReadExpectation reads a manifest and holds its file systems to those of the
 // image: a manifest of another image would only yield nonsense. A file system that
 // the image has lost is a finding, not an error: all that was in it is missing.
-func (m *Image) ReadExpectation(path string) (*Expectation, error) {
+func (m *Image) ReadExpectation(ctx context.Context, path string) (*Expectation, error) {
 	x := &Expectation{path: path, entries: map[nameKey]manifest.Entry{}}
 	var list []manifest.Entry
 	var err error
-	x.header, err = readManifest(path, func(e manifest.Entry) error {
+	x.header, err = readManifest(ctx, path, func(e manifest.Entry) error {
 		list = append(list, e)
 		return nil
 	})

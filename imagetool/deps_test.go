@@ -68,6 +68,7 @@ var allowed = map[string]deps{
 			"vmseal/imagetool/ext4",
 			"vmseal/imagetool/kernel",
 			"vmseal/imagetool/undo",
+			"vmseal/keys/input",
 			"vmseal/signer",
 		},
 		brings: slices.Concat(unpacking, unpackingBrings, []string{

@@ -13,6 +13,7 @@ import (
 	"github.com/vmseal/vmseal/formats/manifest"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer"
 )
 
@@ -41,7 +42,7 @@ func ReadLabels(ctx context.Context, path string, pub *rsa.PublicKey) (Labels, e
 		return nil, err
 	}
 	if isManifest {
-		return readManifestLabels(path)
+		return readManifestLabels(ctx, path)
 	}
 	return readImageLabels(ctx, path, pub)
 }
@@ -64,9 +65,9 @@ func beginsLikeManifest(path string) (bool, error) {
 	return b[0] == '{', err
 }
 
-func readManifestLabels(path string) (Labels, error) {
+func readManifestLabels(ctx context.Context, path string) (Labels, error) {
 	labels := Labels{}
-	_, err := readManifest(path, func(e manifest.Entry) error {
+	_, err := readManifest(ctx, path, func(e manifest.Entry) error {
 		if e.Label != manifest.LabelSignature || e.Digest == "" {
 			return nil
 		}
@@ -84,8 +85,8 @@ func readManifestLabels(path string) (Labels, error) {
 }
 
 // readManifest calls f for each entry.
-func readManifest(path string, f func(manifest.Entry) error) (manifest.Header, error) {
-	file, err := os.Open(path)
+func readManifest(ctx context.Context, path string, f func(manifest.Entry) error) (manifest.Header, error) {
+	file, err := input.Open(ctx, path)
 	if err != nil {
 		return manifest.Header{}, err
 	}

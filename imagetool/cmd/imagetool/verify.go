@@ -95,7 +95,7 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 	action := func(paths []string) signer.Action { return rules.Action(t.Plain(paths)) }
 	var expect *imagetool.Expectation
 	if f.manifest != "" {
-		if expect, err = img.ReadExpectation(f.manifest); err != nil {
+		if expect, err = img.ReadExpectation(cmd.Context(), f.manifest); err != nil {
 			return err
 		}
 		action = expect.Action(t)
