@@ -68,6 +68,7 @@ var allowed = map[string]deps{
 			"vmseal/imagetool/ext4",
 			"vmseal/imagetool/kernel",
 			"vmseal/imagetool/undo",
+			"vmseal/keys",
 			"vmseal/keys/input",
 			"vmseal/signer",
 		},
@@ -80,7 +81,6 @@ var allowed = map[string]deps{
 			"golang.org/x/sync/errgroup",
 			"golang.org/x/sys/unix",
 			"vmseal/formats/escape",
-			"vmseal/keys",
 		}),
 	},
 	"vmseal/imagetool/cmd/imagetool": {

@@ -12,6 +12,8 @@
 //	sign    digest, sign and write the labels, then read them back
 //	commit  recheck the input, give the copy, its manifest and the profile their names
 //
+// Diff compares two images.
+//
 // # Names
 //
 // Paths begin at the root of their file system. In an image with several of

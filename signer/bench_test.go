@@ -26,7 +26,7 @@ func BenchmarkDigest(b *testing.B) {
 	tree := newFakeTree(strings.Repeat("x", 16<<20))
 	b.SetBytes(16 << 20)
 	for b.Loop() {
-		if _, err := digestFile(b.Context(), tree, &tree.files[0], ima.SHA256.CryptoHash(), &meter{}); err != nil {
+		if _, err := digestFile(b.Context(), tree, &tree.files[0], &meter{}, ima.SHA256.CryptoHash()); err != nil {
 			b.Fatal(err)
 		}
 	}

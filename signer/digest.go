@@ -9,6 +9,7 @@ import (
 	_ "crypto/sha512"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"sync"
 
@@ -34,34 +35,39 @@ const maxEmptyReads = 100
 
 var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
-// digestFile reads the contents once and hashes them. Contents that are not as
+// digestFile reads the contents once and hashes them, by each hash. Contents that are not as
 // long as the tree said have changed underneath, and have no digest.
-func digestFile(ctx context.Context, t Tree, f *File, hash crypto.Hash, m *meter) (digest []byte, err error) {
+func digestFile(ctx context.Context, t Tree, f *File, m *meter, hashes ...crypto.Hash) (digests [][]byte, err error) {
 	r, err := t.Open(f)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if e := r.Close(); err == nil && e != nil {
-			digest, err = nil, e
+			digests, err = nil, e
 		}
 	}()
 	buf := readBuffers.Get().(*[readSize]byte)
 	defer readBuffers.Put(buf)
 
-	h := hash.New()
+	hs := make([]hash.Hash, len(hashes))
+	for i, h := range hashes {
+		hs[i] = h.New()
+	}
 	n, empty := int64(0), 0
 	for n <= f.Size && empty < maxEmptyReads {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		k, err := r.Read(buf[:])
-		h.Write(buf[:k])
+		for _, h := range hs {
+			h.Write(buf[:k])
+		}
 		n += int64(k)
 		m.bytes(k)
 		switch {
 		case errors.Is(err, io.EOF) && n == f.Size:
-			return h.Sum(nil), nil
+			return sums(hs), nil
 		case errors.Is(err, io.EOF):
 			return nil, fmt.Errorf("changed while being read: %d bytes, %d expected", n, f.Size)
 		case err != nil:
@@ -74,4 +80,11 @@ func digestFile(ctx context.Context, t Tree, f *File, hash crypto.Hash, m *meter
 		return nil, fmt.Errorf("changed while being read: more than the %d bytes expected", f.Size)
 	}
 	return nil, io.ErrNoProgress
+}
+
+func sums(hs []hash.Hash) (digests [][]byte) {
+	for _, h := range hs {
+		digests = append(digests, h.Sum(nil))
+	}
+	return digests
 }

@@ -3,45 +3,79 @@ package signer
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/keys"
 )
 
-// examine reads the label and, where the label leaves it open, the contents.
-// The error is for what could not be read.
+// examine reads the label and, where the label leaves it open or they are asked for,
+// the contents. The error is for what could not be read.
 func (v *verification) examine(ctx context.Context, f *Finding) error {
 	var err error
 	if f.Value, err = v.tree.Label(f.File); err != nil {
 		return fmt.Errorf("reading the label: %w", err)
 	}
+	label, open := v.parse(f)
+	if err := v.read(ctx, f, label, open); err != nil {
+		return fmt.Errorf("reading: %w", err)
+	}
+	switch {
+	case !open:
+	case label.IsSignature():
+		v.judge(f, label)
+	default:
+		compare(f, label)
+	}
+	return nil
+}
+
+// parse reports whether the contents decide what the label is worth. If not, it has
+// told the verdict.
+func (v *verification) parse(f *Finding) (label ima.Value, open bool) {
 	if f.Value == nil {
 		f.Verdict = Unsigned
-		return nil
+		return label, false
 	}
 	label, err := ima.Parse(f.Value)
 	if err != nil {
 		f.invalid(ReasonMalformed, "%w", err)
-		return nil
+		return label, false
 	}
 	f.Hash = label.Hash
 	if label.IsSignature() && label.Version != 1 {
 		f.KeyID = label.KeyID
-		f.Key, _ = v.trust.Lookup(label.KeyID)
+		if v.trust != nil {
+			f.Key, _ = v.trust.Lookup(label.KeyID)
+		}
 	}
-	if !v.readable(f, label) {
+	return label, v.readable(f, label)
+}
+
+// read digests the contents as often as it takes.
+func (v *verification) read(ctx context.Context, f *Finding, label ima.Value, open bool) error {
+	var hashes []crypto.Hash
+	if open {
+		hashes = append(hashes, label.Hash.CryptoHash())
+	}
+	if c := v.opt.Contents; c != 0 && !slices.Contains(hashes, c) {
+		hashes = append(hashes, c)
+	}
+	if len(hashes) == 0 {
 		return nil
 	}
-	f.Digest, err = digestFile(ctx, v.tree, f.File, label.Hash.CryptoHash(), v.meter)
+	digests, err := digestFile(ctx, v.tree, f.File, v.meter, hashes...)
 	if err != nil {
-		return fmt.Errorf("reading: %w", err)
+		return err
 	}
-	if label.IsSignature() {
-		v.judge(f, label)
-	} else {
-		compare(f, label)
+	if open {
+		f.Digest = digests[0]
+	}
+	if v.opt.Contents != 0 {
+		f.Contents = digests[slices.Index(hashes, v.opt.Contents)]
 	}
 	return nil
 }

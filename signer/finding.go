@@ -83,6 +83,8 @@ type Finding struct {
 	Hash   ima.HashID      // that the label names, unless it is malformed
 	Digest []byte          // of the contents by Hash, if they were read
 
+	Contents []byte // the digest of the contents by VerifyOptions.Contents
+
 	Signed []byte // with ReasonContent and ReasonOtherFile: the digest that was signed
 	Twin   *File  // with ReasonOtherFile: a file with that digest
 }
@@ -155,7 +157,7 @@ func (r *VerifyReport) Add(f *Finding) {
 	if !f.OK() {
 		r.Bad++
 	}
-	if f.Digest != nil {
+	if f.Digest != nil || f.Contents != nil {
 		r.Bytes += f.File.Size
 	}
 }

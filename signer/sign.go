@@ -143,10 +143,11 @@ func (r *signing) readOne(ctx context.Context, i int) error {
 	if len(present) > r.longest {
 		present = nil // not one to be kept, and not worth its memory
 	}
-	rec.Digest, err = digestFile(ctx, r.tree, rec.File, r.opt.Hash.CryptoHash(), r.meter)
+	digests, err := digestFile(ctx, r.tree, rec.File, r.meter, r.opt.Hash.CryptoHash())
 	if err != nil {
 		return r.fail(ctx, i, fmt.Errorf("reading: %w", err))
 	}
+	rec.Digest = digests[0]
 	if rec.Action == ActionHash {
 		value, err := r.labels.DigestLabel(rec.Digest)
 		if err != nil {

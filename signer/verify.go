@@ -2,6 +2,7 @@ package signer
 
 import (
 	"context"
+	"crypto"
 	"fmt"
 	"sync/atomic"
 
@@ -15,6 +16,10 @@ type VerifyOptions struct {
 	// Action says what is wanted of a file, by its names. Nil wants a signature
 	// of everything.
 	Action func(paths []string) Action
+
+	// Contents asks for a digest of every file by this hash, whatever its label is
+	// like. 0 asks for none.
+	Contents crypto.Hash
 
 	// Jobs is how many files are read at a time; 0 as in Options.
 	Jobs int
@@ -33,7 +38,7 @@ type VerifyOptions struct {
 	Progress func(Progress)
 }
 
-// Verify checks the label of every file against the keys of the store. What is
+// Verify checks the label of every file against the keys of the store; nil has none. What is
 // wrong with labels is in the findings; the error is for what kept Verify from
 // looking.
 func Verify(ctx context.Context, t Tree, trust *keys.TrustStore, o VerifyOptions) (*VerifyReport, error) {

@@ -38,6 +38,32 @@ func verify(t *testing.T, tree Tree, store *keys.TrustStore, o VerifyOptions) (m
 	return found, order, rep
 }
 
+// Contents are digested whatever the label is like, and with no trusted key at all.
+func TestVerifyContents(t *testing.T) {
+	id := publicKey(t, testKey()).ID
+	sum, other := sha256.Sum256([]byte("c")), sha512.Sum512([]byte("c"))
+	for name, label := range map[string][]byte{
+		"signature": value(t, testKey(), id, "c"), "none": nil, "no label": {1, 2, 3},
+		"same digest": append([]byte{4, 4}, sum[:]...), "other digest": append([]byte{4, 6}, other[:]...),
+	} {
+		tree := newFakeTree("c")
+		tree.labels[1] = label
+		for _, store := range []*keys.TrustStore{nil, trust(t, testKey())} {
+			found, _, rep := verify(t, tree, store, VerifyOptions{Contents: crypto.SHA256})
+			f := found["/f1"]
+			if !bytes.Equal(f.Contents, sum[:]) || rep.Bytes != 1 {
+				t.Errorf("%s: digest %x of %d bytes", name, f.Contents, rep.Bytes)
+			}
+			if name == "signature" && (f.Verdict == Valid) != (store != nil) {
+				t.Errorf("%s, trusted: %v: verdict %v", name, store != nil, f.Verdict)
+			}
+			if strings.HasSuffix(name, "digest") && f.Verdict != DigestOnly {
+				t.Errorf("%s: verdict %v", name, f.Verdict)
+			}
+		}
+	}
+}
+
 func TestVerify(t *testing.T) {
 	id := publicKey(t, testKey()).ID
 	right := func(content string) []byte { return value(t, testKey(), id, content) }

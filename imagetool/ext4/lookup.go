@@ -11,6 +11,9 @@ const (
 	maxSymlinks = 40   // MAXSYMLINKS
 )
 
+// RootInode is the number of the root directory.
+const RootInode = inoRoot
+
 // Lookup finds an inode by its path from the root, as lstat(2) would: symbolic
 // links on the way are followed inside the file system, one at the end is not.
 func (fs *FS) Lookup(path string) (*Inode, error) { return fs.find(path, false) }

@@ -7,7 +7,7 @@
 //	0  done, and all good
 //	1  failed
 //	2  wrong usage
-//	3  done, but some files failed or do not verify
+//	3  done, but some files failed, do not verify or are different
 //
 // # Output
 //

@@ -16,10 +16,15 @@ type TrustFlag struct {
 	cmd *cobra.Command
 }
 
-// Register adds --trust, which is required.
-func (t *TrustFlag) Register(cmd *cobra.Command) {
+// RegisterOptional adds --trust.
+func (t *TrustFlag) RegisterOptional(cmd *cobra.Command) {
 	t.cmd = cmd
 	cmd.Flags().StringVar(&t.Path, "trust", "", "trust store, certificate or public key `file`")
+}
+
+// Register adds --trust, which is required.
+func (t *TrustFlag) Register(cmd *cobra.Command) {
+	t.RegisterOptional(cmd)
 	if err := cmd.MarkFlagRequired("trust"); err != nil {
 		panic(err)
 	}

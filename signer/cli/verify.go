@@ -41,7 +41,7 @@ func (o *Output) Finding(f *signer.Finding, all bool) {
 	if n := len(f.File.Paths) - 1; n > 0 {
 		names += fmt.Sprintf(" (and %s)", Count(n, "more name"))
 	}
-	o.Printf("%s: %s\n", names, findingText(f))
+	o.Printf("%s: %s\n", names, FindingText(f))
 }
 
 // ReasonHelp explains the reasons to people.
@@ -89,7 +89,8 @@ func newFileVerified(f *signer.Finding) fileVerified {
 	return v
 }
 
-func findingText(f *signer.Finding) string {
+// FindingText tells the verdict to people.
+func FindingText(f *signer.Finding) string {
 	switch f.Verdict {
 	case signer.Valid:
 		text := "valid, key " + f.KeyID.String()

@@ -57,6 +57,8 @@ func hint(err error) string {
 		return "there is nothing to recover from; a log that lies elsewhere, since the image was moved, is named with --log"
 	case errors.Is(err, imagetool.ErrWhichPartition):
 		return "choose with --partition N, or put the number in front of the path: 2:/etc; 'imagetool inspect IMAGE' lists them"
+	case errors.Is(err, imagetool.ErrNothingInCommon):
+		return "file systems are matched by the number of their partition, 0 for a whole disk; 'imagetool inspect IMAGE' lists them"
 	case errors.Is(err, imagetool.ErrNoKernel):
 		return "name it with --kernel PATH; a kernel that lies outside of the image can be given in its place"
 	case errors.Is(err, kernel.ErrNotKernel):

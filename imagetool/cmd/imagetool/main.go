@@ -33,8 +33,8 @@ In an image with several file systems, paths have the number of the partition in
 front, as in 2:/etc/passwd, on output and on input.
 
 Exit codes: 0 done and all good; 1 failed; 2 wrong usage; 3 done, but some files do
-not verify.`,
+not verify, or 'imagetool diff' has found differences.`,
 	}
-	cmd.AddCommand(inspectCommand(), signCommand(), verifyCommand(), recoverCommand(), profileCommand(), lsCommand(), catCommand(), xattrCommand(), initrdCommand())
+	cmd.AddCommand(inspectCommand(), signCommand(), verifyCommand(), diffCommand(), recoverCommand(), profileCommand(), lsCommand(), catCommand(), xattrCommand(), initrdCommand())
 	return cmd
 }

@@ -1,0 +1,161 @@
+package imagetool
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/signer"
+)
+
+// ErrNothingInCommon says that no file system of one image has a counterpart in the
+// other.
+var ErrNothingInCommon = errors.New("no partition has a file system in both images")
+
+// DiffOptions tell Diff what to do.
+type DiffOptions struct {
+	Trust       *keys.TrustStore // says what labels are worth; may be nil
+	AllowSparse bool             // read files that are far larger than their file system
+	Jobs        int              // as for signer.Verify
+	Progress    func(signer.Progress)
+
+	// Result is called for each name that is not the same in both images, a
+	// directory before what is in it. An error ends the run.
+	Result func(*Change) error
+}
+
+// A Change is one name that is not the same in both images.
+type Change struct {
+	Path   string   // with the number of the partition, where there are several
+	Kind   string   // Added, Removed or Changed
+	Fields []string // what was changed, of the Field constants
+
+	Attributes []string // with FieldAttributes: their names
+	Old, New   *Node    // nil if there is none
+}
+
+// Kinds of Change, besides Changed.
+const (
+	Added   = "added"
+	Removed = "removed"
+)
+
+// Fields of a Change.
+const (
+	FieldType       = "type"       // another kind of file; nothing else is compared then
+	FieldContent    = "content"    // of a regular file, by digest
+	FieldTarget     = "target"     // of a symbolic link
+	FieldDevice     = "device"     // of a device node
+	FieldLabel      = "label"      // the value of security.ima
+	FieldKey        = "key"        // the key that the labels of both name
+	FieldMode       = "mode"       // permissions, setuid, setgid and sticky bits
+	FieldOwner      = "owner"      // or group
+	FieldLinks      = "links"      // the number of names of a regular file
+	FieldAttributes = "attributes" // extended ones other than security.ima
+)
+
+// contentHash is what contents are compared by, whatever labels say.
+const contentHash = crypto.SHA256
+
+// Diff compares two images name by name. File systems are matched by the number of
+// their partition, and one that only one image has is added or removed as a whole.
+// What labels claim is not believed: the contents of all files are read.
+func Diff(ctx context.Context, before, after *Image, o DiffOptions) error {
+	pairs := pair(before, after)
+	if !slices.ContainsFunc(pairs, func(p systemPair) bool { return p.old != nil && p.new != nil }) {
+		return ErrNothingInCommon
+	}
+	d := &differ{ctx: ctx, opt: o, numbered: len(pairs) > 1}
+	var err error
+	if d.old, err = d.examine(before); err != nil {
+		return err
+	}
+	if d.new, err = d.examine(after); err != nil {
+		return err
+	}
+	for _, p := range pairs {
+		if err := d.systems(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A systemPair is a file system in both images, or in one.
+type systemPair struct {
+	old, new *FileSystem
+}
+
+// pair matches file systems, in the order of their numbers.
+func pair(before, after *Image) []systemPair {
+	byNumber := map[int]*systemPair{}
+	var numbers []int
+	at := func(s *FileSystem) *systemPair {
+		n := s.Partition.Number
+		if byNumber[n] == nil {
+			byNumber[n] = &systemPair{}
+			numbers = append(numbers, n)
+		}
+		return byNumber[n]
+	}
+	for _, s := range before.Systems {
+		at(s).old = s
+	}
+	for _, s := range after.Systems {
+		at(s).new = s
+	}
+	slices.Sort(numbers)
+	var pairs []systemPair
+	for _, n := range numbers {
+		pairs = append(pairs, *byNumber[n])
+	}
+	return pairs
+}
+
+// A differ is one run of Diff.
+type differ struct {
+	ctx      context.Context
+	opt      DiffOptions
+	numbered bool // paths have the number of the partition in front
+	old, new examined
+}
+
+// examined is what reading all files of an image has brought.
+type examined map[inodeKey]*Examined
+
+type inodeKey struct {
+	partition int
+	inode     uint32
+}
+
+// Examined is what is to be known of a regular file besides its inode.
+type Examined struct {
+	Contents []byte          // digest by SHA-256
+	Finding  *signer.Finding // without its files and the value of the label
+}
+
+// examine reads every file, in disk order.
+func (d *differ) examine(m *Image) (examined, error) {
+	t, all := m.Tree(ext4.EditOptions{}), examined{}
+	if !d.opt.AllowSparse {
+		t.Bound(func([]string) signer.Action { return signer.ActionSign })
+	}
+	_, err := signer.Verify(d.ctx, t, d.opt.Trust, signer.VerifyOptions{
+		Contents: contentHash, Jobs: d.opt.Jobs, Progress: d.opt.Progress,
+		Result: func(f *signer.Finding) error {
+			r := f.File.Ref.(ref)
+			kept := *f
+			kept.Value, kept.File, kept.Twin = nil, nil, nil // they would hold the whole list in memory
+			all[inodeKey{t.systems[r.system].Partition.Number, r.inode.Number}] = &Examined{f.Contents, &kept}
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
+	}
+	return all, nil
+}
