@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"path/filepath"
 	"slices"
@@ -30,7 +31,7 @@ func (e *CutShortError) Error() string {
 func (e *CutShortError) Unwrap() error { return e.Err }
 
 // A LogStaysError says that an image was changed to the end, and that its undo log
-// could not be removed.
+// could not be removed, or not so that it is gone after a loss of power too.
 type LogStaysError struct {
 	Path string
 	Log  string
@@ -38,7 +39,7 @@ type LogStaysError struct {
 }
 
 func (e *LogStaysError) Error() string {
-	return fmt.Sprintf("%s is complete, but its undo log stays: %v", e.Path, e.Err)
+	return fmt.Sprintf("%s is complete, but its undo log is not removed for good: %v", e.Path, e.Err)
 }
 
 func (e *LogStaysError) Unwrap() error { return e.Err }
@@ -90,7 +91,7 @@ func (g *guarded) commit(unchanged func() error, txs []*ext4.Transaction) error 
 		return undo.Write(w, id, g.whole, g.blocks(txs))
 	})
 	if err != nil {
-		return err
+		return g.withoutLog(err)
 	}
 	for i, tx := range txs {
 		if err := tx.Commit(context.Background(), g.systems[i].dev); err != nil {
@@ -98,6 +99,19 @@ func (g *guarded) commit(unchanged func() error, txs []*ext4.Transaction) error 
 		}
 	}
 	return nil
+}
+
+// withoutLog adds to the error of a log that could not be made if there is one all the
+// same, since it could not be removed either. Nothing else was written.
+func (g *guarded) withoutLog(err error) error {
+	f, _, missing := g.log.Open()
+	if errors.Is(missing, fs.ErrNotExist) {
+		return err
+	}
+	if missing == nil {
+		f.Close()
+	}
+	return errors.Join(err, &disk.PendingError{Path: g.path, Log: g.log.Path()})
 }
 
 // blocks are those of all transactions, from the beginning of the image.
@@ -120,7 +134,7 @@ func (g *guarded) undo(cause error) error {
 		return &CutShortError{g.path, g.log.Path(), errors.Join(cause, fmt.Errorf("undoing it: %w", err))}
 	}
 	if err := g.log.Remove(); err != nil {
-		return &CutShortError{g.path, g.log.Path(), errors.Join(cause, fmt.Errorf("all was undone, but not the log removed: %w", err))}
+		return &CutShortError{g.path, g.log.Path(), errors.Join(cause, fmt.Errorf("all was undone, but the log is not removed for good: %w", err))}
 	}
 	return cause
 }
@@ -231,7 +245,7 @@ func Recover(path, log string) (*Recovery, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if err := file.Remove(); err != nil {
-		return nil, fmt.Errorf("%s has its bytes back, but the undo log stays: %w", path, err)
+		return nil, fmt.Errorf("%s has its bytes back, but the undo log is not removed for good: %w", path, err)
 	}
 	return &Recovery{summary, file.Path()}, nil
 }

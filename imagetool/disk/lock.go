@@ -80,7 +80,8 @@ func (m *Image) LockPending(mode LockMode) error {
 }
 
 // reopen makes an open file description of our own, since both kinds of lock
-// belong to that. O_EXCL on a block device claims it (bd_prepare_to_claim).
+// belong to that. It keeps the name, for errors to come. O_EXCL on a block device
+// claims it (bd_prepare_to_claim).
 func reopen(f *os.File, exclusive bool, mode LockMode) (*os.File, error) {
 	flags := os.O_RDONLY
 	if mode == ForWriting {
@@ -89,7 +90,15 @@ func reopen(f *os.File, exclusive bool, mode LockMode) (*os.File, error) {
 	if exclusive {
 		flags |= os.O_EXCL
 	}
-	return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), flags, 0)
+	for {
+		fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), flags|unix.O_CLOEXEC, 0)
+		if err == nil {
+			return os.NewFile(uintptr(fd), f.Name()), nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return nil, err
+		}
+	}
 }
 
 func lock(f *os.File, mode LockMode) error {

@@ -1,7 +1,9 @@
 package disk
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/diskfs/go-diskfs/partition/mbr"
@@ -14,9 +16,11 @@ type bootRecord struct {
 
 // readMBR returns nil where sector 0 holds no partition table. As in
 // msdos_partition (block/partitions/msdos.c), the signature alone is not enough:
-// boot code of a file system ends in it too, and then the boot flags are junk.
+// boot code of a file system ends in it too, and then the boot flags are junk. An
+// error in reading cannot be taken for that, since the sector is in memory.
 func readMBR(v *view) (*bootRecord, *RefusedError) {
-	t, err := mbr.Read(newMemFile(v), 512, 512)
+	head := bytes.NewReader(v.head)
+	t, err := mbr.Read(memFile{io.NewSectionReader(head, 0, head.Size())}, 512, 512)
 	if err != nil {
 		return nil, nil
 	}

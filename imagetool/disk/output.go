@@ -142,8 +142,11 @@ func (o *Output) rename() error {
 func renameNew(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // the file system has no such flag
-		if err = unix.Link(from, to); err == nil {
-			return unix.Unlink(from)
+		if err = unix.Link(from, to); err != nil {
+			return err
+		}
+		if err = unix.Unlink(from); err != nil {
+			return errors.Join(err, unix.Unlink(to))
 		}
 	}
 	return err

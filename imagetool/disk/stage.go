@@ -21,12 +21,15 @@ type Staged struct {
 // CheckOutput tells, without writing anything, whether the image may be staged
 // for this output.
 func CheckOutput(in *Image, out string, force bool) error {
-	if target, err := os.Stat(out); err == nil {
-		if input, err := in.file.Stat(); err != nil {
-			return err
-		} else if os.SameFile(input, target) {
-			return fmt.Errorf("output %s is the input image", out)
-		}
+	input, err := in.file.Stat()
+	if err != nil {
+		return err
+	}
+	switch target, err := os.Stat(out); {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return err
+	case err == nil && os.SameFile(input, target):
+		return fmt.Errorf("output %s is the input image", out)
 	}
 	if strings.HasSuffix(out, UndoSuffix) {
 		return fmt.Errorf("output %s has the name of an undo log", out)

@@ -146,5 +146,8 @@ func (l *UndoLog) Remove() error {
 	if err := os.Remove(l.path); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(l.path))
+	if err := syncFolder(filepath.Dir(l.path)); err != nil {
+		return fmt.Errorf("%s was removed, but may be back after a loss of power: %w", l.path, err)
+	}
+	return nil
 }

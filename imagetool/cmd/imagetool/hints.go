@@ -39,7 +39,7 @@ func hint(err error) string {
 		return fmt.Sprintf("see to it that both can be written to, then 'imagetool recover %s' brings back the bytes that the image had", cli.EscapeName(e.Path))
 	}
 	if e, ok := errors.AsType[*imagetool.LogStaysError](err); ok {
-		return fmt.Sprintf("remove %s to keep the labels, or run 'imagetool recover %s' to take them back", cli.EscapeName(e.Log), cli.EscapeName(e.Path))
+		return fmt.Sprintf("remove %s, where it is still there, to keep the labels, or run 'imagetool recover %s' to take them back", cli.EscapeName(e.Log), cli.EscapeName(e.Path))
 	}
 	if e, ok := errors.AsType[*disk.PendingError](err); ok {
 		return fmt.Sprintf("'imagetool recover %s' brings back the bytes that the image had", cli.EscapeName(e.Path))
@@ -75,13 +75,23 @@ func hint(err error) string {
 
 // roomHint tells what an output needs. Only who writes one wants to know.
 func (f *signFlags) roomHint(err error) error {
-	if _, ok := errors.AsType[*imagetool.CutShortError](err); !ok && f.inPlace && errors.Is(err, unix.ENOSPC) {
+	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+	switch {
+	case !full || hasLog(err):
+		return err
+	case f.inPlace:
 		return cli.WithHint(err, "the undo log needs about as much room as the labels, and so does the image if it is sparse; nothing was changed")
 	}
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		return cli.WithHint(err, "the output needs as much room as the data of the input; a file system with reflinks (XFS, Btrfs) needs next to none")
-	}
-	return err
+	return cli.WithHint(err, "the output needs as much room as the data of the input; a file system with reflinks (XFS, Btrfs) needs next to none")
+}
+
+// hasLog reports whether the error leaves an undo log, which matters more than what
+// led to it.
+func hasLog(err error) bool {
+	_, cut := errors.AsType[*imagetool.CutShortError](err)
+	_, stays := errors.AsType[*imagetool.LogStaysError](err)
+	_, pending := errors.AsType[*disk.PendingError](err)
+	return cut || stays || pending
 }
 
 func spaceHint(e *imagetool.NoSpaceError) string {
