@@ -94,6 +94,7 @@ func TestDebian(t *testing.T) {
 		}
 		imagetool(t, "sign", "--key", k.private, out, "--out", second).expect(t, 0)
 		expectSame(t, "the signed disk and a second run over it", out, second)
+		proveInPlace(t, k, disk, out)
 		peer(t, "sfdisk", "--verify", out)
 		imagetool(t, "verify", "--trust", k.public, out).expect(t, 0)
 	})

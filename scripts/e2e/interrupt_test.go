@@ -50,7 +50,7 @@ func interrupt(t *testing.T, k *key, image, whole string, sig syscall.Signal, ev
 	t.Helper()
 	folder, sum := workDir(t), fileSum(t, image)
 	out := filepath.Join(folder, "out.img")
-	await := watchFolder(t, folder)
+	await := watchFolder(t, folder, unix.IN_CREATE|unix.IN_MODIFY|unix.IN_ACCESS)
 	cmd := ours("imagetool", true, "sign", "--key", k.private, image, "--out", out)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -83,16 +83,15 @@ func interrupt(t *testing.T, k *key, image, whole string, sig syscall.Signal, ev
 	}
 }
 
-// watchFolder returns what waits until a file in the folder was made, written or read. It gives up after a minute
-// without any of these.
-func watchFolder(t *testing.T, folder string) (await func(event uint32) error) {
+// watchFolder returns what waits for one of these events in a folder. It gives up after a minute without any of them.
+func watchFolder(t *testing.T, folder string, events uint32) (await func(event uint32) error) {
 	t.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(fd) })
-	if _, err := unix.InotifyAddWatch(fd, folder, unix.IN_CREATE|unix.IN_MODIFY|unix.IN_ACCESS); err != nil {
+	if _, err := unix.InotifyAddWatch(fd, folder, events); err != nil {
 		t.Fatal(err)
 	}
 	var seen []uint32 // and not yet awaited

@@ -25,6 +25,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if program := os.Getenv(supervisedEnv); program != "" {
+		fmt.Fprintln(os.Stderr, beSupervised(program))
+		os.Exit(1)
+	}
 	flag.Parse()
 	switch {
 	case testing.Short():
