@@ -157,6 +157,8 @@ func (d *dirReader) block(i uint64, b []byte, index *dxTree) error {
 	return d.parse(b, func(e DirEntry) error {
 		n++
 		switch {
+		case n <= 2 && d.fs.sb.has(incompat, incompatFiletype) && e.fileType != fileTypes[modeDir]:
+			return damaged("%q has file type %d", e.Name, e.fileType)
 		case n == 1 && e.Name == "." && e.Ino == d.in.Number:
 			return nil
 		case n == 2 && e.Name == "..":

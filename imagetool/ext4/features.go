@@ -25,6 +25,7 @@ const (
 	incompatInlineData = 0x8000
 
 	roSparseSuper   = 0x0001
+	roLargeFile     = 0x0002
 	roHugeFile      = 0x0008
 	roGdtCsum       = 0x0010
 	roDirNlink      = 0x0020
@@ -87,7 +88,7 @@ var features = []feature{
 	{incompat, 0x20000, "casefold", notYet("casefold")},
 
 	{roCompat, roSparseSuper, "sparse_super", nil},
-	{roCompat, 0x2, "large_file", nil},
+	{roCompat, roLargeFile, "large_file", nil},
 	{roCompat, roHugeFile, "huge_file", nil},
 	{roCompat, roGdtCsum, "uninit_bg", nil},
 	{roCompat, roDirNlink, "dir_nlink", nil},

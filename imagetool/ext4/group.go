@@ -182,6 +182,9 @@ func (fs *FS) checkGroup(d *group) error {
 		if !fs.sb.holds(b) {
 			return damaged("group descriptor %d: block %d is outside the file system", d.number, b)
 		}
+		if !fs.sb.has(incompat, incompatFlexBG) && fs.sb.groupOf(b) != d.number {
+			return damaged("group descriptor %d: block %d lies in another group, but the feature flex_bg is missing", d.number, b)
+		}
 	}
 	blocks := fs.sb.groupEnd(d.number) - fs.sb.groupStart(d.number)
 	if d.freeBlocks > blocks || d.freeInodes > fs.sb.inodesPerGroup || d.itableUnused > fs.sb.inodesPerGroup ||

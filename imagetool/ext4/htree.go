@@ -22,7 +22,7 @@ const (
 	dxOffInfoLen  = 5
 	dxOffLevels   = 6
 	dxOffFlags    = 7
-	dxMaxVersion  = 5 // DX_HASH_TEA_UNSIGNED
+	dxMaxVersion  = 2 // DX_HASH_TEA: whether characters are signed stands in the superblock
 )
 
 // Roles of a directory's blocks; zero means: not in the tree.
@@ -83,7 +83,7 @@ func (t *dxTree) root() error {
 	if t.d.fs.sb.has(incompat, incompatLargeDir) {
 		most = dxLevelsLarge
 	}
-	if le.Uint16(b[deOffRecLen:]) != deMinLen || info[dxOffInfoLen] != dxInfoLength || info[dxOffVersion] > dxMaxVersion ||
+	if le.Uint16(b[deOffRecLen:]) != deMinLen || le.Uint32(info) != 0 || info[dxOffInfoLen] != dxInfoLength || info[dxOffVersion] > dxMaxVersion ||
 		info[dxOffFlags]&1 != 0 || levels >= most {
 		return damaged("root is not one that is known")
 	}

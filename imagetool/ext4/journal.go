@@ -13,9 +13,13 @@ const (
 	jbBlockType       = 0x04
 	jbBlockSize       = 0x0c
 	jbMaxLen          = 0x10
+	jbFirst           = 0x14
 	jbStart           = 0x1c
 	jbErrno           = 0x20
+	jbCompat          = 0x24
 	jbIncompat        = 0x28
+	jbROCompat        = 0x2c
+	jbUsers           = 0x40
 	jbChecksumType    = 0x50
 	jbChecksum        = 0xfc
 	jbSize            = 1024
@@ -24,6 +28,9 @@ const (
 	journalSuperV2    = 4          // JBD2_SUPERBLOCK_V2
 	journalCsumV2V3   = 0x8 | 0x10 // JBD2_FEATURE_INCOMPAT_CSUM_V2, _V3
 	journalCRC32CType = 4          // JBD2_CRC32C_CHKSUM
+	journalChecksum   = 0x1        // JBD2_FEATURE_COMPAT_CHECKSUM
+	journalIncompat   = 0x3f       // JBD2_KNOWN_INCOMPAT_FEATURES
+	journalMinBlocks  = 1024       // JBD2_MIN_JOURNAL_BLOCKS
 )
 
 // checkJournal refuses a journal that is not empty: what it holds is newer than
@@ -75,17 +82,43 @@ func (fs *FS) checkJournalSuper(b []byte, size uint64) error {
 			return damaged("journal superblock checksum is %#08x, computed %#08x", got, want)
 		}
 	}
+	if err := checkJournalFeatures(b, kind); err != nil {
+		return err
+	}
 	if n := uint64(be.Uint32(b[jbBlockSize:])); n != fs.sb.blockSize {
 		return damaged("journal has blocks of %d bytes, the file system of %d", n, fs.sb.blockSize)
 	}
-	if n := uint64(be.Uint32(b[jbMaxLen:])); n > size/fs.sb.blockSize {
-		return damaged("journal has %d blocks, its inode only %d", n, size/fs.sb.blockSize)
+	n := be.Uint32(b[jbMaxLen:])
+	if uint64(n) > size/fs.sb.blockSize || n < journalMinBlocks {
+		return damaged("journal has %d blocks, its inode %d", n, size/fs.sb.blockSize)
+	}
+	if first := be.Uint32(b[jbFirst:]); first == 0 || first >= n {
+		return damaged("journal begins at its block %d of %d", first, n)
 	}
 	if n := int32(be.Uint32(b[jbErrno:])); n != 0 {
 		return refuse(hintFsck, "journal records error %d", n)
 	}
 	if n := be.Uint32(b[jbStart:]); n != 0 {
 		return refuse(hintRecover, "journal is not empty: it starts at block %d", n)
+	}
+	return nil
+}
+
+// checkJournalFeatures follows jbd2_journal_check_used_features and what e2fsck
+// wants of a journal that one file system has for itself.
+func checkJournalFeatures(b []byte, kind uint32) error {
+	be := binary.BigEndian
+	compat, incompat, ro := be.Uint32(b[jbCompat:]), be.Uint32(b[jbIncompat:]), be.Uint32(b[jbROCompat:])
+	users := be.Uint32(b[jbUsers:])
+	switch {
+	case kind == journalSuperV1 && compat|incompat|ro|users != 0:
+		return damaged("journal superblock has features that its version lacks")
+	case users > 1:
+		return damaged("journal has %d users", users)
+	case compat&^journalChecksum|incompat&^journalIncompat|ro != 0:
+		return refuse("a newer vmseal may know them", "journal has unknown features %#x, %#x, %#x", compat, incompat, ro)
+	case incompat&journalCsumV2V3 == journalCsumV2V3 || incompat&journalCsumV2V3 != 0 && compat&journalChecksum != 0:
+		return damaged("journal has two kinds of checksums")
 	}
 	return nil
 }

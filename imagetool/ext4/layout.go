@@ -21,6 +21,8 @@ const (
 	sbBlocksPerGroup   = 0x20
 	sbClustersPerGroup = 0x24
 	sbInodesPerGroup   = 0x28
+	sbMtime            = 0x2c
+	sbWtime            = 0x30
 	sbMagic            = 0x38
 	sbState            = 0x3a
 	sbCreatorOS        = 0x48
@@ -33,16 +35,20 @@ const (
 	sbUUID             = 0x68
 	sbVolumeName       = 0x78
 	sbLastMounted      = 0x88
+	sbPreallocDir      = 0xcd
 	sbReservedGDT      = 0xce
+	sbJournalUUID      = 0xd0
 	sbJournalInum      = 0xe0
 	sbHashSeed         = 0xec
 	sbJournalDev       = 0xe4
 	sbLastOrphan       = 0xe8
 	sbDescSize         = 0xfe
 	sbFirstMetaBG      = 0x104
+	sbMkfsTime         = 0x108
 	sbBlocksCountHi    = 0x150
 	sbReservedBlocksHi = 0x154
 	sbFreeBlocksHi     = 0x158
+	sbLogGroupsPerFlex = 0x174
 	sbChecksumType     = 0x175
 	sbFlags            = 0x160
 	sbUserQuotaInum    = 0x240
@@ -94,6 +100,7 @@ const (
 	goodOldInodeSize    = 128 // EXT4_GOOD_OLD_INODE_SIZE
 	goodOldFirstInode   = 11  // EXT4_GOOD_OLD_FIRST_INO
 	superBackupsPerList = 2
+	maxLogGroupsPerFlex = 31 // as ext4_fill_flex_info has it
 )
 
 // Offsets into struct ext4_inode (fs/ext4/ext4.h).

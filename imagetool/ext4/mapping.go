@@ -29,6 +29,9 @@ func (fs *FS) mapBlocks(in *Inode, m mapper) error {
 	if err == nil {
 		err = w.flush()
 	}
+	if err == nil {
+		err = w.checkSize()
+	}
 	if err != nil {
 		return fmt.Errorf("inode %d: %w", in.Number, err)
 	}
@@ -73,6 +76,8 @@ type mapWalker struct {
 	visited uint64          // blocks of all kinds
 	nodes   map[uint64]bool // blocks of the map itself
 	pending run
+	end     uint64 // behind the last block that is mapped
+	written uint64 // behind the last block that is not unwritten
 }
 
 // visit bounds the work on a damaged map by the size of the file system, and
@@ -111,6 +116,10 @@ func (w *mapWalker) emit(r run) error {
 	if err := w.visit(r.physical, r.count); err != nil {
 		return err
 	}
+	w.end = r.logical + r.count
+	if !r.unwritten {
+		w.written = w.end
+	}
 	p := &w.pending
 	if p.count > 0 && p.logical+p.count == r.logical && p.physical+p.count == r.physical && p.unwritten == r.unwritten {
 		p.count += r.count
@@ -132,6 +141,23 @@ func (w *mapWalker) flush() error {
 	return w.run(r)
 }
 
+// checkSize refuses blocks that lie behind the size, where only preallocated ones
+// may lie; fs-verity keeps its tree there (check_blocks in e2fsck/pass1.c).
+func (w *mapWalker) checkSize() error {
+	bs, size := w.fs.sb.blockSize, uint64(w.in.Size)
+	switch {
+	case w.in.Number == inoBad || w.in.IsSymlink():
+		return nil
+	case w.in.IsDir():
+		if spare := uint64(w.fs.sb.raw[sbPreallocDir]); w.end > size/bs+spare {
+			return damaged("size is %d, but there are %d blocks", size, w.end)
+		}
+	case w.written > 0 && size < (w.written-1)*bs && !w.in.has(flVerity):
+		return damaged("size is %d, but there are %d blocks", size, w.written)
+	}
+	return nil
+}
+
 // struct ext4_extent_header, ext4_extent_idx, ext4_extent and ext4_extent_tail
 // (fs/ext4/ext4_extents.h).
 const (
@@ -141,6 +167,7 @@ const (
 	exMaxInitLen = 32768 // EXT_INIT_MAX_LEN; longer means unwritten
 	exTailSize   = 4
 	exMaxBlocks  = 1<<32 - 1 // EXT_MAX_BLOCKS: no extent reaches the last block
+	exSpare      = 2         // as many entries less a node may have room for (ext2fs_extent_header_verify)
 	exOffEntries = 2
 	exOffMax     = 4
 	exOffDepth   = 6
@@ -170,7 +197,7 @@ func (w *mapWalker) extents(node []byte, parent *promise, end uint64) error {
 		return damaged("extent tree has depth %d", d)
 	case parent != nil && d != parent.depth:
 		return damaged("extent node has depth %d, expected %d", d, parent.depth)
-	case limit == 0 || limit > room || entries > limit:
+	case limit > room || limit < room-exSpare || entries > limit:
 		return damaged("extent node has %d of %d entries, but room for %d", entries, limit, room)
 	case entries == 0 && (d > 0 || parent != nil):
 		return damaged("extent node is empty")

@@ -104,7 +104,7 @@ func (l *Listing) name(e DirEntry, path string) (*facts, error) {
 	if f == nil || e.Ino < l.fs.sb.firstInode || l.fs.isHidden(e.Ino) || f.value {
 		return nil, damaged("%q refers to inode %d, which is free or reserved", path, e.Ino)
 	}
-	if e.fileType != 0 && e.fileType != fileTypes[f.mode&modeType] {
+	if l.fs.sb.has(incompat, incompatFiletype) && e.fileType != fileTypes[f.mode&modeType] {
 		return nil, damaged("%q: directory entry has file type %d, inode %d is a %s", path, e.fileType, e.Ino, typeName(f.mode))
 	}
 	return f, nil

@@ -214,7 +214,7 @@ func TestQuotaLies(t *testing.T) {
 		{"no root", "dqi_blocks is 1,", true, put32(qtOffBlocks, 1)},
 		{"free block", "list of free blocks begins", true, put32(qtOffFreeBlock, 1000)},
 		{"free entry", "list of free blocks begins", true, put32(qtOffFreeEntry, 1000)},
-		{"size", "size 1024 is impossible", false, func(m memory) {
+		{"size", "size is 1024, but there are", false, func(m memory) {
 			editInode(t, m, fs, inode(t, fs, inoUserQuota), func(raw []byte) { le.PutUint32(raw[inSizeLo:], 1024) })
 		}},
 		{"project", "project 0, but there are", true, func(m memory) {

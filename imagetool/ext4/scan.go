@@ -116,7 +116,7 @@ func (l *Listing) scanInode(number uint32, raw []byte, inUse bool) (isDir bool, 
 		return false, damaged("inode %d has %d links, but its bit in the bitmap is %t", number, links, inUse)
 	}
 	if !inUse {
-		return false, nil
+		return false, l.fs.checkFree(number, raw)
 	}
 	if !reserved && le.Uint32(raw[inDtime:]) != 0 {
 		return false, damaged("inode %d is in use, but has a time of deletion", number)
@@ -138,24 +138,33 @@ func isZero(b []byte) bool {
 // takeInode claims an inode's blocks and remembers what the walk over the
 // names has to find again.
 func (l *Listing) takeInode(in *Inode, reserved bool) error {
+	if err := l.fs.checkFields(in); err != nil {
+		return err
+	}
 	f := &facts{mode: in.Mode, links: uint16(in.Links), file: -1, index: in.IsDir() && in.has(flIndex), value: in.has(flEAInode)}
 	l.inode[in.Number] = f
 	first, blocks, err := l.claimBlocks(in)
-	if err != nil || reserved {
-		return err // mke2fs, resize2fs and the kernel count reserved ones in ways of their own
+	if err != nil {
+		return err
 	}
 	evm, cost, err := l.claimXattrs(in)
 	if err != nil {
 		return err
 	}
 	cost.space += blocks * l.fs.sb.blockSize
-	if in.units != cost.space/512 {
+	if in.units != cost.space/512 && in.Number != inoBad {
 		return damaged("inode %d: i_blocks is %d, but it has %d", in.Number, in.units, cost.space/512)
+	}
+	if reserved {
+		return l.fs.checkReserved(in)
 	}
 	cost.inodes++
 	l.charge(in, cost)
 	if _, ok := fileTypes[in.Mode&modeType]; !ok {
 		return damaged("inode %d: mode %#o has no file type that is known", in.Number, in.Mode)
+	}
+	if err := l.fs.checkLinkMap(in); err != nil {
+		return err
 	}
 	if err := l.fs.checkSymlink(in); err != nil {
 		return err

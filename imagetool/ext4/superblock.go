@@ -124,6 +124,9 @@ func (sb *superblock) checkState() (out []*RefusedError) {
 	if refused := sb.checkQuotaInodes(); refused != nil {
 		out = append(out, refused)
 	}
+	if u := sb.raw[sbJournalUUID : sbJournalUUID+16]; !isZero(u) {
+		out = append(out, damaged("superblock names an external journal, %x", u))
+	}
 	if n := sb.u32(sbLastOrphan); n != 0 {
 		out = append(out, refuse(hintRecover, "orphan inode %d waits to be deleted", n))
 	}
@@ -176,6 +179,10 @@ func (sb *superblock) checkGeometry(size int64) []*RefusedError {
 		return bad("s_desc_size %d is out of range", sb.descSize)
 	case sb.reservedGDT > sb.blockSize/4:
 		return bad("s_reserved_gdt_blocks %d is out of range", sb.reservedGDT)
+	case sb.reservedGDT != 0 && !sb.has(compat, compatResizeInode):
+		return bad("blocks are reserved for descriptors, but the feature resize_inode is missing")
+	case sb.raw[sbLogGroupsPerFlex] > maxLogGroupsPerFlex:
+		return bad("s_log_groups_per_flex %d is out of range", sb.raw[sbLogGroupsPerFlex])
 	case sb.has(incompat, incompatMetaBG) && sb.firstMetaBG > sb.descBlocks():
 		return bad("s_first_meta_bg %d is out of range", sb.firstMetaBG)
 	case sb.freeBlocks > sb.blocks || sb.freeInodes > sb.inodes:
@@ -243,7 +250,7 @@ func (sb *superblock) info() *Info {
 func (sb *superblock) kind() string {
 	const (
 		ext3Incompat = incompatFiletype | incompatRecover | incompatMetaBG
-		ext3ROCompat = roSparseSuper | 0x2 // large_file
+		ext3ROCompat = roSparseSuper | roLargeFile
 	)
 	switch {
 	case sb.features[incompat]&^ext3Incompat != 0 || sb.features[roCompat]&^ext3ROCompat != 0:

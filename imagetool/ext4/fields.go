@@ -1,0 +1,142 @@
+package ext4
+
+import "slices"
+
+// Offsets into struct ext4_inode that only these checks look at (fs/ext4/ext4.h).
+const (
+	inFaddr       = 0x70 // i_obso_faddr
+	inCrtime      = 0x90
+	inCrtimeExtra = 0x94
+)
+
+// i_flags that not every kind of file may have (fs/ext4/ext4.h).
+const (
+	flImmutable = 0x00000010
+	flAppend    = 0x00000020
+	flIMagic    = 0x00002000 // FS_IMAGIC_FL of AFS
+	flVerity    = 0x00100000
+)
+
+// checkFields refuses what no kernel writes into an inode in use, and of which
+// e2fsck would ask whether to mend it (e2fsck_pass1).
+func (fs *FS) checkFields(in *Inode) error {
+	sizeHi, aclHi := le.Uint32(in.raw[inSizeHi:]), le.Uint16(in.raw[inFileACLHi:])
+	blocksHi := le.Uint16(in.raw[inBlocksHi:])
+	switch {
+	case le.Uint32(in.raw[inFaddr:]) != 0:
+		return damaged("inode %d: i_faddr is not 0", in.Number)
+	case sizeHi != 0 && !in.IsRegular() && !(in.IsDir() && fs.sb.has(incompat, incompatLargeDir)):
+		return damaged("inode %d: i_size_high is not 0", in.Number)
+	case aclHi != 0 && !fs.sb.has(incompat, incompat64Bit):
+		return damaged("inode %d: i_file_acl_high is not 0", in.Number)
+	case blocksHi != 0 && (!fs.sb.has(roCompat, roHugeFile) || in.has(flHugeFile)):
+		return damaged("inode %d: i_blocks_high is not 0", in.Number)
+	case in.has(flIMagic):
+		return damaged("inode %d: has the flag imagic, but the file system lacks the feature", in.Number)
+	case in.has(flIndex) && !in.IsDir():
+		return damaged("inode %d: has a hash tree, but is no directory", in.Number)
+	case len(in.raw) > goodOldInodeSize && in.extraSize() != 0 && in.extraSize() < inChecksumHi+2-goodOldInodeSize:
+		return damaged("inode %d: i_extra_isize %d is out of range", in.Number, in.extraSize())
+	case in.Size > maxSmallSize && in.IsRegular() && !fs.sb.has(roCompat, roLargeFile):
+		return damaged("inode %d: size is %d, but the file system lacks the feature large_file", in.Number, in.Size)
+	}
+	if err := in.checkEpochs(); err != nil {
+		return err
+	}
+	return in.checkSpecial()
+}
+
+// maxSmallSize is what files have at most without large_file (ext4_max_size).
+const maxSmallSize = 1<<31 - 1
+
+// checkEpochs refuses times before 1970 as kernels once wrote them by mistake: as
+// if they were after 2310.
+func (in *Inode) checkEpochs() error {
+	for _, t := range [][2]int{{inAtime, inAtimeExtra}, {inCtime, inCtimeExtra}, {inMtime, inMtimeExtra}, {inCrtime, inCrtimeExtra}} {
+		if in.hasField(t[1]) && int32(le.Uint32(in.raw[t[0]:])) < 0 && le.Uint32(in.raw[t[1]:])&3 == 3 {
+			return damaged("inode %d: a time lies in a year that no clock can have shown", in.Number)
+		}
+	}
+	return nil
+}
+
+// checkSpecial holds devices, FIFOs and sockets, which have no contents, and
+// symbolic links to what they may have (e2fsck_pass1_check_device_inode).
+func (in *Inode) checkSpecial() error {
+	special := slices.Contains([]uint16{modeChar, modeBlock, modeFIFO, modeSocket}, in.Mode&modeType)
+	switch {
+	case !special && !in.IsSymlink():
+		return nil
+	case in.has(flImmutable) || in.has(flAppend):
+		return damaged("inode %d: a %s cannot be immutable or append-only", in.Number, typeName(in.Mode))
+	case !special:
+		return nil
+	case in.Size != 0:
+		return damaged("inode %d: a %s cannot have a size", in.Number, typeName(in.Mode))
+	case in.has(flExtents) || in.has(flInlineData):
+		return damaged("inode %d: a %s cannot have contents", in.Number, typeName(in.Mode))
+	case !isZero(in.iBlock()[4*deviceWords:]):
+		return damaged("inode %d: a %s cannot have blocks", in.Number, typeName(in.Mode))
+	}
+	return nil
+}
+
+// checkLinkMap holds a symbolic link to one block, its first, or none at all if
+// the target is short: for the kernel that goes by i_blocks, for e2fsck by the
+// size (e2fsck_pass1_check_symlink).
+func (fs *FS) checkLinkMap(in *Inode) error {
+	if !in.IsSymlink() || in.has(flInlineData) {
+		return nil
+	}
+	short, b := in.Size < inBlockSize, in.iBlock()
+	switch {
+	case short != fs.isFastSymlink(in) || short && in.has(flExtents):
+	case short || !in.has(flExtents) && isZero(b[4:]):
+		return nil
+	case in.has(flExtents) && le.Uint16(b[exOffEntries:]) == 1 && le.Uint16(b[exOffDepth:]) == 0 &&
+		le.Uint32(b[exEntrySize:]) == 0 && le.Uint16(b[exEntrySize+exOffLen:]) == 1:
+		return nil
+	}
+	return damaged("inode %d: symbolic link of %d bytes does not have the blocks for it", in.Number, in.Size)
+}
+
+// deviceWords is how many words of i_block the number of a device may take.
+const deviceWords = 4
+
+// checkFree holds an inode that is free to what deleting a file leaves
+// (ext4_free_inode, e2fsck_pass1). A small time of deletion would be a link of
+// the list of orphans.
+func (fs *FS) checkFree(number uint32, raw []byte) error {
+	if isZero(raw) {
+		return nil
+	}
+	if fs.sb.metadataCsum() {
+		in := &Inode{Number: number, raw: raw, Generation: le.Uint32(raw[inGeneration:])}
+		in.seed = crc32cUint32(crc32cUint32(fs.sb.seed, number), in.Generation)
+		if in.extraSize() > len(raw)-goodOldInodeSize {
+			return damaged("inode %d: i_extra_isize %d is out of range", number, in.extraSize())
+		}
+		if got, want := in.storedChecksum(), in.checksum(); got != want {
+			return damaged("inode %d: checksum is %#x, computed %#x", number, got, want)
+		}
+	}
+	dtime := le.Uint32(raw[inDtime:])
+	switch {
+	case dtime == 0 && le.Uint16(raw[inMode:]) != 0:
+		return damaged("inode %d is free, but has no time of deletion", number)
+	case dtime != 0 && dtime < fs.sb.inodes && !fs.sb.madeLongAgo():
+		return refuse(hintRecover, "inode %d is free, but seems to be in a list of orphans", number)
+	}
+	return nil
+}
+
+// madeLongAgo reports whether the file system has times so small that a time of
+// deletion may be one too: builds that can be repeated may set the clock to 0.
+func (sb *superblock) madeLongAgo() bool {
+	for _, off := range []int{sbMtime, sbWtime, sbMkfsTime} {
+		if t := sb.u32(off); t != 0 && t < sb.inodes {
+			return true
+		}
+	}
+	return false
+}
