@@ -102,12 +102,12 @@ func parseEntries(area []byte, first int) ([]entry, error) {
 			return nil, damaged("extended attribute %q has no name index", e.name)
 		}
 		size, from := int64(le.Uint32(h[xaOffValueSize:])), int64(le.Uint16(h[xaOffValue:]))
-		if e.inode = le.Uint32(h[xaOffValueInode:]); e.inode != 0 {
+		switch e.inode = le.Uint32(h[xaOffValueInode:]); {
+		case e.inode != 0:
 			e.outside = uint32(size)
-		} else if size > 0 {
-			if size > int64(len(area)) || from+int64(pad4(int(size))) > int64(len(area)) {
-				return nil, damaged("value of %q runs past its area", e.fullName())
-			}
+		case size > int64(len(area)) || from+int64(pad4(int(size))) > int64(len(area)): // empty ones too
+			return nil, damaged("value of %q runs past its area", e.fullName())
+		case size > 0:
 			e.value = bytes.Clone(area[from : from+size])
 			spans = append(spans, span{int(from), int(from) + pad4(int(size))})
 		}

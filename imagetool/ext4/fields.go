@@ -1,22 +1,5 @@
 package ext4
 
-import "slices"
-
-// Offsets into struct ext4_inode that only these checks look at (fs/ext4/ext4.h).
-const (
-	inFaddr       = 0x70 // i_obso_faddr
-	inCrtime      = 0x90
-	inCrtimeExtra = 0x94
-)
-
-// i_flags that not every kind of file may have (fs/ext4/ext4.h).
-const (
-	flImmutable = 0x00000010
-	flAppend    = 0x00000020
-	flIMagic    = 0x00002000 // FS_IMAGIC_FL of AFS
-	flVerity    = 0x00100000
-)
-
 // checkFields refuses what no kernel writes into an inode in use, and of which
 // e2fsck would ask whether to mend it (e2fsck_pass1).
 func (fs *FS) checkFields(in *Inode) error {
@@ -40,43 +23,21 @@ func (fs *FS) checkFields(in *Inode) error {
 	case in.Size > maxSmallSize && in.IsRegular() && !fs.sb.has(roCompat, roLargeFile):
 		return damaged("inode %d: size is %d, but the file system lacks the feature large_file", in.Number, in.Size)
 	}
-	if err := in.checkEpochs(); err != nil {
-		return err
-	}
 	return in.checkSpecial()
 }
 
 // maxSmallSize is what files have at most without large_file (ext4_max_size).
 const maxSmallSize = 1<<31 - 1
 
-// checkEpochs refuses times before 1970 as kernels once wrote them by mistake: as
-// if they were after 2310.
-func (in *Inode) checkEpochs() error {
-	for _, t := range [][2]int{{inAtime, inAtimeExtra}, {inCtime, inCtimeExtra}, {inMtime, inMtimeExtra}, {inCrtime, inCrtimeExtra}} {
-		if in.hasField(t[1]) && int32(le.Uint32(in.raw[t[0]:])) < 0 && le.Uint32(in.raw[t[1]:])&3 == 3 {
-			return damaged("inode %d: a time lies in a year that no clock can have shown", in.Number)
-		}
-	}
-	return nil
-}
-
-// checkSpecial holds devices, FIFOs and sockets, which have no contents, and
-// symbolic links to what they may have (e2fsck_pass1_check_device_inode).
+// checkSpecial holds devices, FIFOs and sockets to having no contents.
 func (in *Inode) checkSpecial() error {
-	special := slices.Contains([]uint16{modeChar, modeBlock, modeFIFO, modeSocket}, in.Mode&modeType)
 	switch {
-	case !special && !in.IsSymlink():
-		return nil
-	case in.has(flImmutable) || in.has(flAppend):
-		return damaged("inode %d: a %s cannot be immutable or append-only", in.Number, typeName(in.Mode))
-	case !special:
+	case in.IsRegular() || in.IsDir() || in.IsSymlink() || in.Mode&modeType == 0:
 		return nil
 	case in.Size != 0:
 		return damaged("inode %d: a %s cannot have a size", in.Number, typeName(in.Mode))
 	case in.has(flExtents) || in.has(flInlineData):
 		return damaged("inode %d: a %s cannot have contents", in.Number, typeName(in.Mode))
-	case !isZero(in.iBlock()[4*deviceWords:]):
-		return damaged("inode %d: a %s cannot have blocks", in.Number, typeName(in.Mode))
 	}
 	return nil
 }
@@ -99,9 +60,6 @@ func (fs *FS) checkLinkMap(in *Inode) error {
 	}
 	return damaged("inode %d: symbolic link of %d bytes does not have the blocks for it", in.Number, in.Size)
 }
-
-// deviceWords is how many words of i_block the number of a device may take.
-const deviceWords = 4
 
 // checkFree holds an inode that is free to what deleting a file leaves
 // (ext4_free_inode, e2fsck_pass1). A small time of deletion would be a link of

@@ -82,8 +82,10 @@ func (fs *FS) checkJournalSuper(b []byte, size uint64) error {
 			return damaged("journal superblock checksum is %#08x, computed %#08x", got, want)
 		}
 	}
-	if err := checkJournalFeatures(b, kind); err != nil {
-		return err
+	if kind == journalSuperV2 {
+		if err := checkJournalFeatures(b); err != nil {
+			return err
+		}
 	}
 	if n := uint64(be.Uint32(b[jbBlockSize:])); n != fs.sb.blockSize {
 		return damaged("journal has blocks of %d bytes, the file system of %d", n, fs.sb.blockSize)
@@ -106,13 +108,11 @@ func (fs *FS) checkJournalSuper(b []byte, size uint64) error {
 
 // checkJournalFeatures follows jbd2_journal_check_used_features and what e2fsck
 // wants of a journal that one file system has for itself.
-func checkJournalFeatures(b []byte, kind uint32) error {
+func checkJournalFeatures(b []byte) error {
 	be := binary.BigEndian
 	compat, incompat, ro := be.Uint32(b[jbCompat:]), be.Uint32(b[jbIncompat:]), be.Uint32(b[jbROCompat:])
 	users := be.Uint32(b[jbUsers:])
 	switch {
-	case kind == journalSuperV1 && compat|incompat|ro|users != 0:
-		return damaged("journal superblock has features that its version lacks")
 	case users > 1:
 		return damaged("journal has %d users", users)
 	case compat&^journalChecksum|incompat&^journalIncompat|ro != 0:

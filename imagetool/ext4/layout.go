@@ -121,6 +121,7 @@ const (
 	inGeneration  = 0x64
 	inFileACLLo   = 0x68
 	inSizeHi      = 0x6c
+	inFaddr       = 0x70 // i_obso_faddr
 	inBlocksHi    = 0x74
 	inFileACLHi   = 0x76
 	inUIDHi       = 0x78
@@ -153,8 +154,10 @@ const (
 const (
 	flEncrypt    = 0x00000800
 	flIndex      = 0x00001000
+	flIMagic     = 0x00002000
 	flHugeFile   = 0x00040000
 	flExtents    = 0x00080000
+	flVerity     = 0x00100000
 	flEAInode    = 0x00200000
 	flInlineData = 0x10000000
 	flCasefold   = 0x40000000

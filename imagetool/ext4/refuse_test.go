@@ -267,6 +267,7 @@ func TestRefused(t *testing.T) {
 		{"journal device", "external journal, not a file system", or(sbFeatureIncompat, incompatJournalDev)},
 		{"journal not empty", "journal is not empty", journal(jbStart, 1)},
 		{"journal error", "journal records error -5", journal(jbErrno, ^uint32(4))},
+		{"journal begins nowhere", "journal begins at its block 0", journal(jbFirst, 0)},
 		{"journal without magic", "journal superblock has no magic", journal(jbMagic, 7)},
 		{"external journal", "external journal", or(sbJournalDev, 0x0801)},
 		{"not unmounted", "not unmounted cleanly", set16(sbState, 0)},
