@@ -62,8 +62,7 @@ func (fs *FS) checkLinkMap(in *Inode) error {
 }
 
 // checkFree holds an inode that is free to what deleting a file leaves
-// (ext4_free_inode, e2fsck_pass1). A small time of deletion would be a link of
-// the list of orphans.
+// (ext4_free_inode, e2fsck_pass1).
 func (fs *FS) checkFree(number uint32, raw []byte) error {
 	if isZero(raw) {
 		return nil
@@ -78,12 +77,17 @@ func (fs *FS) checkFree(number uint32, raw []byte) error {
 			return damaged("inode %d: checksum is %#x, computed %#x", number, got, want)
 		}
 	}
-	dtime := le.Uint32(raw[inDtime:])
-	switch {
-	case dtime == 0 && le.Uint16(raw[inMode:]) != 0:
+	if le.Uint32(raw[inDtime:]) == 0 && le.Uint16(raw[inMode:]) != 0 {
 		return damaged("inode %d is free, but has no time of deletion", number)
-	case dtime != 0 && dtime < fs.sb.inodes && !fs.sb.madeLongAgo():
-		return refuse(hintRecover, "inode %d is free, but seems to be in a list of orphans", number)
+	}
+	return fs.checkDtime(number, raw)
+}
+
+// checkDtime refuses a small time of deletion: it would be the number of the next
+// in the list of orphans.
+func (fs *FS) checkDtime(number uint32, raw []byte) error {
+	if dtime := le.Uint32(raw[inDtime:]); dtime != 0 && dtime < fs.sb.inodes && !fs.sb.madeLongAgo() {
+		return refuse(hintRecover, "inode %d seems to be in a list of orphans", number)
 	}
 	return nil
 }

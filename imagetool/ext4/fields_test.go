@@ -96,6 +96,7 @@ func TestFields(t *testing.T) {
 		})},
 		{"deleted at no time", "no time of deletion", old, deleted(func(raw []byte) { le.PutUint32(raw[inDtime:], 0) })},
 		{"deleted too early", "list of orphans", old, deleted(func(raw []byte) { le.PutUint32(raw[inDtime:], 5) })},
+		{"time of deletion of the journal", "inode 8 seems to be in a list of orphans", old, reserved(inoJournal, func(raw []byte) { raw[inDtime]++ })},
 		{"bad blocks", "lists bad blocks", modern, reserved(inoBad, func(raw []byte) { raw[inUIDLo]++ })},
 		{"undelete directory", "inode 6: i_blocks", old, reserved(6, func(raw []byte) { raw[inBlocksLo]++ })},
 		{"blocks of the journal", "inode 8: i_blocks", old, reserved(inoJournal, func(raw []byte) { raw[inBlocksLo] += 2 })},

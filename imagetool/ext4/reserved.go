@@ -13,6 +13,9 @@ const inoBootLoader = 5
 // those that have none to having nothing (e2fsck_pass1).
 func (fs *FS) checkReserved(in *Inode) error {
 	sb := fs.sb
+	if err := fs.checkDtime(in.Number, in.raw); err != nil {
+		return err
+	}
 	switch {
 	case in.Number == inoBad:
 		if in.Mode != 0 || in.UID != 0 || in.GID != 0 || in.Links != 0 || in.has(flInlineData) || in.acl != 0 {

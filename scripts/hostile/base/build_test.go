@@ -2,6 +2,7 @@ package base
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"testing"
@@ -45,4 +46,45 @@ func firstDifference(a, b []byte) int {
 		}
 	}
 	return len(a)
+}
+
+// TestSpoil applies every case of an image. The same random numbers do the same
+// again, and whatever it did, Seal must cope with it.
+func TestSpoil(t *testing.T) {
+	if _, err := exec.LookPath("mke2fs"); err != nil {
+		t.Skip(err)
+	}
+	for _, r := range Recipes {
+		if r.Name != "csum-seed" && r.Name != "no-extents" {
+			continue
+		}
+		im, err := r.Build(t.Context(), t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var same int
+		cases := im.Cases()
+		for i, c := range cases {
+			spoil := func() ([]byte, string) {
+				b := im.Clone()
+				did := im.Spoil(b, c, rand.New(rand.NewPCG(1, uint64(i))))
+				im.Recount(b)
+				im.Seal(b)
+				return b, did
+			}
+			a, did := spoil()
+			if did == "" {
+				t.Errorf("%s: %s: nothing was done", r.Name, c)
+			}
+			if b, again := spoil(); again != did || !bytes.Equal(a, b) {
+				t.Errorf("%s: %s: did %q, then %q", r.Name, c, did, again)
+			}
+			if bytes.Equal(a, im.Bytes) {
+				same++
+			}
+		}
+		if same > len(cases)/3 {
+			t.Errorf("%s: %d of %d cases changed nothing", r.Name, same, len(cases))
+		}
+	}
 }

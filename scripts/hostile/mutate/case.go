@@ -53,7 +53,7 @@ func (im *Image) Spoil(b []byte, c Case, rng *rand.Rand) string {
 	s := &spoiler{im, b, rng}
 	var fit []*object
 	for _, o := range im.objects {
-		if o.kind == c.Kind {
+		if o.kind == c.Kind && (c.Field == "" || o.has(c.Field)) {
 			fit = append(fit, o)
 		}
 	}

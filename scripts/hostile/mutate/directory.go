@@ -40,7 +40,7 @@ func (o *owner) addEntries(at, size int, where string) {
 func (o *owner) addDirent(at int) {
 	fields := direntLayout
 	if n := int(o.Bytes[at+6]); n > 0 {
-		fields = append(fields[:len(fields):len(fields)], field{name: "name", off: 8, size: n})
+		fields = append(fields[:len(fields):len(fields)], field{name: "name", off: 8, size: n, text: true})
 	}
 	size := min(int(le.Uint16(o.Bytes[at+4:])), 8+int(o.Bytes[at+6]))
 	o.add(&object{kind: "directory entry", where: o.where, at: at, size: max(8, size), fields: fields, owner: o.number})

@@ -25,6 +25,7 @@ type field struct {
 	means   meaning
 	big     bool // big-endian
 	element int  // in an array
+	text    bool // a string, whatever its size
 }
 
 // layout parses a structure: members in their order as "name:size", followed by
@@ -70,7 +71,7 @@ func bigEndian(fields []field) []field {
 	return fields
 }
 
-func (f *field) isNumber() bool { return f.size <= 8 }
+func (f *field) isNumber() bool { return f.size <= 8 && !f.text }
 
 func (f *field) get(b []byte) uint64 {
 	var v [8]byte

@@ -49,6 +49,10 @@ func (o *object) String() string {
 	return o.kind + " of " + o.where
 }
 
+func (o *object) has(name string) bool {
+	return slices.ContainsFunc(o.fields, func(f field) bool { return f.name == name })
+}
+
 func (o *object) bytes(b []byte) []byte { return b[o.at:][:o.size] }
 
 // Parse finds the metadata of a disk whose file system starts at byte start.

@@ -34,14 +34,14 @@ func (o *owner) addXattrs() {
 func (o *owner) addAttributes(first, base, end int, where string) {
 	for p := first; p+4 <= end && le.Uint32(o.Bytes[p:]) != 0; {
 		name, value := int(o.Bytes[p]), int(le.Uint32(o.Bytes[p+8:]))
-		fields := append(xattrEntryLayout[:len(xattrEntryLayout):len(xattrEntryLayout)], field{name: "e_name", off: xattrEntrySize, size: max(1, name)})
+		fields := append(xattrEntryLayout[:len(xattrEntryLayout):len(xattrEntryLayout)], field{name: "e_name", off: xattrEntrySize, size: max(1, name), text: true})
 		e := o.add(&object{kind: "attribute", where: where, at: p, fields: fields, owner: o.number})
 		if le.Uint32(o.Bytes[p+12:]) != 0 && le.Uint32(o.Bytes[p+4:]) == 0 {
 			e.seal = func(b []byte) { sealAttribute(b[p:end], b[base:end]) }
 		}
 		if from := base + int(le.Uint16(o.Bytes[p+2:])); value > 0 && le.Uint32(o.Bytes[p+4:]) == 0 {
 			o.add(&object{kind: "attribute value", where: where, at: from, size: value, owner: o.number,
-				fields: []field{{name: "value", size: value}}})
+				fields: []field{{name: "value", size: value, text: true}}})
 		}
 		p += (xattrEntrySize + name + 3) &^ 3
 	}
