@@ -289,7 +289,7 @@ func TestRefused(t *testing.T) {
 		{"reserved blocks", "s_r_blocks_count", func(m memory) {
 			patch(m, func(sb []byte) { le.PutUint32(sb[sbReservedBlocksLo:], 5000) })
 		}},
-		{"no orphan file", "names no orphan file", func(m memory) {
+		{"no orphan file", "names inode 0 as orphan file", func(m memory) {
 			patch(m, func(sb []byte) { le.PutUint32(sb[sbOrphanFileInum:], 0) })
 		}},
 		{"journal without the feature", "feature has_journal is missing", func(m memory) {

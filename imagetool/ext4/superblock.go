@@ -118,8 +118,9 @@ func (sb *superblock) checkState() (out []*RefusedError) {
 	if !sb.has(compat, compatHasJournal) && sb.u32(sbJournalInum)|sb.u32(sbJournalDev) != 0 {
 		out = append(out, damaged("superblock names a journal, but the feature has_journal is missing"))
 	}
-	if sb.has(compat, compatOrphanFile) && sb.u32(sbOrphanFileInum) == 0 {
-		out = append(out, damaged("superblock names no orphan file, but has the feature"))
+	if sb.has(compat, compatOrphanFile) != (sb.u32(sbOrphanFileInum) != 0) {
+		out = append(out, damaged("superblock names inode %d as orphan file, but orphan_file is %t",
+			sb.u32(sbOrphanFileInum), sb.has(compat, compatOrphanFile)))
 	}
 	if refused := sb.checkQuotaInodes(); refused != nil {
 		out = append(out, refused)

@@ -104,6 +104,8 @@ func (t *trial) isQuota(inode string) bool {
 }
 
 var (
+	// The blocks that debugfs gives a FIFO mean nothing.
+	hasMap  = regexp.MustCompile(`^[0-9]+ +Type: (regular|directory|symlink) `)
 	mapLine = regexp.MustCompile(`(?m)^\((?:[0-9]+|IND|DIND|TIND|ETB[0-9]+).*$`)
 	mapRun  = regexp.MustCompile(`\):(\d+)(?:-(\d+))?`)
 )
@@ -112,8 +114,11 @@ var (
 // contents or maps; -1 if they are the same.
 func (t *trial) changedBlock(view string, start int, signed []byte) int {
 	size := 1024 << binary.LittleEndian.Uint32(t.bytes[start+1024+0x18:])
-	for _, line := range mapLine.FindAllString(view, -1) {
-		for _, m := range mapRun.FindAllStringSubmatch(line, -1) {
+	for inode := range strings.SplitSeq(view, "Inode: ") {
+		if !hasMap.MatchString(inode) {
+			continue
+		}
+		for _, m := range mapRun.FindAllStringSubmatch(strings.Join(mapLine.FindAllString(inode, -1), "\n"), -1) {
 			first, _ := strconv.Atoi(m[1])
 			last, err := strconv.Atoi(m[2])
 			if err != nil {
