@@ -74,7 +74,10 @@ func (o *options) run(ctx context.Context) (ok bool, err error) {
 	for w := range o.jobs {
 		workers.Go(func() {
 			for n := range numbers {
-				s.add(bed.try(ctx, n, filepath.Join(dir, fmt.Sprint("worker-", w))), o.verbose)
+				r := bed.try(ctx, n, filepath.Join(dir, fmt.Sprint("worker-", w)))
+				if ctx.Err() == nil { // else everything was killed
+					s.add(r, o.verbose)
+				}
 			}
 		})
 	}
