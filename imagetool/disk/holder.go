@@ -38,6 +38,33 @@ func lockHolder(f *os.File, at int64) string {
 	return ""
 }
 
+// flockHolder names a process whose lock of flock(2) does not go with ours. Unlike
+// fdinfo, /proc/locks tells it of processes that we may not look into, such as an
+// imagetool that has opened a private key. Its lines (lock_get_status in fs/locks.c):
+//
+//	1: FLOCK  ADVISORY  WRITE 4711 fe:00:1837 0 EOF
+func flockHolder(st *unix.Stat_t, mode LockMode) string {
+	file, err := os.Open("/proc/locks")
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		w := strings.Fields(lines.Text())
+		if len(w) != 8 || w[1] != "FLOCK" || w[5] != lockedInode(st) || mode != ForWriting && w[3] != "WRITE" {
+			continue
+		}
+		if pid, err := strconv.Atoi(w[4]); err == nil && pid > 0 && pid != os.Getpid() {
+			return processName(w[4])
+		}
+	}
+	return ""
+}
+
+func lockedInode(st *unix.Stat_t) string {
+	return fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
+}
+
 // showsLock reads the lines that show_fd_locks (fs/locks.c) writes to fdinfo:
 //
 //	lock:	1: OFDLCK  ADVISORY  READ -1 fe:00:1837 101 101
@@ -47,7 +74,7 @@ func showsLock(info string, st *unix.Stat_t, at int64) bool {
 		return false
 	}
 	defer file.Close()
-	inode := fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
+	inode := lockedInode(st)
 	for lines := bufio.NewScanner(file); lines.Scan(); {
 		w := strings.Fields(lines.Text())
 		if len(w) != 9 || w[0] != "lock:" || w[6] != inode {

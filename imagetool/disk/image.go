@@ -2,6 +2,7 @@ package disk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -53,7 +54,7 @@ func Probe(path string) (*Image, *RefusedError, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := checkPending(path); err != nil {
+	if err := img.checkPending(); err != nil {
 		img.Close()
 		return nil, nil, err
 	}
@@ -64,6 +65,19 @@ func Probe(path string) (*Image, *RefusedError, error) {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return img, refused, nil
+}
+
+// checkPending looks for an undo log whose run was cut short: one that still holds
+// its locks is the one to name.
+func (m *Image) checkPending() error {
+	err := checkPending(m.path)
+	if _, ok := errors.AsType[*PendingError](err); !ok {
+		return err
+	}
+	if inUse, ok := errors.AsType[*InUseError](m.LockPending(ForReading)); ok {
+		return inUse
+	}
+	return err
 }
 
 // OpenPending opens an image that may have an undo log. Its partitions are not known.

@@ -58,7 +58,7 @@ func (m *Image) LockPending(mode LockMode) error {
 		return &InUseError{Path: m.path, How: "the block device is mounted or opened exclusively", Holder: deviceHolder(m.stat.Rdev)}
 	}
 	if err != nil && mode == ForWriting {
-		return fmt.Errorf("opening %s for writing: %w", m.path, errors.Unwrap(err))
+		return fmt.Errorf("opening %s for writing: %w", m.path, err)
 	}
 	if err != nil {
 		return fmt.Errorf("locking %s: %w", m.path, err)
@@ -68,6 +68,9 @@ func (m *Image) LockPending(mode LockMode) error {
 		var inUse *InUseError
 		if errors.As(err, &inUse) {
 			inUse.Path = m.path
+			if inUse.Holder == "" {
+				inUse.Holder = flockHolder(&m.stat, mode)
+			}
 			return err
 		}
 		return fmt.Errorf("locking %s: %w", m.path, err)

@@ -42,7 +42,8 @@ func CreateOutput(path string, perm os.FileMode, force bool) (*Output, error) {
 
 // checkPlace tells whether a file may get this name. A symbolic link is refused: to
 // replace it is not what was meant (/dev/stdout), and to follow it would leave
-// open what it names at the end of a long run.
+// open what it names at the end of a long run. An undo log would not know that its
+// image was replaced.
 func checkPlace(out string, force bool) error {
 	if strings.HasSuffix(out, "/") {
 		return fmt.Errorf("output %s is the name of a folder", out)
@@ -50,6 +51,9 @@ func checkPlace(out string, force bool) error {
 	info, err := os.Lstat(out)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if err := checkLog(out, out+UndoSuffix); err != nil {
+			return fmt.Errorf("output %s would be taken for another image: %w", out, err)
+		}
 		return checkFolder(out)
 	case err != nil:
 		return err
@@ -59,6 +63,9 @@ func checkPlace(out string, force bool) error {
 		return fmt.Errorf("output %s is there and not a regular file", out)
 	case !force:
 		return fmt.Errorf("%s: %w", out, ErrOutputExists)
+	}
+	if err := checkLog(out, out+UndoSuffix); err != nil {
+		return err
 	}
 	return checkFolder(out)
 }

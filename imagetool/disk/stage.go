@@ -34,14 +34,7 @@ func CheckOutput(in *Image, out string, force bool) error {
 	if strings.HasSuffix(out, UndoSuffix) {
 		return fmt.Errorf("output %s has the name of an undo log", out)
 	}
-	if err := checkPlace(out, force); err != nil {
-		return err
-	}
-	// An undo log would not know that the image was replaced.
-	if err := checkPending(out); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return checkPlace(out, force)
 }
 
 // Stage copies the image to a hidden file in the folder of out, and its permissions

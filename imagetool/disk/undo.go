@@ -71,6 +71,10 @@ func checkPending(image string) error {
 	if err != nil {
 		return err
 	}
+	return checkLog(image, log)
+}
+
+func checkLog(image, log string) error {
 	switch _, err := os.Lstat(log); {
 	case err == nil:
 		return &PendingError{image, log}

@@ -19,6 +19,9 @@ import (
 func (m *Image) checkWriters() error {
 	_, err := unix.FcntlInt(m.file.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
 	if errors.Is(err, unix.EAGAIN) {
+		if inUse, ok := errors.AsType[*InUseError](m.LockPending(ForReading)); ok {
+			return inUse // locks may tell who it is where files do not
+		}
 		return &InUseError{Path: m.path, How: "it is open for writing", Holder: writerOf(&m.stat)}
 	}
 	if err != nil {
