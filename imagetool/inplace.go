@@ -44,6 +44,16 @@ func (e *LogStaysError) Error() string {
 
 func (e *LogStaysError) Unwrap() error { return e.Err }
 
+// An OtherImageError says that an undo log is for an image of another size.
+type OtherImageError struct {
+	Log       string
+	Want, Got int64
+}
+
+func (e *OtherImageError) Error() string {
+	return fmt.Sprintf("undo log %s is for an image of %d bytes, not of %d", e.Log, e.Want, e.Got)
+}
+
 // An undoLog is where the log of one image is kept.
 type undoLog interface {
 	// Create makes the log durable, or there is none afterwards.
@@ -159,7 +169,7 @@ func restore(log undoLog, dev undo.Device, size int64) (undo.Summary, error) {
 		return undo.Summary{}, fmt.Errorf("undo log %s: %w", log.Path(), err)
 	}
 	if l.Image.Size != size {
-		return undo.Summary{}, fmt.Errorf("undo log %s is for an image of %d bytes, not of %d", log.Path(), l.Image.Size, size)
+		return undo.Summary{}, &OtherImageError{log.Path(), l.Image.Size, size}
 	}
 	return l.Restore(dev)
 }

@@ -63,6 +63,12 @@ func (m *Image) LockPending(mode LockMode) error {
 	if err != nil {
 		return fmt.Errorf("locking %s: %w", m.path, err)
 	}
+	if m.isBlockDevice() && mode == ForWriting {
+		if err := checkWritable(f); err != nil {
+			f.Close()
+			return fmt.Errorf("opening %s for writing: %w", m.path, err)
+		}
+	}
 	if err := lock(f, mode); err != nil {
 		f.Close()
 		var inUse *InUseError
@@ -102,6 +108,16 @@ func reopen(f *os.File, exclusive bool, mode LockMode) (*os.File, error) {
 			return nil, err
 		}
 	}
+}
+
+// checkWritable asks a block device, since some kernels let a read-only one be opened
+// for writing and then refuse each write.
+func checkWritable(f *os.File) error {
+	ro, err := unix.IoctlGetInt(int(f.Fd()), unix.BLKROGET)
+	if err == nil && ro != 0 {
+		err = errors.New("the block device is read-only")
+	}
+	return err
 }
 
 func lock(f *os.File, mode LockMode) error {

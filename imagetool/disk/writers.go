@@ -93,8 +93,11 @@ func mountPoint(number string) string {
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		if w := strings.Fields(lines.Text()); len(w) > 4 && w[2] == number {
-			return w[4]
+			return mangled.Replace(w[4])
 		}
 	}
 	return ""
 }
+
+// mangled are the characters that show_mountinfo (fs/proc_namespace.c) escapes.
+var mangled = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\043`, "#", `\134`, `\`)

@@ -81,8 +81,25 @@ type Log struct {
 	frames []int64 // where the blocks are
 }
 
-// Read checks a log of this size. It keeps r.
+// A DamagedError says that something is no undo log, or not any more.
+type DamagedError struct {
+	Err error
+}
+
+func (e *DamagedError) Error() string { return e.Err.Error() }
+
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// Read checks a log of this size. It keeps r. An error is a *DamagedError.
 func Read(r io.ReaderAt, size int64) (*Log, error) {
+	l, err := read(r, size)
+	if err != nil {
+		return nil, &DamagedError{err}
+	}
+	return l, nil
+}
+
+func read(r io.ReaderAt, size int64) (*Log, error) {
 	l := &Log{r: r}
 	in := &reader{bufio.NewReaderSize(io.NewSectionReader(r, 0, size), 1<<20), sha256.New(), 0}
 	got, err := in.bytes(len(magic))

@@ -44,6 +44,12 @@ func hint(err error) string {
 	if e, ok := errors.AsType[*disk.PendingError](err); ok {
 		return fmt.Sprintf("'imagetool recover %s' brings back the bytes that the image had", cli.EscapeName(e.Path))
 	}
+	if _, ok := errors.AsType[*undo.DamagedError](err); ok {
+		return "nothing was written; the image may be half changed, and needs this log in one piece (--log names another file) or a copy of the image from before"
+	}
+	if _, ok := errors.AsType[*imagetool.OtherImageError](err); ok {
+		return "nothing was written; --log names the log of this image, if that lies elsewhere"
+	}
 	if _, ok := errors.AsType[*undo.MismatchError](err); ok {
 		return "nothing was written; if the image is to stay as it is, let e2fsck look at it and remove the log"
 	}

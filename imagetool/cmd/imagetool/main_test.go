@@ -15,6 +15,7 @@ import (
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/profile"
 	"github.com/vmseal/vmseal/imagetool/internal/fakekernel"
+	"github.com/vmseal/vmseal/imagetool/undo"
 	"github.com/vmseal/vmseal/keys"
 	"github.com/vmseal/vmseal/keys/private"
 )
@@ -47,6 +48,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"cutshort": cutShort,
 			"exits":    exits,
 			"fill":     fill,
 			"mkkey":    mkkey,
@@ -75,6 +77,34 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// cutshort IMAGE leaves an image as a change in place that was cut short does: an
+// undo log of three blocks, of which the first two are changed.
+func cutShort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: cutshort image")
+	}
+	path := ts.MkAbs(args[0])
+	image, err := os.ReadFile(path)
+	ts.Check(err)
+	blocks := []undo.Block{}
+	for i, offset := range []int64{1024, 64 << 10, 128 << 10} {
+		blocks = append(blocks, undo.Block{Offset: offset, Versions: [][]byte{bytes.Repeat([]byte{byte('1' + i)}, 1024)}})
+	}
+	var log bytes.Buffer
+	id := undo.Image{Size: int64(len(image)), Name: args[0]}
+	ts.Check(undo.Write(&log, id, bytes.NewReader(image), func(yield func(undo.Block, error) bool) {
+		for _, b := range blocks {
+			if !yield(b, nil) {
+				return
+			}
+		}
+	}))
+	for _, b := range blocks[:2] {
+		copy(image[b.Offset:], b.Versions[0])
+	}
+	ts.Check(errors.Join(os.WriteFile(path+".vmseal-undo", log.Bytes(), 0o600), os.WriteFile(path, image, 0o644)))
 }
 
 // fill IMAGE N writes a file into an image with 1 KiB blocks that leaves N free.

@@ -46,7 +46,8 @@ With --in-place, IMAGE itself is changed, a file or a block device. Before its f
 byte is, an undo log lies beside it (IMAGE.vmseal-undo; for a block device in
 /var/lib/vmseal/undo). What fails is undone at once. After a run that was killed, or
 has lost power, no command but 'imagetool recover IMAGE' accepts the image, and that
-brings back the exact bytes that it had.
+brings back the exact bytes that it had. If that was before the log was complete,
+the image is as it was, and a .vmseal-*.tmp is left to be removed.
 
 A file keeps the label that it has if that is the one it would get, so signing
 a signed image again changes nothing. Equal contents are signed once. The same
