@@ -33,10 +33,12 @@ var faults = []fault{
 	{unix.EROFS, true, false},
 }
 
+const tinySize = 4 << 20
+
 // tinyImage has new attribute blocks to write, and attributes that fit into their inodes.
 func tinyImage(t *testing.T, dir string) string {
 	t.Helper()
-	image := mke2fs(t, dir, 4, "-t", "ext4", "-b", "1024", "-I", "512", "-O", "^has_journal", "-N", "64")
+	image := mke2fs(t, dir, tinySize>>20, "-t", "ext4", "-b", "1024", "-I", "512", "-O", "^has_journal", "-N", "64")
 	mounted(func(p *populator) {
 		for i := range 5 {
 			p.write(itoa(i), fmt.Append(nil, i))

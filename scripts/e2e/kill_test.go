@@ -14,10 +14,10 @@ import (
 
 // killAt runs a command and kills it instead of its n-th operation that chosen picks. It reports whether there is such a
 // one.
-func (tr *trial) killAt(t *testing.T, cmd *exec.Cmd, n int, chosen func(operation) bool) (hit bool) {
+func killAt(t *testing.T, cmd *exec.Cmd, dir string, n int, chosen func(operation) bool) (hit bool) {
 	t.Helper()
 	seen := 0
-	r := supervise(t, cmd, tr.dir(), func(op operation) unix.Errno {
+	r := supervise(t, cmd, dir, func(op operation) unix.Errno {
 		if !hit && chosen(op) {
 			seen++
 			hit = seen == n
@@ -39,7 +39,7 @@ func (tr *trial) killAt(t *testing.T, cmd *exec.Cmd, n int, chosen func(operatio
 func (tr *trial) halfWay(t *testing.T) (image, log string) {
 	t.Helper()
 	writes := func(op operation) bool { return op.name == "pwrite64" && op.path == tr.image }
-	if !tr.killAt(t, tr.signing(), 6, writes) || tr.outcome(t) != pending || fileSum(t, tr.image) == tr.before {
+	if !killAt(t, tr.signing(), tr.dir(), 6, writes) || tr.outcome(t) != pending || fileSum(t, tr.image) == tr.before {
 		t.Fatal("the image is not half changed")
 	}
 	tr.sweep(t)
@@ -52,7 +52,7 @@ func TestKilledAtEachOperation(t *testing.T) {
 	need(t, "mke2fs", "losetup", "openssl")
 	tr, counts := newTrial(t, memoryDir(t, "64m"), tinyImage(t, workDir(t))), &tally{}
 	changes, kills, elsewhere := operation.changes, 0, workDir(t)
-	for n := 1; tr.killAt(t, tr.signing(), n, changes); n++ {
+	for n := 1; killAt(t, tr.signing(), tr.dir(), n, changes); n++ {
 		tr.sweep(t)
 		counts.add(string(tr.outcome(t)))
 		switch tr.outcome(t) {
@@ -62,7 +62,7 @@ func TestKilledAtEachOperation(t *testing.T) {
 			t.Fatalf("killed before change %d: the image is %s", n, neither)
 		case pending:
 			half, log := copyImage(t, tr.image, filepath.Join(elsewhere, "half")), copyImage(t, tr.log(), filepath.Join(elsewhere, "log"))
-			for m := 1; tr.killAt(t, tr.recovering(), m, changes); m++ {
+			for m := 1; killAt(t, tr.recovering(), tr.dir(), m, changes); m++ {
 				kills++
 				if o := tr.outcome(t); o == pending {
 					tr.recover(t)
