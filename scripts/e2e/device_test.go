@@ -106,31 +106,6 @@ func expectMode(t *testing.T, path string, want os.FileMode) {
 	}
 }
 
-// expectStranger: another image under the old number has nothing to do with the log. It keeps the number until the test
-// ends.
-func (b *deviceBed) expectStranger(t *testing.T, node, image string, options []string) {
-	t.Helper()
-	whole, _, isPartition := strings.Cut(strings.TrimPrefix(filepath.Base(node), "loop"), "p")
-	device := "/dev/loop" + whole
-	other := copyImage(t, image, filepath.Join(b.dir, "other.img"))
-	if out, err := try("losetup", append(options, device, other)...); err != nil {
-		t.Logf("somebody else was quicker to take the number: %s", out)
-		return
-	}
-	t.Cleanup(func() { peer(t, "losetup", "--detach", device) })
-	name := filepath.Base(device)
-	if isPartition {
-		info, err := os.Stat(image)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name = partition(t, name, info.Size()-gptStart-(1<<20))
-	}
-	b.node(t, name)
-	b.run(t, "inspect", node).expect(t, 0)
-	b.run(t, "recover", node).expect(t, 1)
-}
-
 // A deviceCase is an image behind a loop device, or behind the partition of one.
 type deviceCase struct {
 	name, image, signed string

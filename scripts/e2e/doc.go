@@ -6,6 +6,9 @@
 // command is tested, but never used as a judge. Nothing of this module is imported, so that a wrong constant cannot
 // agree with itself.
 //
+// What happens to a run that fails, is killed or has company is brought about from outside as well: its operations on
+// files are stopped one by one (seccomp_unotify(2)), to fail, to be the last ones, or to wait.
+//
 // The tests need root, for loop mounts. imagetool itself is always run as an unprivileged user. Everything happens in
 // a mount namespace of its own and in one temporary folder, so an interrupted run leaves no mount behind.
 //
