@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// allocator takes free blocks from the map that Check built, near the inodes
+// allocator takes free clusters from the map that Check built, near the inodes
 // that want them and in ascending order, so that a bulk run gets long
 // contiguous stretches.
 type allocator struct {
@@ -25,7 +25,7 @@ func newAllocator(l *Listing) *allocator {
 	return &allocator{sb: l.fs.sb, l: l, groups: map[uint64]*groupAlloc{}, next: map[uint64]uint64{}}
 }
 
-// alloc returns a free block, in group goal if it has one, else in one behind it.
+// alloc returns the first block of a free cluster, in group goal if it has one, else in one behind it.
 func (a *allocator) alloc(goal uint64) (uint64, error) {
 	start, ok := a.next[goal]
 	if !ok {
@@ -42,7 +42,7 @@ func (a *allocator) alloc(goal uint64) (uint64, error) {
 }
 
 func (a *allocator) take(g uint64) (uint64, bool) {
-	size := a.sb.groupEnd(g) - a.sb.groupStart(g)
+	size := a.sb.groupClusters(g)
 	ga := a.groups[g]
 	if ga == nil {
 		if a.l.used.count(g) == size {
@@ -50,7 +50,7 @@ func (a *allocator) take(g uint64) (uint64, bool) {
 		}
 		ga = &groupAlloc{words: slices.Clone(a.l.used.groups[g])}
 		if ga.words == nil {
-			ga.words = make([]uint64, (a.sb.blocksPerGroup+63)/64)
+			ga.words = make([]uint64, (a.sb.clustersPerGroup+63)/64)
 		}
 		a.groups[g] = ga
 	}
@@ -62,16 +62,16 @@ func (a *allocator) take(g uint64) (uint64, bool) {
 		*word |= bit
 		ga.taken++
 		ga.cursor++
-		return a.sb.groupStart(g) + ga.cursor - 1, true
+		return a.sb.groupStart(g) + (ga.cursor-1)<<a.sb.clusterBits, true
 	}
 	return 0, false
 }
 
 // assign gives each new attribute block its place.
 func (p *plan) assign(l *Listing) (*allocator, error) {
-	if free := l.fs.sb.freeBlocks; uint64(p.fresh) > free {
+	if needed, free := p.newBlocks(l.fs.sb), l.fs.sb.freeBlocks; needed > free {
 		return nil, refuse("enlarge the image (truncate, resize2fs), or make it with larger inodes (mke2fs -I 1024), which hold the values themselves",
-			"values need %d new blocks, but only %d are free", p.fresh, free)
+			"values need %d new blocks, but only %d are free", needed, free)
 	}
 	a := newAllocator(l)
 	for _, c := range p.changes {

@@ -1,5 +1,10 @@
 package ext4
 
+import (
+	"cmp"
+	"slices"
+)
+
 // checkBlockBitmaps compares the map that the pass built with what the file
 // system says.
 func (l *Listing) checkBlockBitmaps() error {
@@ -9,16 +14,16 @@ func (l *Listing) checkBlockBitmaps() error {
 		d := &l.fs.groups[g]
 		used := l.used.count(d.number)
 		if d.flags&bgBlockUninit != 0 {
-			if used != sb.ownBlocks(d) {
+			if used != sb.ownClusters(d) {
 				return damaged("group %d: bitmap is marked as never written, but blocks are in use", g)
 			}
 		} else if err := l.compareBitmap(d); err != nil {
 			return err
 		}
-		if n := sb.groupEnd(d.number) - sb.groupStart(d.number) - used; n != d.freeBlocks {
-			return damaged("group %d: descriptor counts %d free blocks, but there are %d", g, d.freeBlocks, n)
+		if n := sb.groupClusters(d.number) - used; n != d.freeClusters {
+			return damaged("group %d: descriptor counts %d free %s, but there are %d", g, d.freeClusters, sb.unit(), n)
 		}
-		free += d.freeBlocks
+		free += d.freeClusters << sb.clusterBits
 	}
 	if free != sb.freeBlocks {
 		return damaged("superblock counts %d free blocks, the groups %d", sb.freeBlocks, free)
@@ -26,17 +31,22 @@ func (l *Listing) checkBlockBitmaps() error {
 	return nil
 }
 
-// ownBlocks is how many blocks of a group hold its own metadata: what the kernel
-// takes for used where the bitmap was never written (ext4_init_block_bitmap).
-func (sb *superblock) ownBlocks(d *group) uint64 {
-	start, end := sb.groupStart(d.number), sb.groupEnd(d.number)
-	used, reserved := sb.baseBlocks(d.number)
-	n := used + reserved
-	for _, r := range [][2]uint64{{d.blockBitmap, 1}, {d.inodeBitmap, 1}, {d.inodeTable, sb.itableBlocks()}} {
-		from, to := max(r[0], start), min(r[0]+r[1], end)
-		if from < to {
-			n += to - from
+// ownClusters is how many clusters of a group hold its own metadata: what the
+// kernel takes for used where the bitmap was never written
+// (ext4_num_overhead_clusters).
+func (sb *superblock) ownClusters(d *group) (n uint64) {
+	own := sb.metadata(d)
+	spans := own[:]
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.block, b.block) })
+	next := sb.clusterOf(sb.groupStart(d.number)) // first cluster that was not counted
+	for _, s := range spans {
+		from, to := max(s.block, sb.clusterStart(next)), min(s.block+s.count, sb.groupEnd(d.number))
+		if from >= to {
+			continue
 		}
+		first, count := sb.clusters(from, to-from)
+		n += count
+		next = first + count
 	}
 	return n
 }
@@ -53,7 +63,7 @@ func (l *Listing) compareBitmap(d *group) error {
 			if diff&(1<<bit) == 0 {
 				continue
 			}
-			block, state := l.fs.sb.groupStart(d.number)+uint64(8*i+bit), "free, but it is in use"
+			block, state := l.fs.sb.groupStart(d.number)+uint64(8*i+bit)<<l.fs.sb.clusterBits, "free, but it is in use"
 			if got[i]&(1<<bit) != 0 {
 				state = "in use, but nothing refers to it"
 			}

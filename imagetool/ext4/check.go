@@ -87,18 +87,33 @@ func (fs *FS) Check(ctx context.Context) (*Listing, error) {
 	return l, nil
 }
 
-// markMetadata claims what belongs to no inode.
+// markMetadata claims what belongs to no inode. Only here may several owners share
+// a cluster, though no block.
 func (l *Listing) markMetadata() error {
 	sb := l.fs.sb
-	for g := range sb.groups {
-		d := &l.fs.groups[g]
-		used, reserved := sb.baseBlocks(g)
-		for _, r := range [][2]uint64{
-			{sb.groupStart(g), used + reserved}, {d.blockBitmap, 1}, {d.inodeBitmap, 1}, {d.inodeTable, sb.itableBlocks()},
-		} {
-			if err := l.used.mark(r[0], r[1]); err != nil {
-				return fmt.Errorf("metadata of group %d: %w", g, err)
+	var spans []span
+	for g := range l.fs.groups {
+		own := sb.metadata(&l.fs.groups[g])
+		spans = append(spans, own[:]...)
+	}
+	if block := sb.mmpBlock(); block != 0 {
+		spans = append(spans, span{block, 1})
+	}
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.block, b.block) })
+	var end, claimed uint64 // of the span before, and of its last cluster
+	for _, s := range spans {
+		if s.count == 0 {
+			continue
+		}
+		if s.block < end {
+			return damaged("metadata of block groups: block %d has two owners", s.block)
+		}
+		end = s.block + s.count
+		if from := max(s.block, claimed); from < end {
+			if err := l.used.mark(from, end-from); err != nil {
+				return fmt.Errorf("metadata of block groups: %w", err)
 			}
+			claimed = sb.clusterStart(sb.clusterOf(end-1) + 1)
 		}
 	}
 	return nil
@@ -147,7 +162,7 @@ func (l *Listing) claimXattrs(in *Inode) (evm bool, cost usage, err error) {
 		return false, usage{}, err
 	}
 	evm = evm || slices.ContainsFunc(b.entries, isEVM)
-	cost = usage{cost.space + b.cost.space + l.fs.sb.blockSize, cost.inodes + b.cost.inodes}
+	cost = usage{cost.space + b.cost.space + l.fs.sb.clusterSize(), cost.inodes + b.cost.inodes}
 	return evm, cost, in.checkDistinct(body, b.entries)
 }
 

@@ -62,7 +62,7 @@ func (t *Transaction) bookkeeping() iter.Seq2[write, error] {
 				}
 				descs[i] = b
 			}
-			sb.takeBlocks(&t.fs().groups[g], descs[i][g%sb.descsPerBlock()*sb.descSize:][:sb.descSize], bitmap, ga.taken)
+			sb.takeClusters(&t.fs().groups[g], descs[i][g%sb.descsPerBlock()*sb.descSize:][:sb.descSize], bitmap, ga.taken)
 			if !yield(write{t.offset(t.fs().groups[g].blockBitmap), bitmap}, nil) {
 				return
 			}
@@ -76,15 +76,15 @@ func (t *Transaction) bookkeeping() iter.Seq2[write, error] {
 	}
 }
 
-// takeBlocks updates a raw descriptor for n blocks less and a new bitmap.
-func (sb *superblock) takeBlocks(d *group, raw, bitmap []byte, n uint64) {
-	free := d.freeBlocks - n
+// takeClusters updates a raw descriptor for n free clusters less and a new bitmap.
+func (sb *superblock) takeClusters(d *group, raw, bitmap []byte, n uint64) {
+	free := d.freeClusters - n
 	le.PutUint16(raw[gdFreeBlocksLo:], uint16(free))
 	if sb.descSize >= gdSize64 {
 		le.PutUint16(raw[gdFreeBlocksHi:], uint16(free>>16))
 	}
 	if sb.metadataCsum() {
-		sum := sb.bitmapChecksum(bitmap, sb.blocksPerGroup)
+		sum := sb.bitmapChecksum(bitmap, sb.clustersPerGroup)
 		le.PutUint16(raw[gdBlockBitmapSumLo:], uint16(sum))
 		if sb.descSize >= gdSize64 {
 			le.PutUint16(raw[gdBlockBitmapSumHi:], uint16(sum>>16))
@@ -101,7 +101,7 @@ func (sb *superblock) takeBlocks(d *group, raw, bitmap []byte, n uint64) {
 func (t *Transaction) superblock() []byte {
 	sb := t.fs().sb
 	raw := bytes.Clone(sb.raw[:])
-	free := sb.freeBlocks - uint64(t.p.fresh)
+	free := sb.freeBlocks - t.p.newBlocks(sb)
 	le.PutUint32(raw[sbFreeBlocksLo:], uint32(free))
 	if sb.has(incompat, incompat64Bit) {
 		le.PutUint32(raw[sbFreeBlocksHi:], uint32(free>>32))

@@ -148,7 +148,7 @@ func (l *Listing) claimValues(owner *Inode, entries []entry) error {
 func (sb *superblock) outsideCost(entries []entry) (u usage) {
 	for _, e := range entries {
 		if e.inode != 0 {
-			u.space += (uint64(e.outside) + sb.blockSize - 1) / sb.blockSize * sb.blockSize
+			u.space += (uint64(e.outside) + sb.clusterSize() - 1) / sb.clusterSize() * sb.clusterSize() // round_up_cluster
 			u.inodes++
 		}
 	}

@@ -64,7 +64,7 @@ func (e *Edit) NewBlocks() (needed, free uint64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	return uint64(p.fresh), e.l.fs.sb.freeBlocks, nil
+	return p.newBlocks(e.l.fs.sb), e.l.fs.sb.freeBlocks, nil
 }
 
 // A change is what happens to one inode. others is what must not happen: the
@@ -91,8 +91,12 @@ type plan struct {
 	changes []*change // by inode number
 	edits   map[uint64]*blockEdit
 	values  map[uint32]uint64 // inodes with values of attributes, and how many references they gain
-	fresh   int               // blocks to allocate
+	fresh   int               // attribute blocks to allocate
 }
+
+// newBlocks is how many blocks are free no longer: each new attribute block takes
+// a cluster.
+func (p *plan) newBlocks(sb *superblock) uint64 { return uint64(p.fresh) << sb.clusterBits }
 
 func (e *Edit) plan() (*plan, error) {
 	p := &plan{edits: map[uint64]*blockEdit{}, values: map[uint32]uint64{}}

@@ -18,6 +18,7 @@ const (
 	incompatMetaBG     = 0x0010
 	incompatExtents    = 0x0040
 	incompat64Bit      = 0x0080
+	incompatMMP        = 0x0100
 	incompatFlexBG     = 0x0200
 	incompatEAInode    = 0x0400
 	incompatCsumSeed   = 0x2000
@@ -30,6 +31,7 @@ const (
 	roGdtCsum       = 0x0010
 	roDirNlink      = 0x0020
 	roQuota         = 0x0100
+	roBigalloc      = 0x0200
 	roMetadataCsum  = 0x0400
 	roProject       = 0x2000
 	roOrphanPresent = 0x10000
@@ -77,7 +79,7 @@ var features = []feature{
 	{incompat, incompatMetaBG, "meta_bg", nil},
 	{incompat, incompatExtents, "extent", nil},
 	{incompat, incompat64Bit, "64bit", nil},
-	{incompat, 0x100, "mmp", notYet("mmp")},
+	{incompat, incompatMMP, "mmp", nil},
 	{incompat, incompatFlexBG, "flex_bg", nil},
 	{incompat, incompatEAInode, "ea_inode", nil},
 	{incompat, 0x1000, "dirdata", notYet("dirdata")},
@@ -94,7 +96,7 @@ var features = []feature{
 	{roCompat, roDirNlink, "dir_nlink", nil},
 	{roCompat, 0x40, "extra_isize", nil},
 	{roCompat, roQuota, "quota", nil},
-	{roCompat, 0x200, "bigalloc", notYet("bigalloc")},
+	{roCompat, roBigalloc, "bigalloc", nil},
 	{roCompat, roMetadataCsum, "metadata_csum", nil},
 	{roCompat, 0x1000, "read-only",
 		refuse("clear it with tune2fs -O ^read-only", "file system is marked read-only")},

@@ -22,7 +22,11 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	if refused := sb.check(size); len(refused) > 0 {
+	refused, err := sb.check(r, size)
+	if err != nil {
+		return nil, err
+	}
+	if len(refused) > 0 {
 		return nil, refused[0]
 	}
 	fs := &FS{r: r, sb: sb}

@@ -8,7 +8,7 @@ import (
 type group struct {
 	number                               uint64
 	blockBitmap, inodeBitmap, inodeTable uint64 // block numbers
-	freeBlocks, freeInodes, usedDirs     uint64
+	freeClusters, freeInodes, usedDirs   uint64
 	itableUnused                         uint64 // inodes at the end of the table that were never used
 	flags                                uint16
 	blockBitmapSum, inodeBitmapSum       uint32
@@ -57,14 +57,24 @@ func (sb *superblock) inMetaBG(g uint64) bool {
 	return sb.has(incompat, incompatMetaBG) && g >= sb.firstMetaBG*sb.descsPerBlock()
 }
 
+// superBlock is where group g's copy of the superblock lies, if it has one: at
+// its start, but the first one always at superOffset. With clusters and blocks of
+// 1 KiB, that is block 1 of a group that starts with block 0.
+func (sb *superblock) superBlock(g uint64) uint64 {
+	if g == 0 {
+		return superOffset / sb.blockSize
+	}
+	return sb.groupStart(g)
+}
+
 // descBlock is where block i of the group descriptors lies (descriptor_loc in
 // fs/ext4/super.c).
 func (sb *superblock) descBlock(i uint64) uint64 {
 	if !sb.has(incompat, incompatMetaBG) || i < sb.firstMetaBG {
-		return sb.firstData + 1 + i
+		return sb.superBlock(0) + 1 + i
 	}
 	g := i * sb.descsPerBlock()
-	b := sb.groupStart(g)
+	b := sb.superBlock(g)
 	if sb.hasSuper(g) {
 		b++
 	}
@@ -76,7 +86,7 @@ func (sb *superblock) descBlock(i uint64) uint64 {
 // descriptors (ext4_bg_num_gdb, ext4_num_base_meta_clusters).
 func (sb *superblock) baseBlocks(g uint64) (used, reserved uint64) {
 	if sb.hasSuper(g) {
-		used = 1
+		used = sb.superBlock(g) + 1 - sb.groupStart(g)
 	}
 	if sb.inMetaBG(g) {
 		if per := sb.descsPerBlock(); g%per == 0 || g%per == 1 || g%per == per-1 {
@@ -91,6 +101,17 @@ func (sb *superblock) baseBlocks(g uint64) (used, reserved uint64) {
 		return used + sb.firstMetaBG, sb.reservedGDT
 	}
 	return used + sb.descBlocks(), sb.reservedGDT
+}
+
+// A span is a stretch of blocks.
+type span struct{ block, count uint64 }
+
+// metadata is what belongs to group d and to no inode, wherever it lies.
+func (sb *superblock) metadata(d *group) [4]span {
+	used, reserved := sb.baseBlocks(d.number)
+	return [4]span{
+		{sb.groupStart(d.number), used + reserved}, {d.blockBitmap, 1}, {d.inodeBitmap, 1}, {d.inodeTable, sb.itableBlocks()},
+	}
 }
 
 // itableBlocks is the length of each group's inode table.
@@ -149,7 +170,7 @@ func (sb *superblock) decodeGroup(number uint64, raw []byte) group {
 		blockBitmap:    u32(gdBlockBitmapLo, gdBlockBitmapHi),
 		inodeBitmap:    u32(gdInodeBitmapLo, gdInodeBitmapHi),
 		inodeTable:     u32(gdInodeTableLo, gdInodeTableHi),
-		freeBlocks:     u16(gdFreeBlocksLo, gdFreeBlocksHi),
+		freeClusters:   u16(gdFreeBlocksLo, gdFreeBlocksHi),
 		freeInodes:     u16(gdFreeInodesLo, gdFreeInodesHi),
 		usedDirs:       u16(gdUsedDirsLo, gdUsedDirsHi),
 		blockBitmapSum: uint32(u16(gdBlockBitmapSumLo, gdBlockBitmapSumHi)),
@@ -186,8 +207,7 @@ func (fs *FS) checkGroup(d *group) error {
 			return damaged("group descriptor %d: block %d lies in another group, but the feature flex_bg is missing", d.number, b)
 		}
 	}
-	blocks := fs.sb.groupEnd(d.number) - fs.sb.groupStart(d.number)
-	if d.freeBlocks > blocks || d.freeInodes > fs.sb.inodesPerGroup || d.itableUnused > fs.sb.inodesPerGroup ||
+	if d.freeClusters > fs.sb.groupClusters(d.number) || d.freeInodes > fs.sb.inodesPerGroup || d.itableUnused > fs.sb.inodesPerGroup ||
 		d.usedDirs > fs.sb.inodesPerGroup {
 		return damaged("group descriptor %d: counts exceed the size of the group", d.number)
 	}
@@ -216,7 +236,7 @@ func (fs *FS) blockBitmap(d *group) ([]byte, error) {
 		return nil, fmt.Errorf("reading block bitmap of group %d: %w", d.number, err)
 	}
 	if fs.sb.metadataCsum() {
-		if want := fs.sb.bitmapChecksum(b, fs.sb.blocksPerGroup); want != d.blockBitmapSum {
+		if want := fs.sb.bitmapChecksum(b, fs.sb.clustersPerGroup); want != d.blockBitmapSum {
 			return nil, damaged("block bitmap of group %d: checksum is %#x, computed %#x", d.number, d.blockBitmapSum, want)
 		}
 	}

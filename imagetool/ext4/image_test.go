@@ -118,7 +118,18 @@ func fsck(t testing.TB, img string) {
 
 func debugfs(t testing.TB, img, command string) {
 	t.Helper()
-	cmd := exec.Command(need(t, "debugfs"), "-w", "-f", "-", img)
+	runDebugfs(t, command, "-w", "-f", "-", img)
+}
+
+// debugfsReads waits for nobody, as a writer does where hosts may share the disk (mmp).
+func debugfsReads(t testing.TB, img, command string) {
+	t.Helper()
+	runDebugfs(t, command, "-f", "-", img)
+}
+
+func runDebugfs(t testing.TB, command string, args ...string) {
+	t.Helper()
+	cmd := exec.Command(need(t, "debugfs"), args...)
 	cmd.Stdin = strings.NewReader(command + "\n")
 	out, err := cmd.CombinedOutput()
 	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))

@@ -51,6 +51,7 @@ const (
 	sbLogGroupsPerFlex = 0x174
 	sbChecksumType     = 0x175
 	sbFlags            = 0x160
+	sbMMPBlock         = 0x168
 	sbUserQuotaInum    = 0x240
 	sbGroupQuotaInum   = 0x244
 	sbBackupBGs        = 0x24c
@@ -96,7 +97,7 @@ const (
 	maxDescSize         = 1024
 	maxLogBlockSize     = 6 // 64 KiB, EXT4_MAX_BLOCK_LOG_SIZE
 	minBlockSize        = 1024
-	minBlocksPerGroup   = 256 // as mke2fs has it; fewer could not even hold the metadata
+	minClustersPerGroup = 256 // as mke2fs has it; fewer could not even hold the metadata
 	goodOldInodeSize    = 128 // EXT4_GOOD_OLD_INODE_SIZE
 	goodOldFirstInode   = 11  // EXT4_GOOD_OLD_FIRST_INO
 	superBackupsPerList = 2

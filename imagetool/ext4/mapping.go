@@ -52,7 +52,7 @@ func (fs *FS) hasMap(in *Inode) bool {
 }
 
 // isFastSymlink reports whether the target lies in i_block
-// (ext4_inode_is_fast_symlink: no blocks but that of the attributes; with
+// (ext4_inode_is_fast_symlink: no clusters but that of the attributes; with
 // ea_inode, where attributes may have many, a size that fits).
 func (fs *FS) isFastSymlink(in *Inode) bool {
 	if !in.IsSymlink() || in.has(flInlineData) {
@@ -63,7 +63,7 @@ func (fs *FS) isFastSymlink(in *Inode) bool {
 	}
 	var units uint64
 	if in.acl != 0 {
-		units = fs.sb.blockSize / 512
+		units = fs.sb.clusterSize() / 512
 	}
 	return in.units == units
 }

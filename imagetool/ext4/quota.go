@@ -153,7 +153,7 @@ func (t *Transaction) quotaRecords() iter.Seq2[write, error] {
 		more := map[uint32]uint64{}
 		for _, c := range t.p.changes {
 			if c.from == 0 && c.to != 0 {
-				more[q.kind.id(c.inode)] += t.fs().sb.blockSize
+				more[q.kind.id(c.inode)] += t.fs().sb.clusterSize()
 			}
 		}
 		for id, n := range more {

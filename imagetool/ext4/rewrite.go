@@ -64,7 +64,7 @@ func (fs *FS) sealInode(in *Inode) {
 	}
 }
 
-// addBlock counts one block more in i_blocks (ext4_inode_blocks_set).
+// addBlock counts an attribute block, that is, one cluster more in i_blocks (ext4_inode_blocks_set).
 func (fs *FS) addBlock(in *Inode) error {
 	n := uint64(le.Uint32(in.raw[inBlocksLo:]))
 	limit := uint64(math.MaxUint32)
@@ -73,9 +73,9 @@ func (fs *FS) addBlock(in *Inode) error {
 		limit = 1<<48 - 1
 	}
 	if in.has(flHugeFile) && fs.sb.has(roCompat, roHugeFile) {
-		n++
+		n += fs.sb.clusterBlocks()
 	} else {
-		n += fs.sb.blockSize / 512
+		n += fs.sb.clusterSize() / 512
 	}
 	if n > limit {
 		return fmt.Errorf("inode %d: i_blocks has no room for one block more", in.Number)

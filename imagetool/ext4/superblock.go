@@ -6,28 +6,31 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"slices"
 )
 
 // superblock is the decoded struct ext4_super_block.
 type superblock struct {
-	raw            [superSize]byte
-	features       [3]uint32 // indexed by featureWord
-	blockSize      uint64
-	blocks         uint64 // s_blocks_count
-	freeBlocks     uint64
-	reservedBlocks uint64 // s_r_blocks_count: free ones that only root may use
-	inodes         uint32
-	freeInodes     uint32
-	firstData      uint64
-	blocksPerGroup uint64
-	inodesPerGroup uint64
-	inodeSize      uint64
-	firstInode     uint32
-	descSize       uint64
-	reservedGDT    uint64
-	firstMetaBG    uint64
-	groups         uint64
-	seed           uint32 // of all metadata_csum checksums
+	raw              [superSize]byte
+	features         [3]uint32 // indexed by featureWord
+	blockSize        uint64
+	blocks           uint64 // s_blocks_count
+	freeBlocks       uint64
+	reservedBlocks   uint64 // s_r_blocks_count: free ones that only root may use
+	inodes           uint32
+	freeInodes       uint32
+	firstData        uint64
+	clusterBits      uint64 // blocks in a cluster, as a power of two; 0 without bigalloc
+	blocksPerGroup   uint64
+	clustersPerGroup uint64
+	inodesPerGroup   uint64
+	inodeSize        uint64
+	firstInode       uint32
+	descSize         uint64
+	reservedGDT      uint64
+	firstMetaBG      uint64
+	groups           uint64
+	seed             uint32 // of all metadata_csum checksums
 }
 
 func readSuperblock(r io.ReaderAt, size int64) (*superblock, error) {
@@ -70,6 +73,7 @@ func (sb *superblock) decode() {
 	sb.inodes, sb.freeInodes = sb.u32(sbInodesCount), sb.u32(sbFreeInodes)
 	sb.firstData = uint64(sb.u32(sbFirstDataBlock))
 	sb.blocksPerGroup = uint64(sb.u32(sbBlocksPerGroup))
+	sb.decodeClusters()
 	sb.inodesPerGroup = uint64(sb.u32(sbInodesPerGroup))
 	sb.inodeSize = uint64(sb.u16(sbInodeSize))
 	sb.firstInode = sb.u32(sbFirstIno)
@@ -92,19 +96,29 @@ func (sb *superblock) decode() {
 }
 
 // check returns every reason why the file system is refused. size is what the
-// image or partition offers, in bytes.
-func (sb *superblock) check(size int64) []*RefusedError {
+// image or partition r offers, in bytes.
+func (sb *superblock) check(r io.ReaderAt, size int64) ([]*RefusedError, error) {
 	if sb.metadataCsum() {
 		if t := sb.raw[sbChecksumType]; t != checksumTypeCRC32C {
-			return []*RefusedError{refuse("a newer vmseal may know it", "unknown s_checksum_type %d", t)}
+			return []*RefusedError{refuse("a newer vmseal may know it", "unknown s_checksum_type %d", t)}, nil
 		}
 		if got, want := sb.u32(sbChecksum), crc32c(^uint32(0), sb.raw[:sbChecksum]); got != want {
-			return []*RefusedError{damaged("superblock checksum is %#08x, computed %#08x", got, want)}
+			return []*RefusedError{damaged("superblock checksum is %#08x, computed %#08x", got, want)}, nil
 		}
 	}
+	geometry := sb.checkGeometry(size)
 	out := sb.refusedFeatures()
 	out = append(out, sb.checkState()...)
-	return append(out, sb.checkGeometry(size)...)
+	out = append(out, geometry...)
+	if len(geometry) > 0 || !sb.has(incompat, incompatMMP) {
+		return out, nil
+	}
+	// A file system in use has other reasons too; this one says what they mean.
+	err := sb.checkMMP(r)
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		return slices.Insert(out, 0, refused), nil
+	}
+	return out, err
 }
 
 func (sb *superblock) checkState() (out []*RefusedError) {
@@ -148,7 +162,7 @@ func (sb *superblock) checkGeometry(size int64) []*RefusedError {
 		return []*RefusedError{damaged("superblock: "+format, args...)}
 	}
 	wantFirst := uint64(0)
-	if sb.blockSize == minBlockSize {
+	if sb.blockSize == minBlockSize && sb.clusterBits == 0 {
 		wantFirst = 1
 	}
 	switch {
@@ -159,14 +173,10 @@ func (sb *superblock) checkGeometry(size int64) []*RefusedError {
 			"file system has %d blocks of %d bytes, but only %d bytes are there", sb.blocks, sb.blockSize, size)}
 	case sb.firstData != wantFirst:
 		return bad("s_first_data_block is %d, expected %d", sb.firstData, wantFirst)
-	case sb.u32(sbLogClusterSize) != sb.u32(sbLogBlockSize) || sb.u32(sbClustersPerGroup) != sb.u32(sbBlocksPerGroup):
-		return bad("clusters are not blocks, but the feature bigalloc is missing")
 	case sb.reservedBlocks > sb.blocks/2:
 		return bad("s_r_blocks_count %d is out of range", sb.reservedBlocks)
 	case sb.groups == 0:
 		return bad("there are no block groups")
-	case sb.blocksPerGroup < minBlocksPerGroup || sb.blocksPerGroup > sb.blockSize*8 || sb.blocksPerGroup%8 != 0:
-		return bad("s_blocks_per_group %d is out of range", sb.blocksPerGroup)
 	case sb.inodeSize < goodOldInodeSize || sb.inodeSize > min(sb.blockSize, goodOldInodeSize+maxExtraIsize) || bits.OnesCount64(sb.inodeSize) != 1:
 		return bad("s_inode_size %d is out of range", sb.inodeSize)
 	case sb.inodesPerGroup == 0 || sb.inodesPerGroup > sb.blockSize*8 || sb.inodesPerGroup%8 != 0 ||
@@ -189,7 +199,7 @@ func (sb *superblock) checkGeometry(size int64) []*RefusedError {
 	case sb.freeBlocks > sb.blocks || sb.freeInodes > sb.inodes:
 		return bad("there are more free blocks or inodes than blocks or inodes")
 	}
-	return nil
+	return sb.checkClusters()
 }
 
 // descBlocks is the number of blocks that hold group descriptors.
@@ -224,7 +234,11 @@ func ReadInfo(r io.ReaderAt, size int64) (*Info, error) {
 		return nil, err
 	}
 	info := sb.info()
-	for _, p := range sb.check(size) {
+	refused, err := sb.check(r, size)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range refused {
 		info.Problems = append(info.Problems, p.Reason)
 	}
 	return info, nil

@@ -60,6 +60,23 @@ var variants = []struct {
 	{"small groups", []string{"-t", "ext4", "-b", "1024", "-g", "1024"}},
 	{"few inodes per group", []string{"-t", "ext4", "-b", "1024", "-g", "256", "-O", "^resize_inode", "-N", "1024"}},
 	{"odd groups", []string{"-t", "ext4", "-b", "1024", "-g", "1000", "-O", "^resize_inode"}},
+	{"mmp", []string{"-t", "ext4", "-O", "mmp"}},
+	{"mmp 1k no checksums", []string{"-t", "ext4", "-b", "1024", "-O", "mmp,^metadata_csum,^uninit_bg"}},
+	{"bigalloc", []string{"-t", "ext4", "-b", "4096", "-C", "16384", "-O", "bigalloc"}},
+	{"bigalloc 1k", []string{"-t", "ext4", "-b", "1024", "-C", "4096", "-O", "bigalloc"}},
+	{"bigalloc 2k, largest inodes", []string{"-t", "ext4", "-b", "2048", "-C", "4096", "-I", "1024", "-O", "bigalloc"}},
+	{"bigalloc 16k", []string{"-t", "ext4", "-b", "16384", "-C", "32768", "-O", "bigalloc,^has_journal"}},
+	{"bigalloc of one block", []string{"-t", "ext4", "-b", "4096", "-C", "4096", "-O", "bigalloc"}},
+	{"bigalloc inode128", []string{"-t", "ext4", "-b", "4096", "-C", "8192", "-I", "128", "-O", "bigalloc,^has_journal"}},
+	{"bigalloc, large clusters", []string{"-t", "ext4", "-b", "4096", "-C", "32768", "-O", "bigalloc,^resize_inode"}},
+	{"bigalloc 32bit", []string{"-t", "ext4", "-b", "4096", "-C", "8192", "-O", "bigalloc,^64bit"}},
+	{"bigalloc, uninit_bg", []string{"-t", "ext4", "-b", "1024", "-C", "2048", "-g", "2048", "-O", "bigalloc,^metadata_csum,uninit_bg,^resize_inode"}},
+	{"bigalloc, no checksums", []string{"-t", "ext4", "-b", "1024", "-C", "4096", "-O", "bigalloc,^metadata_csum,^uninit_bg"}},
+	{"bigalloc, meta_bg", []string{"-t", "ext4", "-b", "1024", "-C", "4096", "-g", "256", "-O", "bigalloc,meta_bg,^resize_inode"}},
+	{"bigalloc, no flex_bg", []string{"-t", "ext4", "-b", "1024", "-C", "4096", "-g", "1024", "-O", "bigalloc,^flex_bg"}},
+	{"bigalloc, small groups", []string{"-t", "ext4", "-b", "1024", "-C", "8192", "-g", "256", "-O", "bigalloc,^resize_inode"}},
+	{"bigalloc, no sparse_super", []string{"-t", "ext4", "-b", "1024", "-C", "4096", "-g", "512", "-O", "bigalloc,^sparse_super,^resize_inode"}},
+	{"bigalloc, inline_data, mmp, orphan_file", []string{"-t", "ext4", "-b", "1024", "-C", "4096", "-O", "bigalloc,inline_data,mmp,orphan_file"}},
 }
 
 // TestVariants labels every file of a file system of each variant and asks
@@ -82,7 +99,7 @@ func TestVariants(t *testing.T) {
 			}
 			checkByDebugfs(t, img, values)
 			time1 := time.Unix(1<<32+5, 7)
-			if v.name == "inode128" || strings.HasPrefix(v.args[1], "ext3") || strings.HasPrefix(v.args[1], "ext2") {
+			if strings.HasSuffix(v.name, "inode128") || strings.HasPrefix(v.args[1], "ext3") || strings.HasPrefix(v.args[1], "ext2") {
 				time1 = time.Unix(1e9, 0)
 			}
 			values = label(t, img, 521, EditOptions{Time: &time1}) // replaced by larger ones
@@ -176,7 +193,7 @@ func checkByDebugfs(t *testing.T, img string, values map[string][]byte) {
 	dir := t.TempDir()
 	for _, p := range []string{"/sizes/0", "/sizes/60", "/sizes/161", "/sizes/4097", "/sparse", "/many/-0", "/many/" + strings.Repeat("n", 199) + "-199"} {
 		out := filepath.Join(dir, "value")
-		debugfs(t, img, "ea_get -f "+out+" "+p+" security.ima")
+		debugfsReads(t, img, "ea_get -f "+out+" "+p+" security.ima")
 		got, err := os.ReadFile(out)
 		if err != nil {
 			t.Fatal(err)
