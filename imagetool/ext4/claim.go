@@ -55,7 +55,7 @@ func (c *claimer) run(r run) error {
 func (c *claimer) reserved(r run) error {
 	for b := r.physical; b < r.physical+r.count; b++ {
 		if c.l.fs.sb.clusterBits > 0 && !c.l.fs.sb.isReservedGDT(b) {
-			return refuse("rebuild the image without this feature (mke2fs -O ^resize_inode)",
+			return refuse("remove the resize inode: tune2fs -O ^resize_inode, then e2fsck -fy",
 				"resize inode lists block %d, which is not reserved", b)
 		}
 		if err := c.claim(b, 1); err != nil {

@@ -86,8 +86,19 @@ var variants = []variant{
 	{name: "full-inode-tables", args: full + "-E lazy_itable_init=0,lazy_journal_init=0"},
 	{name: "half-md4-unsigned", args: full + "-E hash_seed=3b5b0bd6-3c17-4b2b-a0c7-3a1f6d5e9c11"},
 	// Free space lies mostly in groups whose bitmaps were never written (BLOCK_UNINIT).
+	{name: "bigalloc", args: full + "-O bigalloc -C 16384"},
+	{name: "bigalloc-1k", args: full + "-O bigalloc -b 1024 -C 4096", bs: 1024},
+	{name: "bigalloc-2k-groups", args: full + "-O bigalloc,^resize_inode -b 2048 -C 8192 -g 2048", bs: 2048},
+	{name: "bigalloc-no-flex-bg", args: full + "-O bigalloc,^flex_bg,^metadata_csum,uninit_bg -C 8192 -g 4096"},
+	{name: "bigalloc-meta-bg", args: full + "-O bigalloc,meta_bg,^resize_inode,^64bit,^metadata_csum,^uninit_bg -b 1024 -C 2048 -g 1024", bs: 1024},
+	{name: "bigalloc-inline-data", args: full + "-O bigalloc,inline_data,orphan_file -C 8192"},
+	{name: "bigalloc-inode-128", args: full + "-O bigalloc -I 128 -C 8192"},
+	{name: "bigalloc-large-clusters", args: full + "-O bigalloc -C 1048576", mib: 8000},
+	{name: "mmp", args: full + "-O mmp"},
+	{name: "mmp-bigalloc", args: full + "-O mmp,bigalloc,^metadata_csum,^uninit_bg -C 16384"},
 	{name: "many-groups", args: full + "-N 20000", mib: 1300},
 	{name: "many-groups-no-flex", args: full + "-O ^flex_bg,^metadata_csum,uninit_bg -N 20000", mib: 1300},
+	{name: "many-groups-bigalloc", args: full + "-O bigalloc -b 1024 -C 4096 -g 1024 -N 20000", mib: 600, bs: 1024},
 	{name: "many-groups-1k", args: full + "-b 1024 -N 20000", mib: 600, bs: 1024},
 }
 
