@@ -31,6 +31,7 @@ func fuzzImages(f *testing.F) []memory {
 		{"-t", "ext4", "-O", "^metadata_csum,uninit_bg,^has_journal,^resize_inode"},
 		{"-t", "ext4", "-O", "^metadata_csum,^uninit_bg,^has_journal,^resize_inode,inline_data"},
 		{"-t", "ext2", "-I", "128"},
+		{"-t", "ext4", "-O", "^metadata_csum,uninit_bg,^has_journal,^resize_inode,bigalloc", "-C", "2048"},
 		{"-t", "ext4", "-O", "^metadata_csum,^uninit_bg,^has_journal,^resize_inode,quota,project,ea_inode", "-E", allQuotas},
 	} {
 		img := makeImage(f, dir, "128", append([]string{"-b", "1024", "-N", "32"}, args...)...)

@@ -20,12 +20,16 @@ func TestBigBlocks(t *testing.T) {
 	want := readView(t, source)
 	values := wantedValues(t, want)
 	t.Run("all", func(t *testing.T) { // holds the folder until the parallel tests are done
-		for _, size := range []string{"8192", "16384", "32768", "65536"} {
-			for name, features := range map[string]string{"checksums": "metadata_csum,64bit", "bare": "^metadata_csum,^64bit,uninit_bg"} {
-				t.Run(size+"-"+name, func(t *testing.T) {
+		for _, size := range []int{8192, 16384, 32768, 65536} {
+			for name, args := range map[string][]string{
+				"checksums": {"-O", "metadata_csum,64bit"},
+				"bare":      {"-O", "^metadata_csum,^64bit,uninit_bg"},
+				"clusters":  {"-O", "metadata_csum,64bit,bigalloc", "-C", itoa(2 * size)},
+			} {
+				t.Run(itoa(size)+"-"+name, func(t *testing.T) {
 					t.Parallel()
 					dir := workDir(t)
-					image := mke2fs(t, dir, 384, "-t", "ext4", "-I", "256", "-b", size, "-N", "4000", "-O", features, "-d", source)
+					image := mke2fs(t, dir, 512, append(args, "-t", "ext4", "-I", "256", "-b", itoa(size), "-N", "4000", "-d", source)...)
 					fsck(t, image)
 					before := readDebugfs(t, dir, image, want)
 					before.expect(t, want, before, func(path string) string { return want[path].Xattrs[imaName] })

@@ -20,6 +20,11 @@ type refused struct {
 // refusedArgs make the image that most cases start from: 32 MiB, 4 KiB blocks, every kind of checksum.
 const refusedArgs = full + "-b 4096 -N 4096"
 
+const (
+	clusterArgs = refusedArgs + " -O bigalloc -C 8192"
+	mmpArgs     = refusedArgs + " -O mmp,^metadata_csum,^uninit_bg" // nothing has a checksum
+)
+
 // debugfsDoes spoils an image by debugfs commands.
 func debugfsDoes(commands ...string) func(*testing.T, string) string {
 	return func(t *testing.T, image string) string {
@@ -49,13 +54,18 @@ var refusals = []refused{
 	{name: "checksum-type", spoil: debugfsDoes("set_super_value checksum_type 2"), want: `checksum`},
 	{name: "unknown-incompat", spoil: superblockField(0x60, 4, func(n uint64) uint64 { return n | 1<<30 }), want: `feature`},
 	{name: "unknown-ro-compat", spoil: superblockField(0x64, 4, func(n uint64) uint64 { return n | 1<<30 }), want: `feature`},
-	{name: "bigalloc", args: refusedArgs + " -O bigalloc,^resize_inode", spoil: asMade, want: `bigalloc`},
+	{name: "bigalloc-shared-cluster", args: clusterArgs, spoil: sharedBlock, want: `cluster.* two owners`},
+	{name: "bigalloc-misaligned", args: clusterArgs, spoil: misaligned, want: `place in a cluster`},
+	{name: "bigalloc-blocks-counted", args: clusterArgs, spoil: debugfsDoes("set_inode_field /file blocks 8"), want: `i_blocks is 8, but it has 16`},
 	{name: "encrypt", args: refusedArgs + " -O encrypt", spoil: asMade, want: `encrypt`},
 	{name: "casefold", args: refusedArgs + " -O casefold", spoil: asMade, want: `casefold`},
 	{name: "quota", args: refusedArgs + " -O quota", spoil: debugfsDoes("write /dev/null file"), want: `quota`},
 	{name: "quota-of-projects", args: refusedArgs + " -O quota,project -E quotatype=prjquota", spoil: debugfsDoes("mkdir dir"), want: `quota`},
 	{name: "read-only", spoil: debugfsDoes("feature read-only"), want: `read-only`},
-	{name: "mmp", args: refusedArgs + " -O mmp", spoil: asMade, want: `mmp|multi.?mount`},
+	{name: "mmp-mounted-elsewhere", args: refusedArgs + " -O mmp", spoil: mountedCopy, want: `in use on host`},
+	{name: "mmp-e2fsck", args: mmpArgs, spoil: mmpWord(4, 0xe24d4d50), want: `in use on host .* by e2fsck`},
+	{name: "mmp-magic", args: mmpArgs, spoil: mmpWord(0, 0), want: `MMP block \d+ has no magic`},
+	{name: "mmp-checksum", args: refusedArgs + " -O mmp", spoil: mmpWord(8, 1), want: `MMP block \d+: checksum`},
 	{name: "ea-inode-of-ima", args: refusedArgs + " -O ea_inode", spoil: mounted(func(p *populator) {
 		p.set("file", "security.ima", append([]byte{3, 2, 4}, p.bytes(20000)...))
 	}), want: `security\.ima lies in inode`},

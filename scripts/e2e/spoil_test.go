@@ -103,6 +103,22 @@ func wrongRefcount(t *testing.T, image string) string {
 	return image
 }
 
+// misaligned moves a file's only block within its cluster (see sharedBlock).
+func misaligned(t *testing.T, image string) string {
+	t.Helper()
+	debugfs(t, image, true, "set_inode_field /file block[5] "+itoa(int(firstBlock(t, image, "/file")+1)))
+	return image
+}
+
+// mmpWord changes four bytes of the MMP block.
+func mmpWord(offset int64, v uint32) func(*testing.T, string) string {
+	return func(t *testing.T, image string) string {
+		block := int64(binary.LittleEndian.Uint64(peek(t, image, 1024+0x168, 8)))
+		poke(t, image, block*4096+offset, binary.LittleEndian.AppendUint32(nil, v))
+		return image
+	}
+}
+
 // sharedBlock lets two files claim one data block.
 func sharedBlock(t *testing.T, image string) string {
 	t.Helper()

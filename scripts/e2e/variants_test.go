@@ -93,7 +93,7 @@ var variants = []variant{
 	{name: "bigalloc-meta-bg", args: full + "-O bigalloc,meta_bg,^resize_inode,^64bit,^metadata_csum,^uninit_bg -b 1024 -C 2048 -g 1024", bs: 1024},
 	{name: "bigalloc-inline-data", args: full + "-O bigalloc,inline_data,orphan_file -C 8192"},
 	{name: "bigalloc-inode-128", args: full + "-O bigalloc -I 128 -C 8192"},
-	{name: "bigalloc-large-clusters", args: full + "-O bigalloc -C 1048576", mib: 8000},
+	{name: "bigalloc-large-clusters", args: full + "-O bigalloc -C 262144", mib: 1300},
 	{name: "mmp", args: full + "-O mmp"},
 	{name: "mmp-bigalloc", args: full + "-O mmp,bigalloc,^metadata_csum,^uninit_bg -C 16384"},
 	{name: "many-groups", args: full + "-N 20000", mib: 1300},
