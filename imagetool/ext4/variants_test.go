@@ -60,6 +60,7 @@ var variants = []struct {
 	{"small groups", []string{"-t", "ext4", "-b", "1024", "-g", "1024"}},
 	{"few inodes per group", []string{"-t", "ext4", "-b", "1024", "-g", "256", "-O", "^resize_inode", "-N", "1024"}},
 	{"odd groups", []string{"-t", "ext4", "-b", "1024", "-g", "1000", "-O", "^resize_inode"}},
+	{"quota project bigalloc", []string{"-t", "ext4", "-b", "1024", "-C", "4096", "-O", "quota,project,bigalloc", "-E", allQuotas}},
 	{"mmp", []string{"-t", "ext4", "-O", "mmp"}},
 	{"mmp 1k no checksums", []string{"-t", "ext4", "-b", "1024", "-O", "mmp,^metadata_csum,^uninit_bg"}},
 	{"bigalloc", []string{"-t", "ext4", "-b", "4096", "-C", "16384", "-O", "bigalloc"}},

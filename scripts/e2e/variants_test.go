@@ -94,6 +94,8 @@ var variants = []variant{
 	{name: "bigalloc-inline-data", args: full + "-O bigalloc,inline_data,orphan_file -C 8192"},
 	{name: "bigalloc-inode-128", args: full + "-O bigalloc -I 128 -C 8192"},
 	{name: "bigalloc-large-clusters", args: full + "-O bigalloc -C 262144", mib: 1300},
+	{name: "bigalloc-ea-inode", args: full + "-O bigalloc,ea_inode -C 16384", values: true},
+	{name: "bigalloc-ea-inode-quota", args: full + "-O bigalloc,ea_inode -b 1024 -C 4096", bs: 1024, values: true, late: "-O quota,project -Q usrquota,grpquota,prjquota"},
 	{name: "mmp", args: full + "-O mmp"},
 	{name: "mmp-bigalloc", args: full + "-O mmp,bigalloc,^metadata_csum,^uninit_bg -C 16384"},
 	{name: "many-groups", args: full + "-N 20000", mib: 1300},
