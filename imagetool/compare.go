@@ -15,8 +15,8 @@ import (
 type Expectation struct {
 	path    string
 	header  manifest.Header
-	entries map[nameKey]manifest.Entry // of the partitions that were asked for
-	gone    []int                      // those of them that have no file system any more
+	entries map[nameKey]*manifest.Entry // of the partitions that were asked for; without their paths
+	gone    []int                       // those of them that have no file system any more
 }
 
 // nameKey is one name of a file, wherever the file system stands in the list.
@@ -29,22 +29,25 @@ type nameKey struct {
 // image: a manifest of another image would only yield nonsense. A file system that
 // the image has lost is a finding, not an error: all that was in it is missing.
 func (m *Image) ReadExpectation(ctx context.Context, path string) (*Expectation, error) {
-	x := &Expectation{path: path, entries: map[nameKey]manifest.Entry{}}
-	var list []manifest.Entry
+	x := &Expectation{path: path, entries: map[nameKey]*manifest.Entry{}}
+	once := map[manifest.Entry]*manifest.Entry{} // the names of a file share what is said of it
 	var err error
-	x.header, err = readManifest(ctx, path, func(e manifest.Entry) error {
-		list = append(list, e)
+	x.header, err = readManifest(ctx, path, func(h manifest.Header, e manifest.Entry) error {
+		k := nameKey{h.Filesystems[e.Filesystem].Partition, e.Path}
+		if !m.covers(k.partition) {
+			return nil
+		}
+		e.Path = ""
+		if once[e] == nil {
+			once[e] = &e
+		}
+		x.entries[k] = once[e]
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	systems := x.header.Filesystems
-	for _, e := range list {
-		if n := systems[e.Filesystem].Partition; m.covers(n) {
-			x.entries[nameKey{n, e.Path}] = e
-		}
-	}
 	for _, f := range systems {
 		held := slices.ContainsFunc(m.Systems, func(s *FileSystem) bool { return s.Partition.Number == f.Partition })
 		if m.covers(f.Partition) && !held {
@@ -154,7 +157,7 @@ func (x *Expectation) Compare(ctx context.Context, t *Tree, findings []*signer.F
 }
 
 // changed names the fields in which a file differs from its entry.
-func (x *Expectation) changed(want manifest.Entry, f *signer.Finding, value []byte) (fields []string) {
+func (x *Expectation) changed(want *manifest.Entry, f *signer.Finding, value []byte) (fields []string) {
 	got := entryOf(f.File)
 	check := func(name string, same bool) {
 		if !same {

@@ -67,7 +67,7 @@ func beginsLikeManifest(path string) (bool, error) {
 
 func readManifestLabels(ctx context.Context, path string) (Labels, error) {
 	labels := Labels{}
-	_, err := readManifest(ctx, path, func(e manifest.Entry) error {
+	_, err := readManifest(ctx, path, func(_ manifest.Header, e manifest.Entry) error {
 		if e.Label != manifest.LabelSignature || e.Digest == "" {
 			return nil
 		}
@@ -85,7 +85,7 @@ func readManifestLabels(ctx context.Context, path string) (Labels, error) {
 }
 
 // readManifest calls f for each entry.
-func readManifest(ctx context.Context, path string, f func(manifest.Entry) error) (manifest.Header, error) {
+func readManifest(ctx context.Context, path string, f func(manifest.Header, manifest.Entry) error) (manifest.Header, error) {
 	file, err := input.Open(ctx, path)
 	if err != nil {
 		return manifest.Header{}, err
@@ -101,7 +101,7 @@ func readManifest(ctx context.Context, path string, f func(manifest.Entry) error
 			return r.Header(), nil
 		}
 		if err == nil {
-			err = f(e)
+			err = f(r.Header(), e)
 		}
 		if err != nil {
 			return manifest.Header{}, fmt.Errorf("%s: %w", path, err)
