@@ -4,7 +4,8 @@
 // in memory has a bound.
 //
 // Pipes are welcome, named or not: that is how a shell hands over the output of a
-// command, as in <(gpg -d key.gpg). A system call that waits for one cannot be
+// command, as in <(gpg -d key.gpg). One that nobody opens for writing within seconds
+// is given up. A system call that waits for one cannot be
 // called off, so it is left behind in a goroutine, and its result goes nowhere:
 // contexts end when the process is about to.
 package input

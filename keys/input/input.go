@@ -7,11 +7,12 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 )
 
 // Open opens a file whose reads end when ctx does, as those of Reader.
 func Open(ctx context.Context, path string) (io.ReadCloser, error) {
-	f, err := await(ctx, func() (*os.File, error) { return open(path) }, func(f *os.File) { f.Close() })
+	f, err := open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -24,14 +25,14 @@ func Open(ctx context.Context, path string) (io.ReadCloser, error) {
 // Read gives the contents of a file of at most max bytes. They stand in memory
 // once, so that who reads a secret can clear it.
 func Read(ctx context.Context, path string, max int) ([]byte, error) {
-	return await(ctx, func() ([]byte, error) { return read(path, max) }, func(b []byte) { clear(b) })
-}
-
-func read(path string, max int) ([]byte, error) {
-	f, err := open(path)
+	f, err := open(ctx, path)
 	if err != nil {
 		return nil, err
 	}
+	return await(ctx, func() ([]byte, error) { return read(f, path, max) }, func(b []byte) { clear(b) })
+}
+
+func read(f *os.File, path string, max int) ([]byte, error) {
 	defer f.Close()
 	buf := make([]byte, max+1)
 	n, err := io.ReadFull(f, buf)
@@ -45,11 +46,18 @@ func read(path string, max int) ([]byte, error) {
 	return nil, err
 }
 
-func open(path string) (*os.File, error) {
+// patience is how long a pipe may wait for somebody to open its other end.
+var patience = 10 * time.Second
+
+func open(ctx context.Context, path string) (*os.File, error) {
 	if path == "" {
 		return nil, errors.New("empty file name")
 	}
-	return os.OpenFile(path, os.O_RDONLY|syscall.O_NOCTTY, 0)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%s: a pipe that nobody writes to", path))
+	defer cancel()
+	return await(ctx,
+		func() (*os.File, error) { return os.OpenFile(path, os.O_RDONLY|syscall.O_NOCTTY, 0) },
+		func(f *os.File) { f.Close() })
 }
 
 // await gives the result of f unless ctx ends before; then drop gets the result,

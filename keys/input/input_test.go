@@ -94,6 +94,21 @@ func TestPipesWait(t *testing.T) {
 	}
 }
 
+// Nobody may ever open the other end of a pipe.
+func TestPipesThatNobodyOpens(t *testing.T) {
+	defer func(d time.Duration) { patience = d }(patience)
+	patience = 10 * time.Millisecond
+	path := fifo(t)
+	for i, read := range []func() error{
+		func() error { _, err := Read(t.Context(), path, 10); return err },
+		func() error { _, err := Open(t.Context(), path); return err },
+	} {
+		if err := read(); err == nil || err.Error() != path+": a pipe that nobody writes to" {
+			t.Errorf("%d: error is %v", i, err)
+		}
+	}
+}
+
 // A pipe gives its contents, with a name or by its descriptor, as a shell puts
 // it in the place of <(command).
 func TestPipes(t *testing.T) {

@@ -93,13 +93,13 @@ func runInside(m *testing.M) int {
 	return m.Run()
 }
 
-// buildCommands sets binDir, building signer and imagetool unless VMSEAL_BIN says where they are.
+// buildCommands sets binDir, building them unless VMSEAL_BIN says where they are.
 func buildCommands() error {
 	if binDir = os.Getenv("VMSEAL_BIN"); binDir != "" {
 		return nil
 	}
 	binDir = filepath.Join(base, "bin")
-	cmd := exec.Command("go", "build", "-o", binDir+"/", "./signer/cmd/signer", "./imagetool/cmd/imagetool")
+	cmd := exec.Command("go", "build", "-o", binDir+"/", "./signer/cmd/signer", "./imagetool/cmd/imagetool", "./enforcer/cmd/enforcer")
 	cmd.Dir = filepath.Join("..", "..")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the commands: %w\n%s", err, out)
