@@ -141,7 +141,7 @@ func TestTampering(t *testing.T) {
 
 // escaped is a name as --json shows it: bytes that are no UTF-8, and the percent sign, as %XX.
 func escaped(name string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(name, "%", "%25"), "\xff", "%FF")
+	return strings.NewReplacer("%", "%25", "\xff", "%FF", "\xfe", "%FE").Replace(name)
 }
 
 // expectFindings compares the objects of files that are not as they should be with what is wanted.

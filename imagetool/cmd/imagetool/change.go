@@ -94,21 +94,36 @@ func changeText(c *imagetool.Change, judged bool) string {
 	if !judged {
 		return text
 	}
-	separator := ": "
-	for _, side := range []struct {
-		node *imagetool.Node
-		verb string
-	}{{c.Old, "was"}, {c.New, "is"}} {
-		if side.node == nil || side.node.Examined == nil {
-			continue
-		}
+	if worth := worthText(c); worth != "" {
+		separator := ": "
 		if len(parts) > 0 {
 			separator = "; "
 		}
-		text += fmt.Sprintf("%s%s %s", separator, side.verb, cli.FindingText(side.node.Finding))
-		separator = "; "
+		text += separator + worth
 	}
 	return text
+}
+
+// worthText tells the verdicts on both sides; it is empty without a regular file.
+func worthText(c *imagetool.Change) string {
+	worth := func(n *imagetool.Node) string {
+		if n == nil || n.Examined == nil {
+			return ""
+		}
+		return cli.FindingText(n.Finding)
+	}
+	was, is := worth(c.Old), worth(c.New)
+	switch {
+	case was == "" && is == "":
+		return ""
+	case was == is:
+		return "still " + is
+	case was == "":
+		return "is " + is
+	case is == "":
+		return "was " + was
+	}
+	return "was " + was + "; is " + is
 }
 
 // fieldText adds what a field was and is, where that is short.
