@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"bytes"
+	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/vmseal/vmseal/formats/escape"
 )
@@ -20,21 +24,59 @@ func EscapeName(path string) string {
 	return escape.With(path, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// Printable is EscapeName for text that is not a path alone: percent signs and
-// line ends stay.
+// Printable is EscapeName for text that is not a path alone: percent signs stay.
 func Printable(text string) string {
-	var b strings.Builder
-	for _, part := range strings.SplitAfter(text, "%") {
-		body, percent := strings.CutSuffix(part, "%")
-		for i, line := range strings.Split(body, "\n") {
-			if i > 0 {
-				b.WriteByte('\n')
-			}
-			b.WriteString(EscapeName(line))
-		}
-		if percent {
-			b.WriteByte('%')
-		}
+	parts := strings.Split(text, "%")
+	for i, part := range parts {
+		parts[i] = EscapeName(part)
 	}
-	return b.String()
+	return strings.Join(parts, "%")
+}
+
+// asciiControls writes the characters of a JSON text that would steer a terminal,
+// and that JSON leaves as they are, as \uXXXX.
+func asciiControls(text []byte) []byte {
+	if !bytes.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return text
+	}
+	var b []byte
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		switch {
+		case unicode.IsPrint(r):
+			b = append(b, text[:n]...)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			b = fmt.Appendf(b, `\u%04x\u%04x`, high, low)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+		text = text[n:]
+	}
+	return b
+}
+
+// Line is an error as one line of printable text. Errors that were joined stand
+// apart; a line end in a name is escaped, so that a name cannot forge a line.
+func Line(err error) string {
+	text := err.Error()
+	var inner []error
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		inner = append(inner, e.Unwrap())
+	case interface{ Unwrap() []error }:
+		inner = e.Unwrap()
+	}
+	raw, lines := make([]string, len(inner)), make([]string, len(inner))
+	for i, e := range inner {
+		if e == nil {
+			continue
+		}
+		raw[i], lines[i] = e.Error(), Line(e)
+		text = strings.Replace(text, raw[i], lines[i], 1)
+	}
+	if len(inner) > 1 && strings.Join(raw, "\n") == err.Error() { // errors.Join
+		return strings.Join(lines, "; ")
+	}
+	return Printable(text)
 }

@@ -50,7 +50,7 @@ func (o *Output) Object(v any) {
 		if err != nil {
 			return err
 		}
-		_, err := w.Write(append(b, '\n'))
+		_, err := w.Write(append(asciiControls(b), '\n'))
 		return err
 	})
 }
@@ -145,7 +145,7 @@ func (o *Output) message(kind string, err error, hint string) {
 	defer o.mu.Unlock()
 	o.bar.aside(func() {
 		o.fail(o.stdout.Flush())
-		fmt.Fprintf(o.stderr, "%s: %s\n", kind, Printable(err.Error()))
+		fmt.Fprintf(o.stderr, "%s: %s\n", kind, Line(err))
 		if hint != "" {
 			fmt.Fprintf(o.stderr, "hint: %s\n", hint)
 		}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -167,8 +168,45 @@ func TestEscape(t *testing.T) {
 			t.Errorf("EscapeName(%q) = %q, want %q", in, got, want[1])
 		}
 	}
-	if got := Printable("50% of\n\x07 \xff%41"); got != "50% of\n%07 %FF%41" {
+	if got := Printable("50% of\n\x07 \xff%41"); got != "50% of%0A%07 %FF%41" {
 		t.Errorf("%q", got)
+	}
+}
+
+// JSON is harmless on a terminal, and says the same as without that.
+func TestJSONControls(t *testing.T) {
+	const name = "\x1b \x7f \u009b[31m \u202e \U000e0001 \u00e4 \U0001f600 \n"
+	var b bytes.Buffer
+	o := newOutput(&b, &b)
+	o.JSON = true
+	o.Object(map[string]string{"name": name})
+	o.Flush()
+	line := strings.TrimSuffix(b.String(), "\n")
+	if strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		t.Errorf("%q", line)
+	}
+	var got map[string]string
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil || got["name"] != name {
+		t.Errorf("%q became %q: %v", name, got["name"], err)
+	}
+}
+
+// A name in an error cannot forge a line; errors that were joined stay apart.
+func TestLine(t *testing.T) {
+	name := errors.New("\x1b[m\nerror: forged 5%")
+	joined := errors.Join(name, errors.New("second"))
+	for want, err := range map[string]error{
+		"%1B[m%0Aerror: forged 5%":                         name,
+		"a\u00e4: %1B[m%0Aerror: forged 5%":                fmt.Errorf("a\u00e4: %w", name),
+		"%1B[m%0Aerror: forged 5%; second":                 joined,
+		"x%0A: %1B[m%0Aerror: forged 5%; second (y)":       fmt.Errorf("x\n: %w (y)", joined),
+		"1 %1B[m%0Aerror: forged 5% 2 second":              fmt.Errorf("1 %w 2 %w", name, errors.New("second")),
+		"first; %1B[m%0Aerror: forged 5%; second":          errors.Join(errors.New("first"), joined),
+		"listing: %1B[m%0Aerror: forged 5%: too deep%0A\"": &UsageError{fmt.Errorf("listing: %w: too deep\n\"", name)},
+	} {
+		if got := Line(err); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 

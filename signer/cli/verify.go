@@ -101,9 +101,9 @@ func FindingText(f *signer.Finding) string {
 	case signer.DigestOnly:
 		return "digest only, no signature"
 	case signer.Invalid:
-		return fmt.Sprintf("invalid, %s: %s", f.Reason, Printable(f.Err.Error()))
+		return fmt.Sprintf("invalid, %s: %s", f.Reason, Line(f.Err))
 	case signer.Unreadable:
-		return "unreadable: " + Printable(f.Err.Error())
+		return "unreadable: " + Line(f.Err)
 	}
 	return f.Verdict.String()
 }

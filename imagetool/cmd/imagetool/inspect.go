@@ -92,7 +92,7 @@ func printInspection(out *cli.Output, r *imagetool.Inspection) {
 		if p.Partition > 0 {
 			where = fmt.Sprintf("partition %d: ", p.Partition)
 		}
-		out.Printf("  %s%s\n", where, cli.Printable(p.Err.Error()))
+		out.Printf("  %s%s\n", where, cli.Line(p.Err))
 		if h := hint(p.Err); h != "" {
 			out.Printf("    %s\n", h)
 		}
