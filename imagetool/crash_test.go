@@ -34,6 +34,9 @@ var crashKinds = []crashKind{
 	{"no checksums", "512k", 1, 265, []string{"-t", "ext4", "-b", "1024", "-O", "^has_journal,^metadata_csum,^uninit_bg"}},
 	{"4k", "1M", 1, 521, []string{"-t", "ext4", "-b", "4096", "-O", "^has_journal"}},
 	{"meta_bg", "512k", 1, 265, []string{"-t", "ext4", "-b", "1024", "-O", "^has_journal,meta_bg,^resize_inode"}},
+	{"bigalloc", "1M", 1, 265, []string{"-t", "ext4", "-b", "1024", "-C", "4096", "-O", "^has_journal,^resize_inode,bigalloc"}},
+	{"mmp", "512k", 1, 265, []string{"-t", "ext4", "-b", "1024", "-O", "^has_journal,mmp"}},
+	{"quota", "768k", 1, 265, []string{"-t", "ext4", "-b", "1024", "-O", "^has_journal,quota,project", "-E", "quotatype=usrquota:grpquota:prjquota"}},
 	{"labels in inodes", "512k", 1, 100, []string{"-t", "ext4", "-b", "1024", "-I", "512", "-O", "^has_journal"}},
 	{"two file systems", "384k", 2, 265, []string{"-t", "ext4", "-b", "1024", "-O", "^has_journal"}},
 }
@@ -53,6 +56,10 @@ func makeCrashImage(t testing.TB, size string, args []string) []byte {
 		t.Fatal(err)
 	}
 	command(t, "mke2fs", slices.Concat([]string{"-q", "-N", "64", "-d", tree}, args, []string{img, size})...)
+	// mke2fs -d of 1.47.0 forgets to count what it writes in quotas.
+	if strings.Contains(strings.Join(args, " "), "quota") {
+		exec.Command("e2fsck", "-fy", img).Run()
+	}
 	b, err := os.ReadFile(img)
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +194,7 @@ func sign(t testing.TB, image []byte, size int64, count, n int, seed byte) *plat
 
 func losePower(t *testing.T, before []byte, after *platter, size int64, count int, rnd *rand.Rand) (total, recovered int) {
 	log := logOf(t, after)
-	want, scratch := sha256.Sum256(before), make([]byte, len(before))
+	scratch := make([]byte, len(before))
 	wrecks(before, false, after.events, rnd, func(w wreck) {
 		total++
 		whole := bytes.Equal(w.data, before) || bytes.Equal(w.data, after.data)
@@ -206,11 +213,11 @@ func losePower(t *testing.T, before []byte, after *platter, size int64, count in
 		if err := p.recover(); err != nil {
 			t.Fatalf("%s: %v", w.where, err)
 		}
-		if sha256.Sum256(p.data) != want || p.log != nil {
+		if !bytes.Equal(p.data, before) || p.log != nil {
 			t.Fatalf("%s: recovered to something else", w.where)
 		}
 		if rnd.IntN(100) == 0 {
-			n := losePowerAgain(t, w, log, p.events, want, rnd)
+			n := losePowerAgain(t, w, log, p.events, before, rnd)
 			total, recovered = total+n, recovered+n
 		}
 	})
@@ -230,7 +237,7 @@ func logOf(t *testing.T, after *platter) []byte {
 }
 
 // losePowerAgain takes the power away while a wreck is recovered.
-func losePowerAgain(t *testing.T, w wreck, log []byte, events []event, want [sha256.Size]byte, rnd *rand.Rand) (n int) {
+func losePowerAgain(t *testing.T, w wreck, log []byte, events []event, want []byte, rnd *rand.Rand) (n int) {
 	wrecks(w.data, true, events, rnd, func(again wreck) {
 		if !again.log {
 			return
@@ -240,7 +247,7 @@ func losePowerAgain(t *testing.T, w wreck, log []byte, events []event, want [sha
 		if err := p.recover(); err != nil {
 			t.Fatalf("%s, then %s while recovering: %v", w.where, again.where, err)
 		}
-		if sha256.Sum256(p.data) != want {
+		if !bytes.Equal(p.data, want) {
 			t.Fatalf("%s, then %s while recovering: recovered to something else", w.where, again.where)
 		}
 	})

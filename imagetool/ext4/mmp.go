@@ -89,27 +89,27 @@ func mmpHost(raw []byte) string {
 	return " on host " + name
 }
 
-// MMP returns where the block of multiple mount protection lies and what it holds
-// while somebody changes the file system, and afterwards, as ext2fs_mmp_start and
-// ext2fs_mmp_stop leave it. The time in it stays, so that the same work gives the
-// same bytes. Without the feature it returns 0 and nil.
-func (fs *FS) MMP() (offset int64, held, clean []byte, err error) {
-	if fs.sb.mmpBlock() == 0 {
-		return 0, nil, nil, nil
+// mmpMark marks the file system as in use, and as free afterwards, as ext2fs_mmp_start
+// and ext2fs_mmp_stop do. The time in it stays, so that the same work gives the same
+// bytes. Those two wait in between for hosts that have come at the same moment; here
+// nothing may have touched the block from before the first write to after the last.
+func (fs *FS) mmpMark() (mark, error) {
+	if err := fs.sb.checkMMP(fs.r); err != nil {
+		return mark{}, err
 	}
-	raw, err := fs.sb.readMMP(fs.r)
+	before, err := fs.sb.readMMP(fs.r)
 	if err != nil {
-		return 0, nil, nil, err
+		return mark{}, err
 	}
-	clear(raw[mmpOffNode:mmpOffInterval])
-	copy(raw[mmpOffNode:], mmpOwnName)
 	with := func(seq uint32) []byte {
-		b := bytes.Clone(raw)
+		b := bytes.Clone(before)
+		clear(b[mmpOffNode:mmpOffInterval])
+		copy(b[mmpOffNode:], mmpOwnName)
 		le.PutUint32(b[mmpOffSeq:], seq)
 		if fs.sb.metadataCsum() {
 			le.PutUint32(b[mmpOffChecksum:], fs.sb.mmpChecksum(b))
 		}
 		return b
 	}
-	return fs.sb.mmpOffset(), with(mmpSeqFsck), with(mmpSeqClean), nil
+	return mark{"MMP block", fs.sb.mmpOffset(), before, with(mmpSeqFsck), with(mmpSeqClean)}, nil
 }

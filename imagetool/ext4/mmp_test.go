@@ -95,11 +95,11 @@ func TestMMPHeld(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := mmpImage(t, features)
 			fs, _ := mustCheck(t, m)
-			off, held, clean, err := fs.MMP()
+			mark, err := fs.mmpMark()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := m.WriteAt(held, off); err != nil {
+			if _, err := m.WriteAt(mark.during, mark.off); err != nil {
 				t.Fatal(err)
 			}
 			refusedFor(t, m, "file system is in use on host vmseal by e2fsck")
@@ -113,7 +113,7 @@ func TestMMPHeld(t *testing.T) {
 			if out, err := exec.Command(need(t, "e2fsck"), "-fp", img).CombinedOutput(); err == nil || !bytes.Contains(out, []byte("MMP")) {
 				t.Errorf("e2fsck: %v\n%s", err, out)
 			}
-			if _, err := m.WriteAt(clean, off); err != nil {
+			if _, err := m.WriteAt(mark.after, mark.off); err != nil {
 				t.Fatal(err)
 			}
 			mustCheck(t, m)
@@ -123,8 +123,62 @@ func TestMMPHeld(t *testing.T) {
 			}
 		})
 	}
-	fs, _ := mustCheck(t, smallImage(t))
-	if off, held, clean, err := fs.MMP(); off != 0 || held != nil || clean != nil || err != nil {
-		t.Errorf("without the feature: %d, %x, %x, %v", off, held, clean, err)
+}
+
+// latecomer is a device to which another host writes at the same time.
+type latecomer struct {
+	memory
+	off    int64
+	writes int // of ours, until it comes
+}
+
+func (d *latecomer) WriteAt(p []byte, off int64) (int, error) {
+	n, err := d.memory.WriteAt(p, off)
+	if d.writes--; d.writes == 0 {
+		le.PutUint32(d.memory[d.off+mmpOffSeq:], 4711)
+	}
+	return n, err
+}
+
+// TestMMPTaken has another host come before the first write, and after each. Who
+// comes between a write to the superblock and the one to the MMP block is
+// overwritten, and will find that out.
+func TestMMPTaken(t *testing.T) {
+	tree := t.TempDir()
+	if err := os.WriteFile(filepath.Join(tree, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(makeImage(t, tree, "1M", smallArgs([]string{"-O", "^has_journal,^resize_inode,^metadata_csum,^uninit_bg,mmp"})...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, total := memory(b), 0
+	commit := func(writes int) error {
+		d := &latecomer{memory: bytes.Clone(image), writes: writes}
+		fs, l := mustCheck(t, d.memory)
+		d.off = fs.sb.mmpOffset()
+		e := stage(t, l, EditOptions{}, 265)
+		if writes == 0 {
+			le.PutUint32(d.memory[d.off+mmpOffSeq:], 4711)
+		}
+		before := bytes.Clone(d.memory)
+		err := e.Commit(t.Context(), d)
+		total = writes - d.writes
+		if writes == 0 && !bytes.Equal(d.memory, before) {
+			t.Error("something was written all the same")
+		}
+		return err
+	}
+	if err := commit(1000); err != nil {
+		t.Fatal(err)
+	}
+	last := total
+	for writes := range last + 1 {
+		if writes == 1 || writes == last-1 {
+			continue
+		}
+		if err := commit(writes); err == nil || !strings.Contains(err.Error(), "MMP") {
+			t.Errorf("another host came after %d of %d writes: %v", writes, last, err)
+		}
 	}
 }

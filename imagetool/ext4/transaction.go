@@ -1,9 +1,7 @@
 package ext4
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -14,6 +12,7 @@ type Transaction struct {
 	e     *Edit
 	p     *plan
 	alloc *allocator
+	marks marks
 }
 
 // A Block is one stretch of bytes that a Transaction changes. Versions are what it
@@ -33,7 +32,9 @@ func (e *Edit) Prepare() (*Transaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Transaction{e, p, alloc}, nil
+	t := &Transaction{e: e, p: p, alloc: alloc}
+	t.marks, err = t.markings()
+	return t, err
 }
 
 // Commit is Prepare, and then Commit of the Transaction.
@@ -55,8 +56,10 @@ func (t *Transaction) Blocks() iter.Seq2[Block, error] {
 		if t.Empty() {
 			return
 		}
-		if !yield(Block{superOffset, [][]byte{t.fs().sb.unclean(), t.superblock()}}, nil) {
-			return
+		for _, m := range t.marks {
+			if !yield(Block{m.off, [][]byte{m.during, m.after}}, nil) {
+				return
+			}
 		}
 		for _, s := range t.steps(t.fs().r) {
 			for w, err := range s.writes {
@@ -68,11 +71,11 @@ func (t *Transaction) Blocks() iter.Seq2[Block, error] {
 	}
 }
 
-// Commit marks the file system as not clean, and then writes in steps that are each
-// durable before the next: the new attribute blocks, which nothing refers to yet;
-// the bitmaps and counts; the inodes and the attribute blocks that stay. It reads
-// all of it back and checks the whole file system again. The superblock, clean
-// again, comes last.
+// Commit marks the file system as not clean, and as in use where hosts may share
+// it, and then writes in steps that are each durable before the next: the new
+// attribute blocks, which nothing refers to yet; the bitmaps and counts; the inodes
+// and the attribute blocks that stay. It reads all of it back and checks the whole
+// file system again. The marks, clean again, come last.
 //
 // dev must hold what the FS was opened on. A failed Commit leaves it in any
 // state in between.
@@ -80,7 +83,10 @@ func (t *Transaction) Commit(ctx context.Context, dev Device) error {
 	if t.Empty() {
 		return nil
 	}
-	if err := putSuperblock(ctx, dev, t.fs().sb.unclean()); err != nil {
+	if err := t.marks.expect(dev, (*mark).isBefore); err != nil {
+		return err
+	}
+	if err := t.marks.put(ctx, dev, (*mark).isDuring); err != nil {
 		return err
 	}
 	for _, s := range t.steps(dev) {
@@ -88,27 +94,13 @@ func (t *Transaction) Commit(ctx context.Context, dev Device) error {
 			return fmt.Errorf("writing %s: %w", s.name, err)
 		}
 	}
-	final := t.superblock()
-	if err := t.readBack(ctx, &patched{dev, write{superOffset, final}}); err != nil {
+	if err := t.readBack(ctx, t.marks.hide(dev)); err != nil {
 		return fmt.Errorf("reading back: %w", err)
 	}
-	return putSuperblock(ctx, dev, final)
-}
-
-// putSuperblock writes the superblock and reads it back.
-func putSuperblock(ctx context.Context, dev Device, raw []byte) error {
-	s := step{writes: func(yield func(write, error) bool) { yield(write{superOffset, raw}, nil) }}
-	if err := s.run(ctx, dev); err != nil {
-		return fmt.Errorf("writing the superblock: %w", err)
+	if err := t.marks.expect(dev, (*mark).isDuring); err != nil {
+		return err
 	}
-	got := make([]byte, len(raw))
-	if _, err := dev.ReadAt(got, superOffset); err != nil {
-		return fmt.Errorf("reading back the superblock: %w", err)
-	}
-	if !bytes.Equal(got, raw) {
-		return errors.New("reading back the superblock: it is not what was written")
-	}
-	return nil
+	return t.marks.put(ctx, dev, (*mark).isAfter)
 }
 
 // A write is one stretch of bytes and where it goes.
@@ -162,19 +154,4 @@ func (s step) run(ctx context.Context, dev Device) error {
 		return err
 	}
 	return dev.Sync()
-}
-
-// patched reads a device as if one more write had been made.
-type patched struct {
-	io.ReaderAt
-	w write
-}
-
-func (p *patched) ReadAt(b []byte, off int64) (int, error) {
-	n, err := p.ReaderAt.ReadAt(b, off)
-	from, to := max(off, p.w.off), min(off+int64(n), p.w.off+int64(len(p.w.data)))
-	if from < to {
-		copy(b[from-off:to-off], p.w.data[from-p.w.off:])
-	}
-	return n, err
 }
