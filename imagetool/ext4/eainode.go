@@ -79,8 +79,8 @@ func (fs *FS) readValue(in *Inode) ([]byte, error) {
 	if firstHole(c.runs, blocks) < blocks {
 		return nil, damaged("inode %d has the value of an extended attribute, but a hole", in.Number)
 	}
-	value, err := io.ReadAll(c)
-	if err != nil {
+	value := make([]byte, in.Size)
+	if _, err := io.ReadFull(c, value); err != nil {
 		return nil, err
 	}
 	if got := crc32c(fs.sb.seed, value); got != in.valueHash() { // ext4_xattr_inode_hash
