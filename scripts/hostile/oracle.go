@@ -157,6 +157,14 @@ func (r *result) repair(ctx context.Context, image string) error {
 			return err
 		}
 	}
+	info, err := os.Stat(image)
+	if err != nil {
+		return err
+	}
+	// It may believe in a size of terabytes, and then make the image that long.
+	if info.Size() != int64(len(r.bytes)) {
+		return os.WriteFile(image, r.bytes, 0o644)
+	}
 	b, err := os.ReadFile(image)
 	if err != nil {
 		return err
