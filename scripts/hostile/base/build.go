@@ -93,6 +93,9 @@ func (r *Recipe) attributes(ctx context.Context, dir, image string) error {
 		set("/inline", "user.huge", 3000)
 		set("/hello", "user.huge", 5000)
 	}
+	if features := strings.Join(r.Args, ","); strings.Contains(features, ",extent") && !strings.Contains(features, "^extent") {
+		fmt.Fprintln(&script, "fallocate /large 20 25") // behind the end
+	}
 	file := filepath.Join(dir, "script")
 	if err := os.WriteFile(file, []byte(script.String()), 0o644); err != nil {
 		return err

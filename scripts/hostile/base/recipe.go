@@ -50,6 +50,7 @@ var Recipes = []Recipe{
 	{Name: "fast-commit", Size: "6M", Args: ext4("1024", "has_journal,fast_commit", "-J", "size=2"), Names: 10},
 	{Name: "bigalloc", Size: "2M", Args: ext4("1024", "^resize_inode,bigalloc", "-C", "4096"), Names: 40},
 	{Name: "bigalloc-no-csum", Size: "2M", Args: ext4("1024", "^resize_inode,bigalloc,^metadata_csum,^uninit_bg", "-C", "4096"), Names: 40},
+	{Name: "bigalloc-4k", Size: "8M", Args: ext4("4096", "bigalloc,quota,ea_inode", "-C", "16384"), Names: 100},
 	{Name: "quota", Size: "1M", Args: ext4("1024", "quota"), Names: 40},
 	{Name: "quota-no-csum", Size: "1M", Args: ext4("4096", "quota,^metadata_csum,^uninit_bg,^resize_inode"), Names: 40},
 	{Name: "project", Size: "1M", Args: ext4("1024", "quota,project"), Names: 40, Extended: "quotatype=usrquota:grpquota:prjquota"},
