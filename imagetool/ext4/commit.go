@@ -41,8 +41,8 @@ func (t *Transaction) freshBlocks() iter.Seq2[write, error] {
 }
 
 // bookkeeping are the block bitmaps and descriptors of the groups that gave
-// blocks, and the records of the owners who got them. Backups of descriptors and the superblock stay as they are, as they do
-// when the kernel allocates a block.
+// blocks, and the records of the owners who got them. Backups of descriptors and
+// the superblock stay as they are, as they do when the kernel allocates a block.
 func (t *Transaction) bookkeeping() iter.Seq2[write, error] {
 	return func(yield func(write, error) bool) {
 		sb := t.fs().sb

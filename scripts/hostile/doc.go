@@ -1,4 +1,4 @@
-// Hostile makes small file systems of every kind, spoils their metadata, and
+// Command hostile makes small file systems of every kind, spoils their metadata, and
 // lets the real imagetool inspect, verify and sign what comes out, in a copy and
 // in place. Whatever it is given, imagetool must not crash, hang or eat memory;
 // what it refuses it must leave as it is; and what it signs must be clean for

@@ -24,7 +24,10 @@ is told to.
 
   imagetool inspect disk.raw
   imagetool sign --key key/private.pem disk.raw --out signed.raw
+  imagetool sign --key key/private.pem disk.raw --in-place
+  imagetool recover disk.raw
   imagetool verify --trust key/cert.pem signed.raw
+  imagetool diff old.raw signed.raw
   imagetool profile --key key/private.pem signed.raw --out guest.profile
 
 Keys are made by 'signer key new'.
@@ -35,6 +38,7 @@ front, as in 2:/etc/passwd, on output and on input.
 Exit codes: 0 done and all good; 1 failed; 2 wrong usage; 3 done, but some files do
 not verify, or 'imagetool diff' has found differences.`,
 	}
-	cmd.AddCommand(inspectCommand(), signCommand(), verifyCommand(), diffCommand(), recoverCommand(), profileCommand(), lsCommand(), catCommand(), xattrCommand(), initrdCommand())
+	cmd.AddCommand(inspectCommand(), signCommand(), recoverCommand(), verifyCommand(), diffCommand(),
+		profileCommand(), initrdCommand(), lsCommand(), catCommand(), xattrCommand())
 	return cmd
 }

@@ -37,7 +37,7 @@ The log lies beside the image (IMAGE.vmseal-undo), that of a block device in
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&log, "log", "", "the undo log, if it is not in its place (`file`)")
+	cmd.Flags().StringVar(&log, "log", "", "undo log `file`, if it is not in its place")
 	return cmd
 }
 

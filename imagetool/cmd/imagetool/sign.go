@@ -179,11 +179,11 @@ func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) 
 		return nil, err
 	}
 	opt := &imagetool.SignOptions{
-		Out: f.out, InPlace: f.inPlace, Hold: cli.HoldSignals, Manifest: f.manifest, Profile: f.profile, Kernel: f.kernel, Force: f.force, Tool: "imagetool " + cli.Version(),
-		Time: when, DropEVM: f.dropEVM,
+		Out: f.out, InPlace: f.inPlace, Hold: cli.HoldSignals, Force: f.force,
+		Manifest: f.manifest, Profile: f.profile, Kernel: f.kernel, Tool: "imagetool " + cli.Version(),
+		Time: when, DropEVM: f.dropEVM, AllowSparse: f.sparse,
 	}
 	opt.Action, opt.Jobs, opt.DryRun = rules.Action, f.jobs, f.dryRun
-	opt.AllowSparse = f.sparse
 	return opt, nil
 }
 
