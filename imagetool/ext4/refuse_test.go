@@ -230,6 +230,32 @@ func TestFlippedBit(t *testing.T) {
 	}
 }
 
+// A lie is something in an image that contradicts the rest of it.
+type lie struct {
+	name, want string
+	fsck       bool // e2fsck sees it too
+	edit       func(m memory)
+}
+
+// refuseLies tells each of them in a copy of the image.
+func refuseLies(t *testing.T, image memory, lies []lie) {
+	t.Helper()
+	for _, c := range lies {
+		t.Run(c.name, func(t *testing.T) {
+			m := memory(bytes.Clone(image))
+			c.edit(m)
+			_, _, err := checkAll(m)
+			var refused *RefusedError
+			if !errors.As(err, &refused) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %v, expected one about %q", err, c.want)
+			}
+			if c.fsck {
+				rejectedByFsck(t, m)
+			}
+		})
+	}
+}
+
 func rejectedByFsck(t *testing.T, m memory) {
 	t.Helper()
 	img := filepath.Join(t.TempDir(), "bad.img")

@@ -47,8 +47,8 @@ of dracut will do. To one that is compressed with lz4, append four zero bytes fi
 A policy that does not protect is refused: programs, executable mappings and kernel
 modules must need a signature (BPRM_CHECK, MMAP_CHECK, MODULE_CHECK), every appraise
 rule must name its function and, but for FILE_CHECK, ask for a signature, and only file
-systems may be exempt that cannot hold programs. --print-policy prints one to start from, for guests
-like Debian.`,
+systems may be exempt that cannot hold programs. --print-policy prints one to start
+from, for guests like Debian.`,
 		Example: `  imagetool initrd --print-policy > vm.policy
   imagetool initrd --policy vm.policy --out overlay.cpio.gz`,
 		Args: cobra.NoArgs,

@@ -63,7 +63,9 @@ such a list, or from a signed image, so that a rebuilt image asks the key only
 for what is new.
 
 --profile FILE gets the signed profile of the guest's kernel for the enforcer, as
-'imagetool profile' writes it. ` + kernelHelp + `
+'imagetool profile' writes it.
+
+` + kernelHelp + `
 
 ` + sparseHelp + `
 

@@ -155,8 +155,7 @@ func (r *Recipe) disk(ctx context.Context, fs []byte, path string) (*mutate.Imag
 // run runs a program of e2fsprogs, for which the time stands still.
 func run(ctx context.Context, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", fmt.Sprint("E2FSPROGS_FAKE_TIME=", epoch.Unix()), fmt.Sprint("E2FSCK_TIME=", epoch.Unix()),
-		"MKE2FS_CONFIG=/dev/null", "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
+	cmd.Env = append(os.Environ(), "LC_ALL=C", fmt.Sprint("E2FSPROGS_FAKE_TIME=", epoch.Unix()), fmt.Sprint("E2FSCK_TIME=", epoch.Unix()), "MKE2FS_CONFIG=/dev/null")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w\n%s", name, err, bytes.TrimSpace(out))
