@@ -29,6 +29,13 @@ type Output struct {
 // CreateOutput starts a file with these permissions, less the umask. A force of
 // true lets Commit replace what is there.
 func CreateOutput(path string, perm os.FileMode, force bool) (*Output, error) {
+	if strings.HasSuffix(path, UndoSuffix) {
+		return nil, fmt.Errorf("output %s has the name of an undo log", path)
+	}
+	return createOutput(path, perm, force)
+}
+
+func createOutput(path string, perm os.FileMode, force bool) (*Output, error) {
 	if err := checkPlace(path, force); err != nil {
 		return nil, err
 	}

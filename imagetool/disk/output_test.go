@@ -89,3 +89,17 @@ func TestCommitReplaced(t *testing.T) {
 	}
 	onlyNames(t, filepath.Dir(list.path), "list")
 }
+
+// TestUndoLogStays has an output be given the name of an undo log, which is not to be replaced, nor to be taken for one.
+func TestUndoLogStays(t *testing.T) {
+	for _, force := range []bool{false, true} {
+		log := filepath.Join(t.TempDir(), "disk.img"+UndoSuffix)
+		if force {
+			put(t, log, "old bytes")
+		}
+		if o, err := CreateOutput(log, 0o600, force); err == nil || !strings.Contains(err.Error(), "undo log") {
+			o.Abort()
+			t.Errorf("with force %t: error %v", force, err)
+		}
+	}
+}

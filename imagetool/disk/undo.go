@@ -112,7 +112,7 @@ func (l *UndoLog) Create(write func(io.Writer) error) error {
 			return fmt.Errorf("making the folder of the undo log: %w", err)
 		}
 	}
-	o, err := CreateOutput(l.path, 0o600, false)
+	o, err := createOutput(l.path, 0o600, false)
 	if err != nil {
 		return err
 	}
