@@ -230,7 +230,7 @@ func losePower(t *testing.T, before []byte, after *platter, size int64, count in
 			t.Fatalf("%s: recovered to something else", w.where)
 		}
 		if rnd.IntN(100) == 0 {
-			n := losePowerAgain(t, w, log, p.events, before, rnd)
+			n := losePowerAgain(t, w, log, p.events, before, after.data, size, count, rnd)
 			total, recovered = total+n, recovered+n
 		}
 	})
@@ -250,12 +250,13 @@ func logOf(t *testing.T, after *platter) []byte {
 }
 
 // losePowerAgain takes the power away while a wreck is recovered.
-func losePowerAgain(t *testing.T, w wreck, log []byte, events []event, want []byte, rnd *rand.Rand) (n int) {
+func losePowerAgain(t *testing.T, w wreck, log []byte, events []event, want, after []byte, size int64, count int, rnd *rand.Rand) (n int) {
 	wrecks(w.data, true, events, rnd, func(again wreck) {
 		if !again.log {
 			return
 		}
 		n++
+		acceptedAsClean(t, again, want, after, size, count)
 		p := &platter{data: bytes.Clone(again.data), log: log}
 		if err := p.recover(); err != nil {
 			t.Fatalf("%s, then %s while recovering: %v", w.where, again.where, err)

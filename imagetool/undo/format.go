@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 )
 
 const (
@@ -17,8 +18,8 @@ const (
 	maxBlock   = 64 << 10 // bytes in a block
 	maxVersion = 4
 	maxName    = 255
-	// maxFrame is a block with all versions, and some.
-	maxFrame = maxBlock + maxVersion*maxBlock/sectorSize*sha256.Size + 64
+	// maxFrame is a mark with all versions, and some.
+	maxFrame = 2*maxBlock + maxVersion*maxBlock/sectorSize*sha256.Size + 64
 )
 
 const (
@@ -56,7 +57,10 @@ type record struct {
 	old      []byte
 	zero     bool // old is all zero
 	versions [][][sha256.Size]byte
+	first    []byte // the first version, of a mark
 }
+
+func (r *record) isMark() bool { return len(r.versions) > 1 }
 
 func (r *record) encode() []byte {
 	p := le.AppendUint64([]byte{kindBlock}, uint64(r.offset))
@@ -72,7 +76,7 @@ func (r *record) encode() []byte {
 			p = append(p, sum[:]...)
 		}
 	}
-	return p
+	return append(p, r.first...)
 }
 
 func decodeRecord(p []byte, size int64) (*record, error) {
@@ -96,7 +100,11 @@ func decodeRecord(p []byte, size int64) (*record, error) {
 		}
 		p = p[copy(r.old, p):]
 	}
-	if int64(len(p)) != int64(versions)*n/sectorSize*sha256.Size {
+	sums := int64(versions) * n / sectorSize * sha256.Size
+	if versions > 1 {
+		sums += n
+	}
+	if int64(len(p)) != sums {
 		return nil, fmt.Errorf("block at %d does not have one digest a sector", r.offset)
 	}
 	for range versions {
@@ -105,6 +113,12 @@ func decodeRecord(p []byte, size int64) (*record, error) {
 			p = p[copy(v[i][:], p):]
 		}
 		r.versions = append(r.versions, v)
+	}
+	if r.isMark() {
+		r.first = bytes.Clone(p)
+		if !slices.Equal(digests(r.first), r.versions[0]) {
+			return nil, fmt.Errorf("mark at %d does not have the digests that it should", r.offset)
+		}
 	}
 	return r, nil
 }

@@ -10,7 +10,8 @@ import (
 )
 
 // A Block is one stretch of bytes that is going to be changed, in whole sectors.
-// Versions are what it will hold after each of the writes to it.
+// Versions are what it will hold after each of the writes to it. One that has several
+// is a mark: the first says that the rest is being changed, and is written before it.
 type Block struct {
 	Offset   int64
 	Versions [][]byte
@@ -57,6 +58,9 @@ func newRecord(r io.ReaderAt, b *Block) (*record, error) {
 		}
 		rec.versions = append(rec.versions, digests(v))
 	}
+	if rec.isMark() {
+		rec.first = b.Versions[0]
+	}
 	if err := readFull(r, rec.old, b.Offset); err != nil {
 		return nil, err
 	}
@@ -79,6 +83,7 @@ type Log struct {
 	Image  Image
 	r      io.ReaderAt
 	frames []int64 // where the blocks are
+	marks  []bool  // which of them are marks
 }
 
 // A DamagedError says that something is no undo log, or not any more.
@@ -130,10 +135,11 @@ func read(r io.ReaderAt, size int64) (*Log, error) {
 			}
 			return l, nil
 		}
-		if _, err := decodeRecord(p, l.Image.Size); err != nil {
+		rec, err := decodeRecord(p, l.Image.Size)
+		if err != nil {
 			return nil, err
 		}
-		l.frames = append(l.frames, at)
+		l.frames, l.marks = append(l.frames, at), append(l.marks, rec.isMark())
 	}
 }
 

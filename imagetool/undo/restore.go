@@ -34,19 +34,26 @@ func (e *MismatchError) Error() string {
 
 // Restore gives each block of the log the bytes that it had, makes that durable and
 // reads it back. If any sector is a *MismatchError, nothing is written.
+//
+// The marks are first set to what they were during the change, since a change that
+// came to its end has left none, and have their old bytes when all else has: whoever
+// meets a half restored image without its log does not take it for a good one.
 func (l *Log) Restore(dev Device) (Summary, error) {
 	s, err := l.survey(dev)
 	if err != nil {
 		return s, err
 	}
-	// From the last to the first, since the first marks the file system as not clean.
-	for i := range slices.Backward(l.frames) {
-		if err := l.restore(dev, i); err != nil {
+	for _, step := range []struct {
+		marks bool
+		bytes func(*record) []byte
+	}{
+		{true, func(r *record) []byte { return r.first }},
+		{false, func(r *record) []byte { return r.old }},
+		{true, func(r *record) []byte { return r.old }},
+	} {
+		if err := l.write(dev, step.marks, step.bytes); err != nil {
 			return s, err
 		}
-	}
-	if err := dev.Sync(); err != nil {
-		return s, fmt.Errorf("writing the old bytes to disk: %w", err)
 	}
 	for i := range l.frames {
 		r, b, err := l.both(dev, i)
@@ -58,6 +65,26 @@ func (l *Log) Restore(dev Device) (Summary, error) {
 		}
 	}
 	return s, nil
+}
+
+// write writes either the marks or all other blocks, durably.
+func (l *Log) write(dev Device, marks bool, want func(*record) []byte) error {
+	for i := range l.frames {
+		if l.marks[i] != marks {
+			continue
+		}
+		r, b, err := l.both(dev, i)
+		if err != nil {
+			return err
+		}
+		if err := r.put(dev, b, want(r)); err != nil {
+			return err
+		}
+	}
+	if err := dev.Sync(); err != nil {
+		return fmt.Errorf("writing the old bytes to disk: %w", err)
+	}
+	return nil
 }
 
 // survey looks at all blocks and writes none.
@@ -94,18 +121,14 @@ func (r *record) check(b []byte) error {
 	return nil
 }
 
-// restore writes also where nothing seems to have changed, since after a failed
+// put writes also where nothing seems to have changed, since after a failed
 // sync the cache may hold what the disk does not. Zeros are left out where they
 // may be a hole, for which a full disk would have no room.
-func (l *Log) restore(dev Device, i int) error {
-	r, b, err := l.both(dev, i)
-	if err != nil {
-		return err
-	}
-	if r.zero && bytes.Equal(r.old, b) {
+func (r *record) put(dev Device, is, want []byte) error {
+	if bytes.Equal(is, want) && allZero(want) {
 		return nil
 	}
-	if _, err := dev.WriteAt(r.old, r.offset); err != nil {
+	if _, err := dev.WriteAt(want, r.offset); err != nil {
 		return fmt.Errorf("writing the old bytes at %d: %w", r.offset, err)
 	}
 	return nil
