@@ -213,3 +213,14 @@ func TestBlockDevice(t *testing.T) {
 		t.Errorf("mounted: %v", e)
 	}
 }
+
+// TestOutputOverLoop has the file of a loop device be what an output replaces.
+func TestOutputOverLoop(t *testing.T) {
+	path := extDisk(t)
+	dev := loop(t, path)
+	o, err := CreateOutput(path, 0o600, true)
+	if e, ok := errors.AsType[*InUseError](err); !ok || e.Holder != dev {
+		o.Abort()
+		t.Errorf("error %v", err)
+	}
+}

@@ -16,6 +16,10 @@ func checkLoop(f *os.File, mode LockMode) error {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return err
 	}
+	return checkLoopOver(&st, mode)
+}
+
+func checkLoopOver(st *unix.Stat_t, mode LockMode) error {
 	dirs, err := filepath.Glob("/sys/block/loop*/loop")
 	if err != nil {
 		return err
@@ -25,7 +29,7 @@ func checkLoop(f *os.File, mode LockMode) error {
 		if mode == ForReading && readOnly(sys) {
 			continue
 		}
-		if dev := "/dev/" + filepath.Base(sys); backedBy(dev, dir, &st) {
+		if dev := "/dev/" + filepath.Base(sys); backedBy(dev, dir, st) {
 			return &InUseError{How: "a loop device uses it", Holder: dev}
 		}
 	}

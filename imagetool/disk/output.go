@@ -74,7 +74,24 @@ func checkPlace(out string, force bool) error {
 	if err := checkLog(out, out+UndoSuffix); err != nil {
 		return err
 	}
+	if err := checkDetached(out); err != nil {
+		return err
+	}
 	return checkFolder(out)
+}
+
+// checkDetached refuses a file that is the disk of a loop device: that would be lost
+// with the last user of the device, which may be the image itself.
+func checkDetached(out string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(out, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: out, Err: err}
+	}
+	err := checkLoopOver(&st, ForCopying)
+	if inUse, ok := errors.AsType[*InUseError](err); ok {
+		inUse.Path = "output " + out
+	}
+	return err
 }
 
 func checkFolder(out string) error {
