@@ -27,7 +27,8 @@ func refuse(hint, format string, args ...any) *RefusedError {
 
 const (
 	hintFsck    = "run e2fsck -f on a copy of the image first"
-	hintRecover = "the file system was not unmounted cleanly: mount it once or run e2fsck -fy, then try again"
+	hintRecover = "the file system was not unmounted cleanly: mount it once or run e2fsck -fy, then try again; but if 'imagetool sign --in-place' was cut short, under another name of the image, '" +
+		"imagetool recover --log LOG IMAGE' has to come first"
 )
 
 // damaged reports metadata that contradicts itself or its checksum.
