@@ -140,3 +140,21 @@ func mendedByFsck(t *testing.T, m memory) {
 		t.Errorf("e2fsck finds nothing to mend:\n%s", out)
 	}
 }
+
+// TestSpentResizeInode accepts what the kernel leaves when it enlarged a file system
+// beyond the reserved descriptors: an empty file, without the feature.
+func TestSpentResizeInode(t *testing.T) {
+	m := oddImage(t, "-t", "ext4", "-O", "meta_bg,^resize_inode")
+	fs, _ := mustCheck(t, m)
+	editInode(t, m, fs, inode(t, fs, inoResize), func(raw []byte) {
+		le.PutUint16(raw[inMode:], modeRegular|0o600)
+		le.PutUint16(raw[inLinks:], 1)
+		le.PutUint32(raw[inSizeLo:], 67383296)
+	})
+	img := filepath.Join(t.TempDir(), "spent.img")
+	if err := os.WriteFile(img, m, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fsck(t, img)
+	mustCheck(t, m)
+}

@@ -76,6 +76,7 @@ func tree(t testing.TB) string {
 	if err := errors.Join(sparse.Close(),
 		os.Link(filepath.Join(dir, "sizes/4097"), filepath.Join(dir, "many/hard link")),
 		os.Symlink("sizes/100", filepath.Join(dir, "fast")),
+		os.Symlink("/sizes/../"+strings.Repeat("./", 40)+"sizes/100", filepath.Join(dir, "middling")), // lies in the inode with inline_data
 		os.Symlink("/sizes/../"+strings.Repeat("./", 300)+"sizes/100", filepath.Join(dir, "slow")),
 		os.Symlink("loop", filepath.Join(dir, "loop"))); err != nil {
 		t.Fatal(err)

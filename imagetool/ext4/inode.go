@@ -114,7 +114,8 @@ func (fs *FS) maxSize(in *Inode) uint64 {
 	}
 	per := fs.sb.blockSize / 4
 	blocks := directBlocks + per + per*per + per*per*per
-	if !fs.sb.has(roCompat, roHugeFile) { // i_blocks has 32 bits
+	// i_blocks has 32 bits; the resize inode claims to be as large as its map is deep.
+	if !fs.sb.has(roCompat, roHugeFile) && in.Number != inoResize {
 		blocks = min(blocks, math.MaxUint32/(fs.sb.blockSize/512))
 	}
 	return blocks * fs.sb.blockSize

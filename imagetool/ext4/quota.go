@@ -80,9 +80,10 @@ func newQuotas(sb *superblock) (out []*quota) {
 
 // charge counts what an inode costs its owners: its blocks, those of its
 // attributes, and an inode for each value that lies in one. What neither has nor
-// ever had a name costs nobody anything (check_blocks in e2fsck/pass1.c).
+// ever had a name costs nobody anything (check_blocks in e2fsck/pass1.c). Nor does a
+// symbolic link that is inline data: the kernel counts it, but e2fsck does not.
 func (l *Listing) charge(in *Inode, cost usage) {
-	if l.fs.isHidden(in.Number) || in.has(flEAInode) {
+	if l.fs.isHidden(in.Number) || in.has(flEAInode) || in.IsSymlink() && in.has(flInlineData) {
 		return
 	}
 	for _, q := range l.quotas {

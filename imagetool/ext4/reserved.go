@@ -25,6 +25,8 @@ func (fs *FS) checkReserved(in *Inode) error {
 		in.Number == inoBootLoader && !in.IsDir(), sb.namesQuota(in.Number):
 	case in.Number == inoResize && sb.has(compat, compatResizeInode):
 		return fs.checkResize(in)
+	case in.Number == inoResize && in.IsRegular() && in.acl == 0 && in.units == 0 && isZero(in.iBlock()):
+		// When it is spent, the kernel turns to meta_bg and leaves an empty file (ext4_convert_meta_bg).
 	case in.Mode != 0 || in.Links != 0 || in.acl != 0 || in.units != 0 || !isZero(in.iBlock()):
 		return damaged("reserved inode %d is in use for something unknown", in.Number)
 	}
