@@ -30,6 +30,8 @@ type Listing struct {
 	values map[uint32]valueCount // inodes with values of extended attributes
 	quotas []*quota
 
+	attributes attributeSum
+
 	pathBytes, pathLimit int // length of all paths so far, and at most
 }
 
@@ -152,13 +154,16 @@ func (l *Listing) claimXattrs(in *Inode) (evm bool, cost usage, err error) {
 	isEVM := func(e entry) bool { return e.is(indexSecurity, evmName) }
 	evm, cost = slices.ContainsFunc(body, isEVM), l.fs.sb.outsideCost(body)
 	if in.acl == 0 {
-		return evm, cost, nil
+		return evm, cost, l.sumAttributes(in, len(body), cost.space)
 	}
 	b, err := l.parsed(in.acl)
 	if err != nil {
 		return false, usage{}, fmt.Errorf("inode %d: %w", in.Number, err)
 	}
 	if err := l.claimXattrBlock(in, b); err != nil {
+		return false, usage{}, err
+	}
+	if err := l.sumAttributes(in, len(body)+len(b.entries), cost.space+b.cost.space); err != nil {
 		return false, usage{}, err
 	}
 	evm = evm || slices.ContainsFunc(b.entries, isEVM)
