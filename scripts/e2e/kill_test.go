@@ -81,8 +81,8 @@ func TestKilledAtEachOperation(t *testing.T) {
 	counts.expect(t, string(untouched), string(pending), string(complete))
 }
 
-// TestKilledAtRandom kills runs that take a while, at moments that nobody has chosen: half of the time anywhere in the
-// run, half from when the log has appeared.
+// TestKilledAtRandom kills runs that take a while, at moments that nobody has chosen: some anywhere in the run, the
+// others from when the log has appeared, until fifty of these were caught half way and recovered.
 func TestKilledAtRandom(t *testing.T) {
 	need(t, "mke2fs", "losetup", "openssl")
 	image := manyFiles(t, workDir(t))
@@ -95,14 +95,23 @@ func TestKilledAtRandom(t *testing.T) {
 				whole, commit := tr.durations(t)
 				t.Logf("a run takes %v, its commit %v", whole, commit)
 				rnd := rand.New(rand.NewSource(time.Now().UnixNano()))
-				for range 15 {
+				for range 8 {
 					tr.killRandomly(t, rnd, counts, "anywhere", 0, whole)
-					tr.killRandomly(t, rnd, counts, "once the log is there", unix.IN_MOVED_TO, commit)
+				}
+				// Some of the runs are over before they are killed: those do not count.
+				recovered := 0
+				for tries := 0; recovered < 25 && tries < 100; tries++ {
+					if tr.killRandomly(t, rnd, counts, "once the log is there", unix.IN_MOVED_TO, commit) == pending {
+						recovered++
+					}
+				}
+				if recovered < 25 {
+					t.Errorf("only %d runs were killed half way", recovered)
 				}
 			})
 		}
 	})
-	t.Logf("60 kills of a run that changes 10,000 files: %v", counts)
+	t.Logf("kills of a run that changes 10,000 files: %v", counts)
 	counts.expect(t, "once the log is there: "+string(pending))
 }
 
@@ -127,8 +136,9 @@ func (tr *trial) durations(t *testing.T) (whole, commit time.Duration) {
 	return whole, commit
 }
 
-// killRandomly kills a run within a span from its start, or from an event in its folder. It kills recover, too.
-func (tr *trial) killRandomly(t *testing.T, rnd *rand.Rand, counts *tally, when string, event uint32, span time.Duration) {
+// killRandomly kills a run within a span from its start, or from an event in its folder. It kills recover, too. What the
+// image was then, before it got its bytes back, it returns.
+func (tr *trial) killRandomly(t *testing.T, rnd *rand.Rand, counts *tally, when string, event uint32, span time.Duration) outcome {
 	t.Helper()
 	await := watchFolder(t, tr.dir(), unix.IN_MOVED_TO)
 	cmd := ours("imagetool", true, "sign", "--key", tr.k.private, tr.image, "--in-place")
@@ -151,11 +161,12 @@ func (tr *trial) killRandomly(t *testing.T, rnd *rand.Rand, counts *tally, when 
 			killSoon(t, ours("imagetool", true, "recover", tr.image), rnd, span, func() error { return nil })
 			counts.add("recover: " + string(tr.outcome(t)))
 			if tr.outcome(t) == untouched {
-				return
+				return o
 			}
 		}
 		tr.recover(t)
 	}
+	return o
 }
 
 // killSoon starts a command and kills it within the span from when the event has come.
