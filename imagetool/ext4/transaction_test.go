@@ -63,6 +63,7 @@ func checkBlocks(t *testing.T, image memory) {
 	if !bytes.Equal(r.memory, want) {
 		t.Error("what was written is not what was announced")
 	}
+	checkOrder(t, tx, r.steps)
 	for _, step := range [][]write{r.steps[0], r.steps[len(r.steps)-1]} {
 		if len(step) != 1 || step[0].off != superOffset {
 			t.Errorf("the superblock is not alone in the first and the last step: %v", step)
@@ -80,6 +81,31 @@ func checkBlocks(t *testing.T, image memory) {
 		}
 		if _, err := Open(m, int64(len(m))); err == nil {
 			t.Errorf("what is there after step %d is taken for clean", n+1)
+		}
+	}
+}
+
+// checkOrder fails if anything that is new is written after what refers to it.
+func checkOrder(t *testing.T, tx *Transaction, steps [][]write) {
+	t.Helper()
+	if len(steps) != 5 {
+		t.Fatalf("%d steps", len(steps))
+	}
+	in := func(step int, off int64) bool {
+		return slices.ContainsFunc(steps[step], func(w write) bool { return w.off <= off && off < w.off+int64(len(w.data)) })
+	}
+	for _, ch := range tx.p.changes {
+		block, _, _ := tx.fs().inodeLocation(ch.inode.Number)
+		if !in(3, tx.offset(block)) {
+			t.Errorf("inode %d is not written with the inodes", ch.inode.Number)
+		}
+		if ch.fresh && !in(1, tx.offset(ch.to)) {
+			t.Errorf("block %d is not written with the new ones", ch.to)
+		}
+	}
+	for g, ga := range tx.alloc.groups {
+		if ga.taken > 0 && !in(2, tx.offset(tx.fs().groups[g].blockBitmap)) {
+			t.Errorf("the bitmap of group %d is not written with the bitmaps", g)
 		}
 	}
 }
