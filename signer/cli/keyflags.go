@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rsa"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -110,6 +111,23 @@ func CheckJobs(jobs int) error {
 		return Usagef("--jobs: %d is less than none", jobs)
 	case jobs > maxJobs:
 		return Usagef("--jobs: %d, at most %d are possible", jobs, maxJobs)
+	}
+	return nil
+}
+
+// CheckOutputs keeps outputs, which --force lets replace a file, from being the key
+// or what belongs to it.
+func (k *KeyFlags) CheckOutputs(outputs ...string) error {
+	for _, out := range outputs {
+		is, err := os.Stat(out)
+		if out == "" || err != nil {
+			continue
+		}
+		for _, name := range []string{k.Key, k.Cert, k.PassphraseFile} {
+			if info, err := os.Stat(name); err == nil && os.SameFile(is, info) {
+				return Usagef("output %s is the key, its certificate or its passphrase", out)
+			}
+		}
 	}
 	return nil
 }

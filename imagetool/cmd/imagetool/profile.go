@@ -83,6 +83,9 @@ func (f *profileFlags) run(cmd *cobra.Command, path string) error {
 	if f.out == "" {
 		return cli.Usagef("the profile has to go somewhere: --out is missing")
 	}
+	if err := f.key.CheckOutputs(f.out); err != nil {
+		return err
+	}
 	if err := f.partition.check(cmd); err != nil {
 		return err
 	}

@@ -166,6 +166,9 @@ func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) 
 	if err := f.partition.check(cmd); err != nil {
 		return nil, err
 	}
+	if err := f.key.CheckOutputs(f.out, f.manifest, f.profile); err != nil {
+		return nil, err
+	}
 	if err := cli.CheckJobs(f.jobs); err != nil {
 		return nil, err
 	}
