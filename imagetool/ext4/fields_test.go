@@ -110,6 +110,7 @@ func TestFields(t *testing.T) {
 		}},
 		{"journal's UUID", "names an external journal", modern, super(func(sb []byte) { sb[sbJournalUUID]++ })},
 		{"orphan file", "as orphan file", modern, super(func(sb []byte) { sb[sbOrphanFileInum] = 12 })},
+		{"s_desc_size", "s_desc_size 33 is out of range", old, super(func(sb []byte) { sb[sbDescSize] = 33 })},
 		{"groups per flex", "s_log_groups_per_flex", modern, super(func(sb []byte) { sb[sbLogGroupsPerFlex] = 32 })},
 		{"users of the journal", "has 2 users", modern, journal(jbUsers, 2)},
 		{"features of the journal", "unknown features", modern, journal(jbROCompat, 1)},

@@ -186,6 +186,8 @@ func (sb *superblock) checkGeometry(size int64) []*RefusedError {
 		return bad("s_inodes_count is %d, but %d groups have %d inodes each", sb.inodes, sb.groups, sb.inodesPerGroup)
 	case sb.firstInode < goodOldFirstInode || sb.firstInode > sb.inodes:
 		return bad("s_first_ino %d is out of range", sb.firstInode)
+	case bits.OnesCount16(sb.u16(sbDescSize)) > 1 || sb.u16(sbDescSize) > maxDescSize: // for e2fsck, without 64bit too
+		return bad("s_desc_size %d is out of range", sb.u16(sbDescSize))
 	case sb.has(incompat, incompat64Bit) && (sb.descSize < gdSize64 || sb.descSize > min(maxDescSize, sb.blockSize) || bits.OnesCount64(sb.descSize) != 1):
 		return bad("s_desc_size %d is out of range", sb.descSize)
 	case sb.reservedGDT > sb.blockSize/4:
