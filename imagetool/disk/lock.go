@@ -39,6 +39,11 @@ const (
 // is there already, Lock fails with an *InUseError; if an undo log is there, with a
 // *PendingError.
 func (m *Image) Lock(mode LockMode) error {
+	if mode == ForWriting && !m.isBlockDevice() && m.stat.Nlink > 1 {
+		// Its undo log would lie beside one of them only.
+		return fmt.Errorf("%s: %w", m.path, refuse("copy it, or write a signed copy with --out: what has another name may be somebody's backup",
+			"it has %d names (hard links), and all of them would change", m.stat.Nlink))
+	}
 	if err := m.LockPending(mode); err != nil {
 		return err
 	}
