@@ -11,12 +11,7 @@ import (
 // TestRecipes makes every kind. e2fsck finds it clean, and so every checksum
 // that Seal computes must be the one that is there.
 func TestRecipes(t *testing.T) {
-	if _, err := exec.LookPath("mke2fs"); err != nil {
-		if os.Getenv("VMSEAL_REQUIRE_TOOLS") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	needTools(t)
 	for _, r := range Recipes {
 		t.Run(r.Name, func(t *testing.T) {
 			t.Parallel()
@@ -51,9 +46,7 @@ func firstDifference(a, b []byte) int {
 // TestSpoil applies every case of an image. The same random numbers do the same
 // again, and whatever it did, Seal must cope with it.
 func TestSpoil(t *testing.T) {
-	if _, err := exec.LookPath("mke2fs"); err != nil {
-		t.Skip(err)
-	}
+	needTools(t)
 	for _, r := range Recipes {
 		if r.Name != "csum-seed" && r.Name != "no-extents" {
 			continue
@@ -85,6 +78,18 @@ func TestSpoil(t *testing.T) {
 		}
 		if same > len(cases)/3 {
 			t.Errorf("%s: %d of %d cases changed nothing", r.Name, same, len(cases))
+		}
+	}
+}
+
+func needTools(t *testing.T) {
+	t.Helper()
+	for _, tool := range []string{"mke2fs", "debugfs", "e2fsck", "tune2fs", "sfdisk"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("VMSEAL_REQUIRE_TOOLS") != "" {
+				t.Fatal(err)
+			}
+			t.Skip(err)
 		}
 	}
 }
