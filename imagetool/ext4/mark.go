@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // A mark tells whoever meets the file system whether it is whole: the superblock,
@@ -44,9 +45,17 @@ func (list marks) put(ctx context.Context, dev Device, kind func(*mark) []byte) 
 		}
 	}}
 	if err := s.run(ctx, dev); err != nil {
-		return fmt.Errorf("writing the superblock: %w", err)
+		return fmt.Errorf("writing the %s: %w", list.names(), err)
 	}
 	return list.expect(dev, kind)
+}
+
+func (list marks) names() string {
+	var names []string
+	for _, m := range list {
+		names = append(names, m.name)
+	}
+	return strings.Join(names, " and the ")
 }
 
 // expect fails if a mark is not of the kind, since a write was lost or somebody else
