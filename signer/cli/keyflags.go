@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"crypto/rsa"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -118,16 +120,30 @@ func CheckJobs(jobs int) error {
 // CheckOutputs keeps outputs, which --force lets replace a file, from being the key
 // or what belongs to it.
 func (k *KeyFlags) CheckOutputs(outputs ...string) error {
+	inputs := []string{k.Key, k.Cert, k.PassphraseFile}
 	for _, out := range outputs {
-		is, err := os.Stat(out)
-		if out == "" || err != nil {
-			continue
+		is, err := statIfThere(out)
+		if err != nil {
+			return err
 		}
-		for _, name := range []string{k.Key, k.Cert, k.PassphraseFile} {
-			if info, err := os.Stat(name); err == nil && os.SameFile(is, info) {
+		for _, name := range inputs {
+			info, err := statIfThere(name)
+			if err != nil {
+				return err
+			}
+			if is != nil && info != nil && os.SameFile(is, info) {
 				return Usagef("output %s is the key, its certificate or its passphrase", out)
 			}
 		}
 	}
 	return nil
+}
+
+// statIfThere gives nil for what is not there.
+func statIfThere(name string) (os.FileInfo, error) {
+	info, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return info, err
 }
