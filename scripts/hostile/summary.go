@@ -120,7 +120,7 @@ func (s *summary) print(w io.Writer, asJSON bool) error {
 		s.Slowest.Value, s.Slowest.Command, s.Slowest.Number, s.CPU.Value, s.CPU.Command, s.CPU.Number,
 		s.Memory.Value, s.Memory.Command, s.Memory.Number)
 	if s.Stalls > 0 {
-		fmt.Fprintf(w, "%7d runs were killed after %v and came to an end when they were made again\n", s.Stalls, maxTime)
+		fmt.Fprintf(w, "%7d runs were killed after %v and made again\n", s.Stalls, maxTime)
 	}
 	fmt.Fprintf(w, "%7d signed, found clean by e2fsck and otherwise unchanged by debugfs\n%7d refused:\n", s.Signed, s.Refused)
 	reasons := slices.SortedFunc(maps.Keys(s.Reasons), func(a, b string) int {
