@@ -22,7 +22,6 @@ type summary struct {
 	Seconds  float64        `json:"seconds"`
 	Signed   int            `json:"signed"`
 	Refused  int            `json:"refused"`
-	Stalls   int            `json:"stalls"`
 	Reasons  map[string]int `json:"reasons"`
 	Slowest  peak           `json:"slowest"`
 	CPU      peak           `json:"most_cpu"`
@@ -61,7 +60,6 @@ func (s *summary) add(r *result, verbose bool) {
 		s.Refused++
 		s.Reasons[r.refusal]++
 	}
-	s.Stalls += r.stalls
 	for _, c := range r.children {
 		s.Runs++
 		s.Slowest.raise(c.wall.Seconds(), c, r)
@@ -119,9 +117,6 @@ func (s *summary) print(w io.Writer, asJSON bool) error {
 	fmt.Fprintf(w, "slowest run %.2f s (%s, image %d), most CPU %.2f s (%s, image %d), most memory %.0f MB (%s, image %d)\n",
 		s.Slowest.Value, s.Slowest.Command, s.Slowest.Number, s.CPU.Value, s.CPU.Command, s.CPU.Number,
 		s.Memory.Value, s.Memory.Command, s.Memory.Number)
-	if s.Stalls > 0 {
-		fmt.Fprintf(w, "%7d runs were killed after %v and made again\n", s.Stalls, maxTime)
-	}
 	fmt.Fprintf(w, "%7d signed, found clean by e2fsck and otherwise unchanged by debugfs\n%7d refused:\n", s.Signed, s.Refused)
 	reasons := slices.SortedFunc(maps.Keys(s.Reasons), func(a, b string) int {
 		return cmp.Or(cmp.Compare(s.Reasons[b], s.Reasons[a]), cmp.Compare(a, b))

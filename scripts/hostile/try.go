@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +14,6 @@ type result struct {
 	*specimen
 	children []*child // runs of imagetool
 	refusal  string   // why it was not signed
-	stalls   int      // runs that were killed and made again
 	faults   []string
 	kept     string
 }
@@ -76,13 +74,6 @@ func (t *trial) imagetool(ctx context.Context, args ...string) *child {
 		return &child{usage: usage{Code: -1}}
 	}
 	c, err := run(ctx, maxTime, append([]string{t.bed.imagetool}, args...)...)
-	if err == nil && c.killed && ctx.Err() == nil {
-		// A machine that stood still does not do so twice.
-		t.stalls++
-		if err = t.reset(args[0]); err == nil {
-			c, err = run(ctx, maxTime, append([]string{t.bed.imagetool}, args...)...)
-		}
-	}
 	if err != nil {
 		t.err = err
 		return &child{usage: usage{Code: -1}}
@@ -92,18 +83,6 @@ func (t *trial) imagetool(ctx context.Context, args ...string) *child {
 		t.fault("%s\n%s", f, c.stderr)
 	}
 	return c
-}
-
-// reset takes away what a killed run of sign may have left behind.
-func (t *trial) reset(command string) error {
-	if command != "sign" {
-		return nil
-	}
-	entries, err := os.ReadDir(t.dir)
-	for _, e := range entries {
-		err = errors.Join(err, os.Remove(filepath.Join(t.dir, e.Name())))
-	}
-	return errors.Join(err, os.WriteFile(t.image, t.bytes, 0o644))
 }
 
 func (t *trial) sign(ctx context.Context) {
