@@ -12,12 +12,17 @@ import (
 // UndoSuffix is added to the name of an image for that of its undo log.
 const UndoSuffix = ".vmseal-undo"
 
-// makeFolder makes a folder, and those above it, that outlives a loss of power.
+// makeFolder makes a folder, and those above it, that outlives a loss of power. One
+// that is there may be left by a run that did not come to flushing it; what others
+// own was there before, and may not be ours to flush.
 func makeFolder(dir string) error {
+	parent := filepath.Dir(dir)
 	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		if err := syncFolder(parent); !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
 		return nil
 	}
-	parent := filepath.Dir(dir)
 	if parent != dir {
 		if err := makeFolder(parent); err != nil {
 			return err

@@ -59,3 +59,17 @@ func TestSharedAttributes(t *testing.T) {
 	}
 	fsck(t, img)
 }
+
+// TestOutsideValues counts values that lie elsewhere up to the bound, and beyond.
+func TestOutsideValues(t *testing.T) {
+	fs, l := mustCheck(t, smallImage(t))
+	limit := uint64(minOutside) + outsideMax*fs.sb.blocks*fs.sb.blockSize
+	in := lookup(t, fs, "/plain")
+	if err := l.sumAttributes(in, 1, limit); err != nil {
+		t.Fatal(err)
+	}
+	var refused *RefusedError
+	if err := l.sumAttributes(in, 1, 1); !errors.As(err, &refused) {
+		t.Errorf("error is %v, expected a refusal", err)
+	}
+}

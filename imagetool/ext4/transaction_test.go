@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -126,5 +127,24 @@ func TestNothingToWrite(t *testing.T) {
 	}
 	if err := tx.Commit(context.Background(), nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestChangedMeanwhile has somebody write to the superblock after everything was
+// decided: then nothing is written.
+func TestChangedMeanwhile(t *testing.T) {
+	m := smallImage(t)
+	_, l := mustCheck(t, m)
+	tx, err := stage(t, l, EditOptions{DropEVM: true}, 265).Prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m[superOffset+sbLastMounted]++
+	r := &recorder{memory: m}
+	if err := tx.Commit(context.Background(), r); err == nil || !strings.Contains(err.Error(), "superblock") {
+		t.Errorf("error %v", err)
+	}
+	if len(r.steps) > 0 || len(r.last) > 0 {
+		t.Error("something was written")
 	}
 }

@@ -66,16 +66,9 @@ func sorted(in map[string]*directory) []*directory {
 
 // directorySums is the "directory" object of a command that verifies.
 type directorySums struct {
-	Type       string `json:"type"`
-	Path       string `json:"path"`
-	Files      int    `json:"files"`
-	Valid      int    `json:"valid"`
-	Unsigned   int    `json:"unsigned"`
-	DigestOnly int    `json:"digest_only"`
-	Invalid    int    `json:"invalid"`
-	Ignored    int    `json:"ignored"`
-	Unreadable int    `json:"unreadable"`
-	Bad        int    `json:"bad"`
+	Type string `json:"type"`
+	Path string `json:"path"`
+	verifySums
 }
 
 // Directories prints the sums: as JSON of every directory; as text, unless --quiet
@@ -92,10 +85,7 @@ func (o *Output) Directories(d *Directories) {
 
 func (o *Output) directoryObjects(dirs []*directory) {
 	for _, dir := range dirs {
-		s := &dir.sums
-		o.Object(directorySums{
-			"directory", Escape(dir.path), s.Files, s.Valid, s.Unsigned, s.DigestOnly, s.Invalid, s.Ignored, s.Unreadable, s.Bad,
-		})
+		o.Object(directorySums{"directory", Escape(dir.path), newVerifySums(&dir.sums)})
 		o.directoryObjects(sorted(dir.children))
 	}
 }

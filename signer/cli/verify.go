@@ -108,40 +108,35 @@ func FindingText(f *signer.Finding) string {
 	return f.Verdict.String()
 }
 
+// verifySums are the files by verdict, as all JSON objects that count them have it.
+type verifySums struct {
+	Files      int `json:"files"`
+	Valid      int `json:"valid"`
+	Unsigned   int `json:"unsigned"`
+	DigestOnly int `json:"digest_only"`
+	Invalid    int `json:"invalid"`
+	Ignored    int `json:"ignored"`
+	Unreadable int `json:"unreadable"`
+	Bad        int `json:"bad"`
+}
+
+func newVerifySums(r *signer.VerifyReport) verifySums {
+	return verifySums{r.Files, r.Valid, r.Unsigned, r.DigestOnly, r.Invalid, r.Ignored, r.Unreadable, r.Bad}
+}
+
 // VerifySummary is the "summary" object of a command that verifies.
 type VerifySummary struct {
-	Type       string  `json:"type"`
-	OK         bool    `json:"ok"`
-	Files      int     `json:"files"`
-	Valid      int     `json:"valid"`
-	Unsigned   int     `json:"unsigned"`
-	DigestOnly int     `json:"digest_only"`
-	Invalid    int     `json:"invalid"`
-	Ignored    int     `json:"ignored"`
-	Unreadable int     `json:"unreadable"`
-	Bad        int     `json:"bad"`
-	Failures   int     `json:"failures"`
-	Bytes      int64   `json:"bytes"`
-	Seconds    float64 `json:"seconds"`
+	Type string `json:"type"`
+	OK   bool   `json:"ok"`
+	verifySums
+	Failures int     `json:"failures"`
+	Bytes    int64   `json:"bytes"`
+	Seconds  float64 `json:"seconds"`
 }
 
 // NewVerifySummary takes the sums from a report.
 func NewVerifySummary(r *signer.VerifyReport, took time.Duration) VerifySummary {
-	return VerifySummary{
-		Type:       "summary",
-		OK:         r.OK(),
-		Files:      r.Files,
-		Valid:      r.Valid,
-		Unsigned:   r.Unsigned,
-		DigestOnly: r.DigestOnly,
-		Invalid:    r.Invalid,
-		Ignored:    r.Ignored,
-		Unreadable: r.Unreadable,
-		Bad:        r.Bad,
-		Failures:   len(r.Failures),
-		Bytes:      r.Bytes,
-		Seconds:    seconds(took),
-	}
+	return VerifySummary{"summary", r.OK(), newVerifySums(r), len(r.Failures), r.Bytes, seconds(took)}
 }
 
 // Text is the summary for people: one line.
