@@ -9,6 +9,10 @@ import (
 // off, or its hypervisor ended.
 var ErrEnded = errors.New("the guest has ended")
 
+// ErrNotYet is given by Plant, wrapped, where the nop that a trap replaces is not in
+// memory yet: a kernel makes it of a call while it starts.
+var ErrNotYet = errors.New("the kernel has not come so far yet")
+
 // Registers of one virtual CPU in 64-bit mode.
 type Registers struct {
 	RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP uint64
@@ -87,4 +91,17 @@ type Guest interface {
 	// again: the same text for the same run, and never the same for another.
 	// Empty if the backend cannot tell.
 	Identity() string
+}
+
+// A Holder is a Guest whose traps lie in the kernel's code, which the kernel rewrites
+// while it starts.
+type Holder interface {
+	Guest
+
+	// Hold lets a fresh guest run up to the instruction at addr, of which code is the
+	// first bytes, and stops it there, before that instruction. If the process ends,
+	// the guest never gets beyond it. errors.ErrUnsupported, wrapped, says that the
+	// kernel is not in memory yet (a guest with firmware or boot loader): it has to be
+	// looked for while it runs.
+	Hold(addr uint64, code []byte) error
 }
