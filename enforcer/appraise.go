@@ -2,9 +2,10 @@ package enforcer
 
 import (
 	"bytes"
+	"fmt"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
-	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/digsig"
 	"github.com/vmseal/vmseal/formats/profile"
 )
 
@@ -70,20 +71,20 @@ func (h *hit) label(first guest.Range, value uint64, length int32) error {
 	case first.Err != nil:
 		return h.fail("label cannot be read: " + first.Err.Error())
 	}
-	switch t := ima.Type(first.Buf[0]); t {
-	case ima.Signature, ima.VeritySignature:
+	switch t := first.Buf[0]; t {
+	case digsig.TypeSignature, digsig.TypeVerity:
 		h.e.paths.add(value, h.r.Path, h.r.Func)
 		h.pass()
 		return nil
-	case ima.DigestNG, ima.Digest:
-		if t == ima.DigestNG && h.e.AllowDigest && h.r.Func == profile.FuncFile {
+	case digsig.TypeDigestNG, digsig.TypeDigest:
+		if t == digsig.TypeDigestNG && h.e.AllowDigest && h.r.Func == profile.FuncFile {
 			h.pass()
 			h.r.Verdict, h.r.Reason = Allow, "digest only, for reading: the kernel compares it"
 			return nil
 		}
 		return h.fail("label is a digest, not a signature")
 	default:
-		return h.fail("label of unknown " + t.String())
+		return h.fail(fmt.Sprintf("label of unknown type %d", t))
 	}
 }
 

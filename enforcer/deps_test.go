@@ -13,7 +13,7 @@ const module = "github.com/vmseal/vmseal/"
 // may rest on, directly or not. Of this module that is formats and keys alone.
 func TestImports(t *testing.T) {
 	const unix = "golang.org/x/sys/unix"
-	core := []string{"enforcer/guest", "formats/escape", "formats/ima", "formats/profile", "keys"}
+	core := []string{"enforcer/guest", "formats/digsig", "formats/escape", "formats/profile", "keys/trust"}
 	allowed := map[string][]string{
 		"enforcer":                 core,
 		"enforcer/guest":           nil,

@@ -23,7 +23,7 @@
 // happen at all freezes the guest: Run returns a *FrozenError and the guest stands
 // still. If this process ends, the next hit stops the guest.
 //
-// The package rests on keys, formats and the standard library alone. It must not
+// The package rests on keys/trust, formats and the standard library alone. It must not
 // grow: see TestTrustedBase.
 //
 // Sources: security/integrity/ima/ima_main.c (process_measurement), ima_appraise.c

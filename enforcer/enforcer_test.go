@@ -84,7 +84,7 @@ func TestAppraisal(t *testing.T) {
 		"digest, policy":        {rootSB, 10, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
 		"digest, unknown func":  {rootSB, 77, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
 		"old digest":            {rootSB, 1, []byte{1, 1, 2}, nil, true, Deny, "digest"},
-		"evm label":             {rootSB, 3, []byte{2, 1}, nil, false, Deny, "evm"},
+		"evm label":             {rootSB, 3, []byte{2, 1}, nil, false, Deny, "unknown type 2"},
 		"unknown label":         {rootSB, 3, []byte{9, 1}, nil, false, Deny, "unknown"},
 		"pinned disk":           {rootSB, 3, value, disk, false, Pass, ""},
 		"other disk":            {otherSB, 3, value, disk, false, Deny, "254:16"},

@@ -14,6 +14,7 @@ import (
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/profile"
 	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/keys/trust"
 )
 
 // The kernel of these tests. Its numbers are of no real build.
@@ -220,7 +221,7 @@ var keyPair = sync.OnceValue(func() *rsa.PrivateKey {
 	return k
 })
 
-func store(t testing.TB) *keys.TrustStore {
+func store(t testing.TB) *trust.Store {
 	t.Helper()
 	pub, err := keys.NewPublicKey(&keyPair().PublicKey)
 	if err != nil {
@@ -230,7 +231,7 @@ func store(t testing.TB) *keys.TrustStore {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return s.Store
 }
 
 // signed gives a label over contents and their digest.

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
-	"github.com/vmseal/vmseal/formats/ima"
-	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/formats/digsig"
+	"github.com/vmseal/vmseal/keys/trust"
 )
 
 const (
@@ -23,7 +23,7 @@ const (
 
 // Trust is whose signatures count, and which files count no more.
 type Trust struct {
-	Keys   *keys.TrustStore
+	Keys   *trust.Store
 	Denied map[string]bool // digests that were signed, as bytes
 }
 
@@ -67,11 +67,9 @@ func (h *hit) digsigVerify() error {
 func (h *hit) signature(label, digest []byte) {
 	start := time.Now()
 	h.r.Digest = hex.EncodeToString(digest)
-	key, err := h.e.trust.Load().verify(label, digest)
+	var err error
+	h.r.Key, err = h.e.trust.Load().verify(label, digest)
 	h.verify = time.Since(start)
-	if key != nil {
-		h.r.Key = key.String()
-	}
 	if err != nil {
 		h.returns(Deny, keyRejected, err.Error())
 		return
@@ -81,20 +79,14 @@ func (h *hit) signature(label, digest []byte) {
 
 var errRevoked = errors.New("digest is on the deny list")
 
-func (t *Trust) verify(label, digest []byte) (*ima.KeyID, error) {
-	value, err := ima.Parse(label)
+// verify names the key that the label names, if it is a signature, whatever the verdict.
+func (t *Trust) verify(label, digest []byte) (key string, err error) {
+	s, err := digsig.Parse(label)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	var id *ima.KeyID
-	if value.IsSignature() && value.Version != 1 {
-		id = &value.KeyID
+	if _, err = t.Keys.Verify(s, digest); err == nil && t.Denied[string(digest)] {
+		err = errRevoked
 	}
-	if _, err := t.Keys.Verify(value, digest); err != nil {
-		return id, err
-	}
-	if t.Denied[string(digest)] {
-		return id, errRevoked
-	}
-	return id, nil
+	return s.KeyID.String(), err
 }

@@ -1,6 +1,7 @@
 // Package formats is the root of the packages that define bytes on disk:
 //
 //   - formats/ima: values of the extended attribute security.ima
+//   - formats/digsig: those of them that are signatures which may count
 //   - formats/manifest: the list of what was labelled in one image
 //   - formats/profile: what the enforcer must know of one kernel build
 //   - formats/policy: IMA policies, and which of them protect

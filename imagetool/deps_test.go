@@ -56,7 +56,7 @@ var allowed = map[string]deps{
 	"vmseal/imagetool/internal/fakekernel": {imports: []string{"github.com/cilium/ebpf/btf"}},
 	"vmseal/imagetool/kernel": {
 		imports: append([]string{"vmseal/formats/profile"}, unpacking...),
-		brings:  append([]string{"vmseal/formats/ima", "golang.org/x/sys/unix"}, unpackingBrings...),
+		brings:  append([]string{"vmseal/formats/digsig", "golang.org/x/sys/unix"}, unpackingBrings...),
 	},
 	"vmseal/imagetool/undo": {brings: []string{}},
 	"vmseal/imagetool": {
@@ -80,7 +80,9 @@ var allowed = map[string]deps{
 			"github.com/google/uuid",
 			"golang.org/x/sync/errgroup",
 			"golang.org/x/sys/unix",
+			"vmseal/formats/digsig",
 			"vmseal/formats/escape",
+			"vmseal/keys/trust",
 		}),
 	},
 	"vmseal/imagetool/cmd/imagetool": {

@@ -40,15 +40,7 @@ func SealKernel(k *KernelFile, o signer.Options) (*Sealed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("profile of kernel %s: %w", k.Path, err)
 	}
-	v, err := ima.Parse(label)
-	if err != nil {
-		return nil, err
-	}
-	file, err := profile.Seal(text, v.KeyID, v.Signature)
-	if err != nil {
-		return nil, err
-	}
-	return &Sealed{k.Path, p, file}, nil
+	return &Sealed{k.Path, p, profile.Seal(text, label)}, nil
 }
 
 // Output begins a file with the profile, which Commit completes.

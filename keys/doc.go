@@ -2,26 +2,16 @@
 // which IMA names them, stores of trusted keys, and the verification of
 // security.ima values.
 //
-// It is made for programs that must stay small. It reads public keys with
-// encoding/asn1 alone (crypto/x509 would bring package net with it), and it
-// imports nothing of the project but package formats. Certificates are for
-// keys/certs, private keys for keys/private.
+// The part of it that the enforcer needs is in keys/trust: stores of trusted keys, and
+// verification. Like that package, this one stays small (crypto/x509 would bring package
+// net with it) and imports nothing of the project but package formats. Certificates are
+// for keys/certs, private keys for keys/private.
 //
 // # Verification
 //
-// Verification fails closed: a value is good only if it is of a known kind, its
-// hash is SHA-256, -384 or -512, the digest has that hash's size, its key id is
-// in the store, that key is within its validity, the signature is exactly as
-// long as the key's modulus, and RSASSA-PKCS1-v1_5 (RFC 8017, section 8.2.2)
-// holds. Everything else is an error, and each kind of error has a sentinel so
-// that a report can say why.
-//
-// # Validity
-//
-// A key may carry a first and a last moment of validity, both included. They
-// bound the moment of verification by the clock of the machine that verifies,
-// not the moment of signing, of which a value holds no trustworthy record.
-// TrustStore.Verify checks them itself, so a caller cannot forget to.
+// A value is good only if it is a signature of version 2 or 3 that keys/trust finds good;
+// see there. Version 1 is for VerifyV1 alone. Each kind of error has a sentinel so that a
+// report can say why.
 //
 // # Key ids
 //

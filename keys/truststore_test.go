@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/keys/internal/testkit"
+	"github.com/vmseal/vmseal/keys/trust"
 )
 
 // fullStore has a key with everything and one with nothing.
@@ -69,7 +70,7 @@ func TestTrustStoreIsItsOwn(t *testing.T) {
 }
 
 func block(t testing.TB, k *PublicKey, headers ...string) string {
-	b := &pem.Block{Type: pemPublicKey, Headers: map[string]string{}, Bytes: k.MarshalDER()}
+	b := &pem.Block{Type: trust.PEMType, Headers: map[string]string{}, Bytes: k.MarshalDER()}
 	for i := 0; i < len(headers); i += 2 {
 		b.Headers[headers[i]] = headers[i+1]
 	}
@@ -121,7 +122,7 @@ func TestTrustStoreRefuses(t *testing.T) {
 		"cut block":     {good[:len(good)-10], "damaged"},
 		"other block":   {strings.ReplaceAll(good, "PUBLIC KEY", "CERTIFICATE"), `"CERTIFICATE"`},
 		"private block": {strings.ReplaceAll(good, "PUBLIC KEY", "PRIVATE KEY"), `"PRIVATE KEY"`},
-		"too large":     {good + strings.Repeat("\n", maxTrustStore), "at most"},
+		"too large":     {good + strings.Repeat("\n", trust.MaxSize), "at most"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := ParseTrustStore([]byte(tt.text))

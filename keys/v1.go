@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"crypto/rsa"
 	"crypto/sha1"
 	"encoding/binary"
 	"fmt"
@@ -12,7 +13,7 @@ import (
 // IDV1 is the id of the key in version 1 signatures: the last eight bytes of
 // SHA-1 over struct pubkey_hdr and the two integers of the key, as libimaevm's
 // key2bin and calc_keyid_v1 make it.
-func (k *PublicKey) IDV1() ima.KeyIDV1 {
+func IDV1(k *PublicKey) ima.KeyIDV1 {
 	// version 1, timestamp 0 (four bytes), PUBKEY_ALGO_RSA, two integers
 	b := []byte{1, 0, 0, 0, 0, 0, 2}
 	for _, n := range []*big.Int{k.RSA.N, big.NewInt(int64(k.RSA.E))} {
@@ -37,11 +38,17 @@ func VerifyV1(k *PublicKey, value ima.Value, digest []byte) error {
 	if len(digest) != value.Hash.Size() {
 		return fmt.Errorf("%w: %d bytes for %v", ErrDigestSize, len(digest), value.Hash)
 	}
-	if id := k.IDV1(); value.KeyIDV1 != id {
+	if id := IDV1(k); value.KeyIDV1 != id {
 		return fmt.Errorf("%w %v", ErrUnknownKey, value.KeyIDV1)
 	}
 	h := sha1.New()
 	h.Write(digest)
 	h.Write(header)
-	return k.verify(0, h.Sum(nil), value.Signature)
+	if len(value.Signature) != k.RSA.Size() {
+		return fmt.Errorf("%w: %d bytes, but key %v has %d", ErrSignatureSize, len(value.Signature), k.ID, k.RSA.Size())
+	}
+	if err := rsa.VerifyPKCS1v15(k.RSA, 0, h.Sum(nil), value.Signature); err != nil {
+		return fmt.Errorf("%w by key %v", ErrBadSignature, k.ID)
+	}
+	return nil
 }

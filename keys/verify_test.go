@@ -184,7 +184,7 @@ func TestVerifyValidity(t *testing.T) {
 // it too is tested in keys/private.
 func TestVerifyV1(t *testing.T) {
 	k, digest := newKey(t, 2048), digestOf(ima.SHA256, contents)
-	v := ima.Value{Type: ima.Signature, Version: 1, Hash: ima.SHA256, Timestamp: 7, KeyIDV1: k.IDV1(), MPIBits: 2048, Signature: make([]byte, 256)}
+	v := ima.Value{Type: ima.Signature, Version: 1, Hash: ima.SHA256, Timestamp: 7, KeyIDV1: IDV1(k), MPIBits: 2048, Signature: make([]byte, 256)}
 	header, err := v.SignedHeader()
 	if err != nil {
 		t.Fatal(err)

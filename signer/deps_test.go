@@ -26,17 +26,19 @@ func golist(t *testing.T, args ...string) []string {
 // not. The libraries know neither private keys nor commands, and nothing here
 // knows about images or the enforcer.
 func TestImports(t *testing.T) {
-	base := []string{"formats/ima", "keys"}
+	base := []string{"formats/digsig", "formats/ima", "keys", "keys/trust"}
 	library := append([]string{"signer"}, base...)
 	commands := append([]string{"formats/escape", "keys/certs", "keys/input", "keys/private"}, library...)
 	allowed := map[string][]string{
 		"formats":               nil,
 		"formats/escape":        nil,
-		"formats/ima":           nil,
-		"formats/manifest":      {"formats/escape", "formats/ima"},
+		"formats/digsig":        nil,
+		"formats/ima":           {"formats/digsig"},
+		"formats/manifest":      {"formats/digsig", "formats/escape", "formats/ima"},
 		"formats/policy":        nil,
-		"formats/profile":       {"formats/ima"},
-		"keys":                  {"formats/ima"},
+		"formats/profile":       {"formats/digsig"},
+		"keys":                  {"formats/digsig", "formats/ima", "keys/trust"},
+		"keys/trust":            {"formats/digsig"},
 		"keys/input":            nil,
 		"keys/certs":            append([]string{"keys/input"}, base...),
 		"keys/private":          append([]string{"keys/input"}, base...),

@@ -4,7 +4,6 @@
 package escape
 
 import (
-	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -31,28 +30,4 @@ func With(s string, also func(rune) bool) string {
 		i += n
 	}
 	return b.String()
-}
-
-// Parse is the inverse of Path, and refuses what Path does not produce.
-func Parse(s string) (string, error) {
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] != '%' {
-			b = append(b, s[i])
-			continue
-		}
-		if i+2 >= len(s) {
-			return "", fmt.Errorf("escape at byte %d is cut short", i)
-		}
-		hi, lo := strings.IndexByte(upperHex, s[i+1]), strings.IndexByte(upperHex, s[i+2])
-		if hi < 0 || lo < 0 {
-			return "", fmt.Errorf("bad escape at byte %d", i)
-		}
-		b = append(b, byte(hi<<4|lo))
-		i += 2
-	}
-	if path := string(b); Path(path) == s {
-		return path, nil
-	}
-	return "", fmt.Errorf("a byte is escaped that need not be")
 }

@@ -11,15 +11,15 @@ const (
 	// IMA_XATTR_DIGEST_NG: type, hash, digest (struct ima_digest_data, xattr.ng).
 	digestNGHeader = 2
 
-	// struct signature_v2_hdr: type, version, hash_algo, __be32 keyid,
-	// __be16 sig_size, then the signature.
-	v2Version, v2Hash, v2KeyID, v2Size, v2Header = 1, 2, 3, 7, 9
+	// Signatures of all versions have their version behind the type. For the rest of
+	// versions 2 and 3 see package digsig.
+	sigVersion = 1
 
 	// The type byte, then struct signature_hdr: version, 32-bit timestamp, algo,
 	// hash, 8 bytes of keyid, nmpi; then one multi-precision integer: its
 	// length in bits as __be16, and its bytes.
-	v1Version, v1Timestamp, v1Algo, v1Hash, v1KeyID, v1NMPI = 1, 2, 6, 7, 8, 16
-	v1Bits, v1Header                                        = 17, 19
+	v1Timestamp, v1Algo, v1Hash, v1KeyID, v1NMPI = 2, 6, 7, 8, 16
+	v1Bits, v1Header                             = 17, 19
 )
 
 // Values of the fields of struct signature_hdr (include/linux/digsig.h).

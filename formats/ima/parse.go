@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/vmseal/vmseal/formats/digsig"
 )
 
 // Parse reads one value. The result does not share memory with b.
@@ -22,7 +24,7 @@ func Parse(b []byte) (Value, error) {
 	case Signature:
 		v, err = parseSignature(b)
 	case VeritySignature:
-		v, err = parseV2(b, 3)
+		v, err = parseV2(b)
 	case EVMHMAC, EVMPortable:
 		err = errors.New("belongs in security.evm")
 	default:
@@ -66,44 +68,30 @@ func parseDigestNG(b []byte) (Value, error) {
 }
 
 func parseSignature(b []byte) (Value, error) {
-	if len(b) <= v2Version {
+	if len(b) <= sigVersion {
 		return Value{}, errors.New("no version")
 	}
-	switch version := b[v2Version]; version {
+	switch version := b[sigVersion]; version {
 	case 1:
 		return parseV1(b)
 	case 2:
-		return parseV2(b, 2)
+		return parseV2(b)
 	default:
 		return Value{}, fmt.Errorf("unknown version %d", version)
 	}
 }
 
-// parseV2 applies the rules of asymmetric_verify (digsig_asymmetric.c) to a
-// struct signature_v2_hdr: at least one byte of signature, its length exact, the
-// hash known. Version 3 has the same header.
-func parseV2(b []byte, version byte) (Value, error) {
-	if len(b) <= v2Header {
-		return Value{}, fmt.Errorf("%d bytes, but header and signature need more than %d", len(b), v2Header)
+// parseV2 is for versions 2 and 3, and asks for a hash that the kernel knows.
+func parseV2(b []byte) (Value, error) {
+	s, err := digsig.Parse(b)
+	if err != nil {
+		return Value{}, err
 	}
-	if b[v2Version] != version {
-		return Value{}, fmt.Errorf("version %d, want %d", b[v2Version], version)
-	}
-	hash := HashID(b[v2Hash])
+	hash := HashID(s.Hash)
 	if !hash.Known() {
 		return Value{}, fmt.Errorf("unknown hash %d", byte(hash))
 	}
-	sig := b[v2Header:]
-	if n := int(binary.BigEndian.Uint16(b[v2Size:])); n != len(sig) {
-		return Value{}, fmt.Errorf("signature length is %d, but %d bytes follow the header", n, len(sig))
-	}
-	return Value{
-		Type:      Type(b[0]),
-		Version:   version,
-		Hash:      hash,
-		KeyID:     KeyID(b[v2KeyID:v2Size]),
-		Signature: bytes.Clone(sig),
-	}, nil
+	return Value{Type: Type(b[0]), Version: s.Version, Hash: hash, KeyID: s.KeyID, Signature: s.Bytes}, nil
 }
 
 // parseV1 applies the rules of digsig_verify (lib/digsig.c), and besides asks

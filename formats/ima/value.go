@@ -3,6 +3,8 @@ package ima
 import (
 	"encoding/hex"
 	"fmt"
+
+	"github.com/vmseal/vmseal/formats/digsig"
 )
 
 // XattrName is the name of the extended attribute (XATTR_NAME_IMA).
@@ -13,12 +15,12 @@ const XattrName = "security.ima"
 type Type byte
 
 const (
-	Digest          Type = 1 // IMA_XATTR_DIGEST: MD5 or SHA-1
-	EVMHMAC         Type = 2 // EVM_XATTR_HMAC, only in security.evm
-	Signature       Type = 3 // EVM_IMA_XATTR_DIGSIG: version 1 or 2
-	DigestNG        Type = 4 // IMA_XATTR_DIGEST_NG: hash number and digest
-	EVMPortable     Type = 5 // EVM_XATTR_PORTABLE_DIGSIG, only in security.evm
-	VeritySignature Type = 6 // IMA_VERITY_DIGSIG: version 3, over an fs-verity digest
+	Digest          Type = digsig.TypeDigest    // IMA_XATTR_DIGEST: MD5 or SHA-1
+	EVMHMAC         Type = 2                    // EVM_XATTR_HMAC, only in security.evm
+	Signature       Type = digsig.TypeSignature // EVM_IMA_XATTR_DIGSIG: version 1 or 2
+	DigestNG        Type = digsig.TypeDigestNG  // IMA_XATTR_DIGEST_NG: hash number and digest
+	EVMPortable     Type = 5                    // EVM_XATTR_PORTABLE_DIGSIG, only in security.evm
+	VeritySignature Type = digsig.TypeVerity    // IMA_VERITY_DIGSIG: version 3, over an fs-verity digest
 )
 
 // String names the type as this project's output does.
@@ -41,22 +43,11 @@ func (t Type) String() string {
 }
 
 // KeyID is the key id of a version 2 or 3 signature, in the order in which it
-// is stored (big-endian in signature_v2_hdr).
-type KeyID [4]byte
+// is stored.
+type KeyID = digsig.KeyID
 
-// String gives eight lower-case hexadecimal digits.
-func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
-
-// ParseKeyID is the inverse of String.
-func ParseKeyID(s string) (KeyID, error) {
-	var id KeyID
-	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != len(id) || hex.EncodeToString(b) != s {
-		return KeyID{}, fmt.Errorf("key id %q is not eight lower-case hexadecimal digits", s)
-	}
-	copy(id[:], b)
-	return id, nil
-}
+// ParseKeyID is the inverse of KeyID.String.
+func ParseKeyID(s string) (KeyID, error) { return digsig.ParseKeyID(s) }
 
 // KeyIDV1 is the longer key id of a version 1 signature.
 type KeyIDV1 [8]byte

@@ -109,7 +109,7 @@ func TestParseRefuses(t *testing.T) {
 		{"signature alone", "03", "no version"},
 		{"version 0", "03 00 04 c169a8fa 0001 00", "unknown version 0"},
 		{"version 3 as type 3", "03 03 04 c169a8fa 0001 00", "unknown version 3"},
-		{"version 2 as type 6", "06 02 04 c169a8fa 0001 00", "version 2, want 3"},
+		{"version 2 as type 6", "06 02 04 c169a8fa 0001 00", "type 6, version 2"},
 		{"version 2, cut header", "03 02 04 c169a8fa 00", "8 bytes"},
 		{"version 2, no signature", "03 02 04 c169a8fa 0000", "9 bytes"},
 		{"version 2, short", "03 02 04 c169a8fa 0003 d1d2", "length is 3, but 2"},

@@ -66,7 +66,7 @@ func (e Entry) line() entryLine {
 
 func (l entryLine) entry() (Entry, error) {
 	e := Entry(l)
-	path, err := escape.Parse(l.Path)
+	path, err := unescape(l.Path)
 	if err != nil {
 		return Entry{}, fmt.Errorf("path %q: %w", l.Path, err)
 	}

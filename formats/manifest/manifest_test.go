@@ -130,13 +130,13 @@ func TestEscape(t *testing.T) {
 		if got != want {
 			t.Errorf("escape.Path(%q) = %q, want %q", raw, got, want)
 		}
-		if back, err := escape.Parse(got); err != nil || back != raw {
-			t.Errorf("escape.Parse(%q) = %q, %v, want %q", got, back, err, raw)
+		if back, err := unescape(got); err != nil || back != raw {
+			t.Errorf("unescape(%q) = %q, %v, want %q", got, back, err, raw)
 		}
 	}
 	for _, bad := range []string{"%", "%2", "%2g", "%ff", "%41", "%C3%A9", "a%00"} {
-		if got, err := escape.Parse(bad); err == nil {
-			t.Errorf("escape.Parse(%q) = %q, want an error", bad, got)
+		if got, err := unescape(bad); err == nil {
+			t.Errorf("unescape(%q) = %q, want an error", bad, got)
 		}
 	}
 }
@@ -328,7 +328,7 @@ func FuzzPath(f *testing.F) {
 		f.Add(e.Path)
 	}
 	f.Fuzz(func(t *testing.T, path string) {
-		if back, err := escape.Parse(escape.Path(path)); err != nil || back != path {
+		if back, err := unescape(escape.Path(path)); err != nil || back != path {
 			t.Fatalf("unescape(escape(%q)) = %q, %v", path, back, err)
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmseal/vmseal/formats/digsig"
 	"github.com/vmseal/vmseal/formats/ima"
 )
 
@@ -42,19 +43,21 @@ var signerID = ima.KeyID{1, 2, 3, 4}
 
 // The signature in these tests is the digest itself: what real ones are worth is
 // for package keys to say.
-func seal(t testing.TB, text []byte) []byte {
+func seal(t testing.TB, text []byte) []byte { return sealAs(t, text, signerID, Digest(text)) }
+
+func sealAs(t testing.TB, text []byte, id ima.KeyID, sig []byte) []byte {
 	t.Helper()
-	file, err := Seal(text, signerID, Digest(text))
+	value, err := ima.SignatureV2(ima.SHA256, id, sig).Append(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return file
+	return Seal(text, value)
 }
 
 var errForeign = errors.New("foreign or altered")
 
-func verify(value ima.Value, digest []byte) error {
-	if value.KeyID != signerID || !bytes.Equal(value.Signature, digest) {
+func verify(s digsig.Signature, digest []byte) error {
+	if s.KeyID != signerID || !bytes.Equal(s.Bytes, digest) {
 		return errForeign
 	}
 	return nil
@@ -118,10 +121,7 @@ func TestDigest(t *testing.T) {
 	}
 	text := marshal(t, sample())
 	sum := sha256.Sum256(text)
-	file, err := Seal(text, signerID, sum[:])
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := sealAs(t, text, signerID, sum[:])
 	if _, err := Open(file, verify); !errors.Is(err, errForeign) {
 		t.Errorf("signed like a file: %v", err)
 	}
@@ -130,10 +130,7 @@ func TestDigest(t *testing.T) {
 func TestUntrusted(t *testing.T) {
 	text := marshal(t, sample())
 	file := seal(t, text)
-	foreign, err := Seal(text, ima.KeyID{9, 9, 9, 9}, Digest(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	foreign := sealAs(t, text, ima.KeyID{9, 9, 9, 9}, Digest(text))
 	other := sample()
 	other.Offsets.FileInode++
 	otherText := marshal(t, other)
@@ -198,7 +195,7 @@ func TestUnsigned(t *testing.T) {
 		"larger than MaxSize": text + strings.Repeat(" ", MaxSize) + string(seal(t, []byte(text))[len(text):]),
 	} {
 		called := false
-		_, err := Open([]byte(file), func(ima.Value, []byte) error { called = true; return nil })
+		_, err := Open([]byte(file), func(digsig.Signature, []byte) error { called = true; return nil })
 		if err == nil || called {
 			t.Errorf("%s: error %v, verified: %v", name, err, called)
 		}
@@ -291,7 +288,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte("vmseal-profile 1\n{}\nsignature 030204010203040001ff\n"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		// Whatever is signed: what is opened is what would be written.
-		p, err := Open(file, func(ima.Value, []byte) error { return nil })
+		p, err := Open(file, func(digsig.Signature, []byte) error { return nil })
 		if err != nil {
 			if p != nil {
 				t.Errorf("a profile, and the error %v", err)

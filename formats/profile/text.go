@@ -12,7 +12,7 @@ import (
 	"slices"
 	"unicode/utf8"
 
-	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/digsig"
 )
 
 const (
@@ -63,19 +63,15 @@ func Digest(text []byte) []byte {
 	return sum[:]
 }
 
-// Seal gives the whole file: the text of Marshal and the signature over its Digest.
-func Seal(text []byte, id ima.KeyID, sig []byte) ([]byte, error) {
-	value, err := ima.SignatureV2(ima.SHA256, id, sig).Append(nil)
-	if err != nil {
-		return nil, fmt.Errorf("profile: %w", err)
-	}
+// Seal gives the whole file: the text of Marshal and the value that signs its Digest.
+func Seal(text, value []byte) []byte {
 	b := append(bytes.Clone(text), sigPrefix...)
-	return append(hex.AppendEncode(b, value), '\n'), nil
+	return append(hex.AppendEncode(b, value), '\n')
 }
 
-// Verifier decides about a signature over a digest: keys.TrustStore, with its
-// result left out.
-type Verifier func(value ima.Value, digest []byte) error
+// Verifier decides about a signature over a digest: trust.Store, with its result left
+// out.
+type Verifier func(s digsig.Signature, digest []byte) error
 
 // Open reads a whole file, and gives a profile only if verify finds its signature
 // good. What it reads before that is the signature's line alone.
@@ -102,11 +98,11 @@ func open(file []byte, verify Verifier) (*Profile, error) {
 	if err != nil || hex.EncodeToString(raw) != string(line) {
 		return nil, errors.New("signature: not lower-case hexadecimal")
 	}
-	value, err := ima.Parse(raw)
+	value, err := digsig.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("signature: %w", err)
 	}
-	if value.Type != ima.Signature || value.Version != 2 || value.Hash != ima.SHA256 {
+	if value.Version != 2 || value.Hash != digsig.SHA256 {
 		return nil, errors.New("signature: not of version 2 with sha256")
 	}
 	if err := verify(value, Digest(text)); err != nil {

@@ -54,7 +54,7 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := bare.SubjectKeyID()
+	own := keys.SubjectKeyID(bare)
 	fromSKID := ima.KeyID{5, 6, 7, 8}
 	long := certificate(t, key, &key.PublicKey, []byte{1, 2, 3, 4, 5, 6, 7, 8})
 	short := certificate(t, key, &key.PublicKey, fromSKID[:])
@@ -67,7 +67,7 @@ func TestLoad(t *testing.T) {
 		"certificate with text":  {append([]byte("Certificate:\n  Data: 1\n"), pemBlock("CERTIFICATE", long)...), fromSKID},
 		"certificate, four only": {short, fromSKID},
 		"certificate, own hash":  {certificate(t, key, &key.PublicKey, own[:]), bare.ID},
-		"public key":             {bare.MarshalPEM(), bare.ID},
+		"public key":             {keys.MarshalPEM(bare), bare.ID},
 		"public key DER":         {bare.MarshalDER(), bare.ID},
 	} {
 		path := filepath.Join(t.TempDir(), "file")

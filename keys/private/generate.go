@@ -88,7 +88,7 @@ func generate(out *files, opt GenerateOptions) (*keys.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pub, out.write(privPEM, cert, pub.MarshalPEM())
+	return pub, out.write(privPEM, cert, keys.MarshalPEM(pub))
 }
 
 func marshalPrivate(priv *rsa.PrivateKey, passphrase []byte) ([]byte, error) {
@@ -112,7 +112,7 @@ func certificate(priv *rsa.PrivateKey, pub *keys.PublicKey, name string) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	skid := pub.SubjectKeyID()
+	skid := keys.SubjectKeyID(pub)
 	template := &x509.Certificate{
 		SerialNumber:          serial.Add(serial, big.NewInt(1)),
 		Subject:               pkix.Name{CommonName: name},

@@ -13,10 +13,10 @@ import (
 	"syscall"
 
 	"github.com/vmseal/vmseal/enforcer"
-	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/digsig"
 	"github.com/vmseal/vmseal/formats/policy"
 	"github.com/vmseal/vmseal/formats/profile"
-	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/keys/trust"
 )
 
 const (
@@ -51,8 +51,8 @@ func (f *files) load() (*enforcer.Trust, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.profile, err = profile.Open(sealed, func(v ima.Value, digest []byte) error {
-		_, err := trust.Keys.Verify(v, digest)
+	f.profile, err = profile.Open(sealed, func(s digsig.Signature, digest []byte) error {
+		_, err := trust.Keys.Verify(s, digest)
 		return err
 	})
 	if err != nil {
@@ -80,7 +80,7 @@ func (f *files) loadTrust() (*enforcer.Trust, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := keys.ParseTrustStore(text)
+	store, err := trust.Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.trustPath, err)
 	}

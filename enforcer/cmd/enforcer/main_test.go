@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/profile"
 	"github.com/vmseal/vmseal/keys"
 )
@@ -94,11 +95,11 @@ func (k *kit) sealed(key *rsa.PrivateKey, pub *keys.PublicKey) string {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	file, err := profile.Seal(unsigned, pub.ID, sig)
+	value, err := ima.SignatureV2(ima.SHA256, pub.ID, sig).Append(nil)
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	return string(file)
+	return string(profile.Seal(unsigned, value))
 }
 
 func call(args ...string) (code int, stdout, stderr string) {

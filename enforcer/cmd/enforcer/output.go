@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmseal/vmseal/enforcer"
-	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/keys/trust"
 )
 
 // output is what people and programs are told. Its methods may be called
@@ -88,7 +88,7 @@ func hintOf(err error) string {
 		return "switch the guest off, or let it run unguarded with 'enforcer release'"
 	}
 	switch {
-	case errors.Is(err, keys.ErrUnknownKey):
+	case errors.Is(err, trust.ErrUnknownKey):
 		return "the profile was signed with a key that is not in the trust store: sign it with the image's key, or add that key with 'signer key trust'"
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT) && strings.Contains(err.Error(), "connecting"):
 		return "start QEMU with -S -gdb unix:SOCKET,server=on,wait=off before the enforcer"

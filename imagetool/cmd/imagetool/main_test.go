@@ -12,7 +12,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/digsig"
 	"github.com/vmseal/vmseal/formats/profile"
 	"github.com/vmseal/vmseal/imagetool/internal/fakekernel"
 	"github.com/vmseal/vmseal/imagetool/undo"
@@ -165,8 +165,8 @@ func opens(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	trust, err := keys.NewTrustStore(pub)
 	ts.Check(err)
-	p, err := profile.Open([]byte(ts.ReadFile(args[0])), func(v ima.Value, digest []byte) error {
-		_, err := trust.Verify(v, digest)
+	p, err := profile.Open([]byte(ts.ReadFile(args[0])), func(s digsig.Signature, digest []byte) error {
+		_, err := trust.Store.Verify(s, digest)
 		return err
 	})
 	switch {

@@ -42,7 +42,7 @@ func newKeyObject(k *keys.PublicKey) keyObject {
 		Type:        "key",
 		KeyID:       k.ID.String(),
 		Bits:        k.RSA.N.BitLen(),
-		Fingerprint: k.Fingerprint(),
+		Fingerprint: keys.Fingerprint(k),
 		Name:        k.Name,
 		NotBefore:   date(k.NotBefore),
 		NotAfter:    date(k.NotAfter),

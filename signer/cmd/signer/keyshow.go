@@ -46,7 +46,7 @@ the same with
 				for _, k := range ks {
 					cli.Out(cmd).Object(newKeyObject(k))
 					rows = append(rows, []string{
-						k.ID.String(), strconv.Itoa(k.RSA.N.BitLen()), k.Fingerprint(), validity(k), k.Name})
+						k.ID.String(), strconv.Itoa(k.RSA.N.BitLen()), keys.Fingerprint(k), validity(k), k.Name})
 				}
 			}
 			cli.Out(cmd).Table(rows)

@@ -1,4 +1,4 @@
-package keys
+package trust
 
 import (
 	"bytes"
@@ -7,13 +7,16 @@ import (
 	"fmt"
 )
 
-// nextBlock takes the next PEM block off data, which may hold white space
+// PEMType is the label of a SubjectPublicKeyInfo (RFC 7468, section 13).
+const PEMType = "PUBLIC KEY"
+
+// NextBlock takes the next PEM block off data, which may hold white space
 // before and behind it but nothing else; it gives nil where nothing is left.
 //
 // pem.Decode skips what it cannot read, so that a damaged key would vanish from
 // a store without a word, and lets the last of doubled headers win. So the block
 // must be exactly what pem.Encode makes of it.
-func nextBlock(data []byte) (block *pem.Block, rest []byte, err error) {
+func NextBlock(data []byte) (block *pem.Block, rest []byte, err error) {
 	data = bytes.TrimSpace(data)
 	if len(data) == 0 {
 		return nil, nil, nil
@@ -25,8 +28,8 @@ func nextBlock(data []byte) (block *pem.Block, rest []byte, err error) {
 	if block == nil {
 		return nil, nil, errors.New("PEM block is damaged")
 	}
-	if block.Type != pemPublicKey {
-		return nil, nil, fmt.Errorf("PEM block is %q, want %q", block.Type, pemPublicKey)
+	if block.Type != PEMType {
+		return nil, nil, fmt.Errorf("PEM block is %q, want %q", block.Type, PEMType)
 	}
 	text := bytes.TrimSpace(data[:len(data)-len(rest)])
 	if !bytes.Equal(text, bytes.TrimSpace(pem.EncodeToMemory(block))) {

@@ -34,11 +34,11 @@ func TestSPKIAgainstX509(t *testing.T) {
 		if err != nil || !back.RSA.Equal(k.RSA) || back.ID != k.ID {
 			t.Errorf("%d bits: %v, %v", bits, back, err)
 		}
-		if back, err := ParsePublicPEM(k.MarshalPEM()); err != nil || !back.RSA.Equal(k.RSA) {
+		if back, err := ParsePublicPEM(MarshalPEM(k)); err != nil || !back.RSA.Equal(k.RSA) {
 			t.Errorf("%d bits: PEM: %v", bits, err)
 		}
-		if sum := sha1.Sum(x509.MarshalPKCS1PublicKey(k.RSA)); k.SubjectKeyID() != sum {
-			t.Errorf("%d bits: id %x, want %x", bits, k.SubjectKeyID(), sum)
+		if sum := sha1.Sum(x509.MarshalPKCS1PublicKey(k.RSA)); SubjectKeyID(k) != sum {
+			t.Errorf("%d bits: id %x, want %x", bits, SubjectKeyID(k), sum)
 		}
 	}
 }
@@ -59,12 +59,12 @@ func TestSPKIAgainstOpenssl(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(k.MarshalPEM(), text) {
-		t.Errorf("PEM differs from openssl's:\n%s\n%s", k.MarshalPEM(), text)
+	if !bytes.Equal(MarshalPEM(k), text) {
+		t.Errorf("PEM differs from openssl's:\n%s\n%s", MarshalPEM(k), text)
 	}
 	sum := testkit.Run(t, dir, "openssl", "dgst", "-sha256", "-r", "pub.der")
-	if fp, _, _ := strings.Cut(string(sum), " "); k.Fingerprint() != fp {
-		t.Errorf("fingerprint %s, openssl has %s", k.Fingerprint(), fp)
+	if fp, _, _ := strings.Cut(string(sum), " "); Fingerprint(k) != fp {
+		t.Errorf("fingerprint %s, openssl has %s", Fingerprint(k), fp)
 	}
 }
 
@@ -99,9 +99,9 @@ func TestParsePublicRefuses(t *testing.T) {
 		"weak":       {&testkit.Key(t, 1024).PublicKey, nil, "1024 bits"},
 		"empty":      {nil, nil, "not a public key"},
 		"cut":        {nil, der[:100], "not a public key"},
-		"trailing":   {nil, append(bytes.Clone(der), 0), "1 bytes follow"},
+		"trailing":   {nil, append(bytes.Clone(der), 0), "nothing behind it"},
 		"member":     {nil, longer, "canonical"},
-		"parameters": {nil, bytes.Replace(der, der[null:null+2], []byte{4, 0}, 1), "parameters"},
+		"parameters": {nil, bytes.Replace(der, der[null:null+2], []byte{4, 0}, 1), "no algorithm parameters"},
 	} {
 		if tt.key != nil {
 			if tt.der, err = x509.MarshalPKIXPublicKey(tt.key); err != nil {
@@ -112,7 +112,7 @@ func TestParsePublicRefuses(t *testing.T) {
 			t.Errorf("%s: error %v does not say %q", name, err, tt.want)
 		}
 	}
-	text := string(newKey(t, 2048).MarshalPEM())
+	text := string(MarshalPEM(newKey(t, 2048)))
 	for name, text := range map[string]string{
 		"nothing":    "",
 		"no PEM":     "hello",

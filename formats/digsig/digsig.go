@@ -1,0 +1,95 @@
+package digsig
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+)
+
+// Types of values: enum evm_ima_xattr_type of security/integrity/integrity.h.
+const (
+	TypeDigest    = 1 // IMA_XATTR_DIGEST
+	TypeSignature = 3 // EVM_IMA_XATTR_DIGSIG: version 1 or 2
+	TypeDigestNG  = 4 // IMA_XATTR_DIGEST_NG
+	TypeVerity    = 6 // IMA_VERITY_DIGSIG: version 3
+)
+
+// struct signature_v2_hdr: type, version, hash_algo, __be32 keyid, __be16 sig_size,
+// then the signature. Version 3 has the same header.
+const (
+	atVersion, atHash, atKeyID, atSize = 1, 2, 3, 7
+
+	HeaderSize = 9
+)
+
+// ErrVersion is given, wrapped, for a version that a signature of its type may not have.
+var ErrVersion = errors.New("not a signature that can be verified")
+
+// KeyID is the key id of a signature, in the order in which it is stored (big-endian in
+// signature_v2_hdr).
+type KeyID [4]byte
+
+// String gives eight lower-case hexadecimal digits.
+func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
+
+// ParseKeyID is the inverse of String.
+func ParseKeyID(s string) (KeyID, error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(KeyID{}) || hex.EncodeToString(b) != s {
+		return KeyID{}, fmt.Errorf("key id %q is not eight lower-case hexadecimal digits", s)
+	}
+	return KeyID(b), nil
+}
+
+// Hash numbers a hash function: enum hash_algo of include/uapi/linux/hash_info.h.
+type Hash byte
+
+// The numbers of the hashes that are signed with.
+const (
+	SHA256 Hash = 4
+	SHA384 Hash = 5
+	SHA512 Hash = 6
+)
+
+// Crypto gives the standard library's number of a hash that is signed with, 0 for others.
+func (h Hash) Crypto() crypto.Hash {
+	switch h {
+	case SHA256:
+		return crypto.SHA256
+	case SHA384:
+		return crypto.SHA384
+	case SHA512:
+		return crypto.SHA512
+	}
+	return 0
+}
+
+// Signature is one value.
+type Signature struct {
+	Version byte // 2, or 3 for one of TypeVerity
+	Hash    Hash // of the file's contents; not necessarily one that is signed with
+	KeyID   KeyID
+	Bytes   []byte // the signature itself
+}
+
+// Parse reads one value. The result does not share memory with b.
+func Parse(b []byte) (Signature, error) {
+	if len(b) <= HeaderSize {
+		return Signature{}, fmt.Errorf("%d bytes, but header and signature need more than %d", len(b), HeaderSize)
+	}
+	switch version := b[atVersion]; {
+	case b[0] == TypeSignature && version == 2, b[0] == TypeVerity && version == 3:
+	case b[0] == TypeSignature && version == 1:
+		return Signature{}, fmt.Errorf("%w: version 1 (SHA-1)", ErrVersion)
+	default:
+		return Signature{}, fmt.Errorf("%w: type %d, version %d", ErrVersion, b[0], version)
+	}
+	sig := b[HeaderSize:]
+	if n := int(binary.BigEndian.Uint16(b[atSize:])); n != len(sig) {
+		return Signature{}, fmt.Errorf("signature length is %d, but %d bytes follow the header", n, len(sig))
+	}
+	return Signature{b[atVersion], Hash(b[atHash]), KeyID(b[atKeyID:atSize]), bytes.Clone(sig)}, nil
+}

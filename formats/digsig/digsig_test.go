@@ -1,0 +1,84 @@
+package digsig
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestParse(t *testing.T) {
+	for text, want := range map[string]Signature{
+		"030204010203040002aabb": {2, SHA256, KeyID{1, 2, 3, 4}, []byte{0xaa, 0xbb}},
+		"060306010203040001ff":   {3, SHA512, KeyID{1, 2, 3, 4}, []byte{0xff}},
+	} {
+		b, _ := hex.DecodeString(text)
+		got, err := Parse(b)
+		if err != nil || got.Version != want.Version || got.Hash != want.Hash || got.KeyID != want.KeyID || !bytes.Equal(got.Bytes, want.Bytes) {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+		b[len(b)-1] ^= 1
+		if got.Bytes[len(got.Bytes)-1] == b[len(b)-1] {
+			t.Errorf("%s: shares memory", text)
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for name, tt := range map[string]struct {
+		text, want string
+		version    bool
+	}{
+		"empty":           {"", "0 bytes", false},
+		"no signature":    {"030204010203040000", "9 bytes", false},
+		"short length":    {"030204010203040001aabb", "length is 1, but 2", false},
+		"long length":     {"030204010203040003aabb", "length is 3, but 2", false},
+		"version 1":       {"030104010203040002aabb", "version 1 (SHA-1)", true},
+		"version 3":       {"030304010203040002aabb", "version 3", true},
+		"verity, 2":       {"060204010203040002aabb", "type 6, version 2", true},
+		"digest":          {"0404aabbccddeeff00112233", "type 4", true},
+		"portable digsig": {"050204010203040002aabb", "type 5", true},
+	} {
+		b, err := hex.DecodeString(tt.text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Parse(b); err == nil || !strings.Contains(err.Error(), tt.want) || errors.Is(err, ErrVersion) != tt.version {
+			t.Errorf("%s: error %v does not say %q", name, err, tt.want)
+		}
+	}
+}
+
+// TestCrypto: only three hashes are signed with, and they have the sizes of their names.
+func TestCrypto(t *testing.T) {
+	want := map[Hash]crypto.Hash{SHA256: crypto.SHA256, SHA384: crypto.SHA384, SHA512: crypto.SHA512}
+	for h := range 256 {
+		if got := Hash(h).Crypto(); got != want[Hash(h)] {
+			t.Errorf("hash %d is %v", h, got)
+		}
+	}
+}
+
+// FuzzParse writes again what was read: there is one value for each signature.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("\x03\x02\x04\x01\x02\x03\x04\x00\x02\xaa\xbb"))
+	f.Add([]byte("\x06\x03\x04\x01\x02\x03\x04\x00\x01\xaa"))
+	f.Add([]byte("\x03\x01"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := Parse(b)
+		if err != nil {
+			return
+		}
+		n := len(s.Bytes)
+		again := append([]byte{3 * (s.Version - 1), s.Version, byte(s.Hash)}, s.KeyID[:]...)
+		again = append(append(again, byte(n>>8), byte(n)), s.Bytes...)
+		if !bytes.Equal(again, b) {
+			t.Errorf("%x was read as %+v", b, s)
+		}
+		if id, err := ParseKeyID(s.KeyID.String()); err != nil || id != s.KeyID {
+			t.Errorf("key id %v is read as %v, %v", s.KeyID, id, err)
+		}
+	})
+}
