@@ -3,7 +3,7 @@
 //
 // A profile file is text in three lines, each of which ends with a newline:
 //
-//	vmseal-profile 1
+//	vmseal-profile 2
 //	{"release":"6.1.0-56-amd64",...}
 //	signature 030204...
 //
@@ -19,5 +19,6 @@
 // nobody can make a file whose SHA-256 it is.
 //
 // Addresses are those for which the kernel was linked. With address space layout
-// randomization all of them move by the same number of bytes.
+// randomization all of them move by the same number of bytes, but those of variables
+// that each CPU has.
 package profile

@@ -10,6 +10,7 @@ type Profile struct {
 	TextEnd uint64 `json:"text_end"` // _etext, behind its last instruction
 
 	Hooks     Hooks     `json:"hooks"`
+	Hold      Hold      `json:"hold"`
 	Variables Variables `json:"variables"`
 	Offsets   Offsets   `json:"offsets"`
 	Values    Values    `json:"values"`
@@ -32,6 +33,17 @@ type Hook struct {
 	Prototype string `json:"prototype"` // in C, from BTF
 }
 
+// Hold is where a fresh guest can be stopped to set its traps: in sched_init
+// (kernel/sched/core.c), which runs once, when the kernel has made nops of the calls at
+// the entries of its functions (start_kernel, init/main.c).
+type Hold struct {
+	Address uint64 `json:"address"` // of the instruction behind the nop at the entry
+	Code    Bytes  `json:"code"`    // the first HoldSize bytes from there on, in the file
+}
+
+// HoldSize is the length of Hold.Code.
+const HoldSize = 8
+
 // Variables are the addresses of variables of the kernel.
 type Variables struct {
 	Banner            uint64 `json:"linux_banner"`
@@ -40,6 +52,7 @@ type Variables struct {
 	KexecLoadDisabled uint64 `json:"kexec_load_disabled"` // int
 	SystemState       uint64 `json:"system_state"`        // enum system_states
 	RootfsType        uint64 `json:"rootfs_fs_type"`      // struct file_system_type
+	XenVCPUInfo       uint64 `json:"xen_vcpu_info"`       // struct vcpu_info of the CPU whose gs base is added; 0 if there is none
 }
 
 // Offsets are those of members in bytes. The size of the member stands behind it.

@@ -25,8 +25,9 @@ func sample() *Profile {
 		Text:    0xffffffff81000000,
 		TextEnd: 0xffffffff81e00000,
 		Hooks:   Hooks{hook(0), hook(1), hook(2), hook(3), hook(4), hook(5)},
+		Hold:    Hold{0xffffffff83000f05, Bytes{1, 2, 3, 4, 5, 6, 7, 8}},
 		Variables: Variables{
-			0xffffffff82000000, 0xffffffff83000000, 0xffffffff83000004, 0xffffffff83000008, 0xffffffff8300000c, 0xffffffff83000010,
+			0xffffffff82000000, 0xffffffff83000000, 0xffffffff83000004, 0xffffffff83000008, 0xffffffff8300000c, 0xffffffff83000010, 0x313c0,
 		},
 		Offsets: Offsets{32, 40, 16, 88, 48, 64, 72},
 		Values: Values{
@@ -90,14 +91,15 @@ func TestRoundTrip(t *testing.T) {
 // TestText holds the format to what its description says, by its bytes.
 func TestText(t *testing.T) {
 	lines := strings.SplitAfter(string(seal(t, marshal(t, sample()))), "\n")
-	if len(lines) != 4 || lines[0] != "vmseal-profile 1\n" || lines[3] != "" {
+	if len(lines) != 4 || lines[0] != "vmseal-profile 2\n" || lines[3] != "" {
 		t.Fatalf("%q", lines)
 	}
 	for _, part := range []string{
 		`{"release":"6.1.0-56-amd64","build_id":"eb4fbcd037e7","banner":"Linux version `,
 		`"text":18446744071578845184,"text_end":18446744071593525248`,
 		`"hooks":{"ima_appraise_measurement":{"address":18446744071578845440,"bytes":"0f1f440000","prototype":"void hook(void)"},"integrity_digsig_verify":{`,
-		`"variables":{"linux_banner":18446744071595622400,"ima_appraise":`,
+		`}},"hold":{"address":18446744071612403461,"code":"0102030405060708"},"variables":{"linux_banner":18446744071595622400,"ima_appraise":`,
+		`"rootfs_fs_type":18446744071612399632,"xen_vcpu_info":201664},"offsets":{`,
 		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"linux_binprm.file":64,"vm_area_struct.vm_flags":72}`,
 		`"values":{"ima_hooks":{"BPRM_CHECK":3,"FILE_CHECK":1,`,
 		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3}}` + "\n",
@@ -180,7 +182,7 @@ func TestUnsigned(t *testing.T) {
 	}
 	for name, file := range map[string]string{
 		"empty":               "",
-		"another format":      "vmseal-profile 2" + text[len("vmseal-profile 1"):],
+		"another format":      "vmseal-profile 1" + text[len("vmseal-profile 2"):],
 		"no signature":        text,
 		"empty line":          text + "\n",
 		"empty signature":     text + "signature \n",
@@ -228,9 +230,9 @@ func TestForm(t *testing.T) {
 		"fraction":          replace(`"file.f_inode":32`, `"file.f_inode":32.0`),
 		"other escape":      replace(`\u003c`, `<`),
 		"null":              replace(`"values":{`, `"values":null,"x":{`),
-		"no JSON":           "vmseal-profile 1\nhello\n",
-		"nothing":           "vmseal-profile 1\n",
-		"header twice":      "vmseal-profile 1\n" + text,
+		"no JSON":           "vmseal-profile 2\nhello\n",
+		"nothing":           "vmseal-profile 2\n",
+		"header twice":      "vmseal-profile 2\n" + text,
 		"signature in text": text + "signature 00\n",
 	} {
 		if p, err := Open(seal(t, []byte(changed)), verify); err == nil || p != nil {
@@ -265,6 +267,12 @@ func TestCheck(t *testing.T) {
 		"hooks overlap":       func(p *Profile) { p.Hooks.ParseAddRule.Address = p.Hooks.UpdatePolicy.Address + 4 },
 		"variable nowhere":    func(p *Profile) { p.Variables.Appraise = 0 },
 		"variable at the end": func(p *Profile) { p.Variables.Banner = 1<<64 - 1 },
+		"hold before text":    func(p *Profile) { p.Hold.Address = p.Text - 1 },
+		"hold at the end":     func(p *Profile) { p.Hold.Address = 1<<64 - HoldSize },
+		"hold with less":      func(p *Profile) { p.Hold.Code = p.Hold.Code[1:] },
+		"hold with more":      func(p *Profile) { p.Hold.Code = append(p.Hold.Code, 0) },
+		"per-CPU nowhere":     func(p *Profile) { p.Variables.XenVCPUInfo = maxPerCPU },
+		"per-CPU before text": func(p *Profile) { p.Variables.XenVCPUInfo = p.Text - 1 },
 		"offset":              func(p *Profile) { p.Offsets.SBDev = 1<<16 + 1 },
 		"no functions":        func(p *Profile) { p.Values.Funcs = nil },
 		"function missing":    func(p *Profile) { delete(p.Values.Funcs, FuncMmap) },
@@ -281,11 +289,26 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestOtherFormat: who has a profile of another format is told what to do.
+func TestOtherFormat(t *testing.T) {
+	file := seal(t, marshal(t, sample()))
+	for name, tt := range map[string]struct{ header, says string }{
+		"format 1":  {"vmseal-profile 1", "another format than 2: a new one has to be made"},
+		"format 3":  {"vmseal-profile 3", "another format than 2: a new one has to be made"},
+		"something": {"vmseal-manifest 2", "not a profile"},
+	} {
+		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 2"):]...), verify)
+		if err == nil || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: %v, want %q", name, err, tt.says)
+		}
+	}
+}
+
 func FuzzOpen(f *testing.F) {
 	file := seal(f, marshal(f, sample()))
 	f.Add(file)
 	f.Add(file[:len(file)/2])
-	f.Add([]byte("vmseal-profile 1\n{}\nsignature 030204010203040001ff\n"))
+	f.Add([]byte("vmseal-profile 2\n{}\nsignature 030204010203040001ff\n"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		// Whatever is signed: what is opened is what would be written.
 		p, err := Open(file, func(digsig.Signature, []byte) error { return nil })

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	header    = "vmseal-profile 1\n"
+	family    = "vmseal-profile "
+	header    = family + "2\n"
 	sigPrefix = "signature "
 
 	// MaxSize is beyond what any profile takes; Open refuses more.
@@ -27,6 +28,7 @@ const (
 	minAddress = 0xffffffff80000000
 
 	hookBytes  = 5       // of a fentry nop
+	maxPerCPU  = 1 << 24 // the area of one CPU has some 200 KiB
 	maxOffset  = 1 << 16 // no structure here is larger
 	maxRelease = 128
 	maxBanner  = 512
@@ -88,7 +90,10 @@ func open(file []byte, verify Verifier) (*Profile, error) {
 		return nil, fmt.Errorf("%d bytes, at most %d are allowed", len(file), MaxSize)
 	}
 	if !bytes.HasPrefix(file, []byte(header)) {
-		return nil, errors.New("not a profile of format 1")
+		if bytes.HasPrefix(file, []byte(family)) {
+			return nil, errors.New("of another format than 2: a new one has to be made of the kernel")
+		}
+		return nil, errors.New("not a profile")
 	}
 	text, line, ok := cutLast(file)
 	if !ok {
@@ -159,11 +164,17 @@ func (p *Profile) check() error {
 	if err := p.checkHooks(); err != nil {
 		return err
 	}
+	if h := &p.Hold; h.Address < p.Text || h.Address > 1<<64-1-HoldSize || len(h.Code) != HoldSize {
+		return fmt.Errorf("where the guest is held, at %#x, is not in the kernel, or not %d bytes are known", h.Address, HoldSize)
+	}
 	v, o := &p.Variables, &p.Offsets
 	for _, a := range []uint64{v.Banner, v.Appraise, v.PolicyFlag, v.KexecLoadDisabled, v.SystemState, v.RootfsType} {
 		if a < p.Text || a > 1<<64-1-maxBanner {
 			return fmt.Errorf("variable at %#x is not in the kernel", a)
 		}
+	}
+	if v.XenVCPUInfo >= maxPerCPU && v.XenVCPUInfo < p.Text {
+		return fmt.Errorf("xen_vcpu_info at %#x is no variable of each CPU", v.XenVCPUInfo)
 	}
 	for _, n := range []uint32{o.FileInode, o.InodeSB, o.SBDev, o.SBFlags, o.SBType, o.BinprmFile, o.AreaFlags} {
 		if n > maxOffset {

@@ -37,6 +37,25 @@ func (k *builder) hook(name string) (profile.Hook, error) {
 	return profile.Hook{Address: at, Bytes: bytes.Clone(nop5), Prototype: prototype}, nil
 }
 
+// hold finds where a fresh guest is held: the instruction behind the nop of sched_init.
+func (k *builder) hold(p *profile.Profile) error {
+	const name = "sched_init"
+	entry, err := k.symbols.entry(name)
+	if err != nil {
+		return err
+	}
+	at, err := k.fentry(entry)
+	if err != nil {
+		return fmt.Errorf("function %s: %w", name, err)
+	}
+	code, err := k.image.read(at+callSize, profile.HoldSize)
+	if err != nil {
+		return fmt.Errorf("function %s: %w", name, err)
+	}
+	p.Hold = profile.Hold{Address: at + callSize, Code: bytes.Clone(code)}
+	return nil
+}
+
 // fentry finds the nop at the entry of a function, or what will be it.
 func (k *builder) fentry(entry uint64) (uint64, error) {
 	b, err := k.image.read(entry, len(endbr64)+callSize)

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/cilium/ebpf/btf"
 
 	"github.com/vmseal/vmseal/formats/profile"
 	"github.com/vmseal/vmseal/imagetool/internal/fakekernel"
@@ -163,6 +166,64 @@ func TestKernelTypes(t *testing.T) {
 	})
 }
 
+// TestKernelHold disassembles the entry of sched_init, and asks the BTF, in which pahole
+// has put the variables of each CPU too, for the other thing that Xen needs.
+func TestKernelHold(t *testing.T) {
+	tool(t, "objdump")
+	eachKernel(t, func(t *testing.T, path string, elf []byte, p *profile.Profile) {
+		vmlinux := filepath.Join(t.TempDir(), "vmlinux")
+		if err := os.WriteFile(vmlinux, elf, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k, err := newBuilder(elf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry, fentry := k.symbols.byName["sched_init"][0].addr, k.symbols.byName["__fentry__"][0].addr
+		out, err := exec.Command("objdump", "-d", fmt.Sprintf("--start-address=%#x", entry),
+			fmt.Sprintf("--stop-address=%#x", p.Hold.Address+64), vmlinux).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// An ENDBR64 perhaps, the call, and where the guest is held an instruction.
+		want := fmt.Sprintf(`(?m)^%x:(.*\sendbr64\s*\n)?.*\scall +%#x\s*\n%x:\t`, entry, fentry, p.Hold.Address)
+		if !regexp.MustCompile(want).Match(out) {
+			t.Fatalf("held at %#x before %x, objdump has\n%s", p.Hold.Address, p.Hold.Code, out)
+		}
+		if code := dump(t, vmlinux, p.Hold.Address, profile.HoldSize); code != hex.EncodeToString(p.Hold.Code) {
+			t.Errorf("%x at %#x, objdump has %s", p.Hold.Code, p.Hold.Address, code)
+		}
+		var area *btf.Datasec
+		if err := k.types.spec.TypeByName(".data..percpu", &area); err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range area.Vars {
+			if v.Type.TypeName() != "xen_vcpu_info" {
+				continue
+			}
+			if uint64(v.Offset) != p.Variables.XenVCPUInfo || declare(v.Type.(*btf.Var).Type, "") != "struct vcpu_info" {
+				t.Errorf("xen_vcpu_info at %#x, pahole has %+v", p.Variables.XenVCPUInfo, v)
+			}
+			return
+		}
+		t.Errorf("pahole has no xen_vcpu_info, the profile %#x", p.Variables.XenVCPUInfo)
+	})
+}
+
+// dump reads code with objdump, in hexadecimal.
+func dump(t *testing.T, vmlinux string, at uint64, n int) string {
+	t.Helper()
+	out, err := exec.Command("objdump", "-s", fmt.Sprintf("--start-address=%#x", at), fmt.Sprintf("--stop-address=%#x", at+uint64(n)), vmlinux).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(fmt.Sprintf(`(?m)^ %x ((?:[0-9a-f]+ )+) `, at)).FindSubmatch(out)
+	if m == nil {
+		t.Fatalf("%s", out)
+	}
+	return strings.ReplaceAll(string(m[1]), " ", "")
+}
+
 // squeeze takes the spaces out that C has no need of.
 func squeeze(c string) string {
 	c = strings.Join(strings.Fields(c), " ")
@@ -209,6 +270,13 @@ func TestRunningKernels(t *testing.T) {
 			if got := one(t, r, name); got.addr != addr+moved {
 				t.Errorf("%s: %#x + %#x, the kernel has %#x", name, addr, moved, got.addr)
 			}
+		}
+		// Behind the entry of sched_init, or of its ENDBR64; the code itself is gone by now.
+		if distance := p.Hold.Address + moved - one(t, r, "sched_init").addr; distance != 5 && distance != 9 {
+			t.Errorf("held %d bytes behind sched_init", distance)
+		}
+		if got := one(t, r, "xen_vcpu_info"); got.addr != v.XenVCPUInfo { // is not moved
+			t.Errorf("xen_vcpu_info: %#x, the kernel has %#x", v.XenVCPUInfo, got.addr)
 		}
 		for name, h := range hooksOf(p) {
 			got := one(t, r, name)

@@ -30,6 +30,7 @@ var symbolNames = []string{
 	"ima_appraise_measurement", "integrity_digsig_verify", "ima_parse_add_rule", "ima_update_policy", "ima_bprm_check", "blkdev_mmap",
 	"ima_appraise", "ima_policy_flag", "kexec_load_disabled", "rootfs_fs_type", "system_state",
 	"linux_banner", "init_uts_ns",
+	"sched_init", "xen_vcpu_info",
 }
 
 func newBuilder(elf []byte) (*builder, error) {
@@ -57,7 +58,7 @@ func newBuilder(elf []byte) (*builder, error) {
 
 func (k *builder) profile() (*profile.Profile, error) {
 	p := new(profile.Profile)
-	for _, step := range []func(*profile.Profile) error{k.text, k.variables, k.identity, k.hooks, k.offsets, k.values} {
+	for _, step := range []func(*profile.Profile) error{k.text, k.variables, k.identity, k.hooks, k.hold, k.offsets, k.values} {
 		if err := step(p); err != nil {
 			return nil, err
 		}
@@ -94,7 +95,10 @@ func (k *builder) variables(p *profile.Profile) (err error) {
 			return err
 		}
 	}
-	return nil
+	if len(k.symbols.byName["xen_vcpu_info"]) > 0 { // CONFIG_XEN
+		v.XenVCPUInfo, err = k.symbols.addr("xen_vcpu_info")
+	}
+	return err
 }
 
 func (k *builder) hooks(p *profile.Profile) (err error) {

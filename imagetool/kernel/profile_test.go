@@ -60,8 +60,10 @@ func TestProfile(t *testing.T) {
 			DigsigVerify:        hook(4, prototypes["integrity_digsig_verify"][0]),
 			BlockMmap:           hook(5, "int blkdev_mmap(struct file *file, struct vm_area_struct *vma)"),
 		},
+		Hold: profile.Hold{Address: fakekernel.Sched + 5, Code: profile.Bytes(fakekernel.SchedCode)},
 		Variables: profile.Variables{
-			Banner: 0xffffffff82000000, Appraise: 0xffffffff83000200, PolicyFlag: 0xffffffff83000204,
+			XenVCPUInfo: fakekernel.PerCPUVCPUInfo,
+			Banner:      0xffffffff82000000, Appraise: 0xffffffff83000200, PolicyFlag: 0xffffffff83000204,
 			KexecLoadDisabled: 0xffffffff83000208, SystemState: 0xffffffff8300020c, RootfsType: 0xffffffff83000210,
 		},
 		Offsets: profile.Offsets{FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 88, SBType: 40, BinprmFile: 64, AreaFlags: 72},
@@ -94,6 +96,7 @@ func TestAccepted(t *testing.T) {
 		"nops on disk": {
 			func(f *fakekernel.Kernel) {
 				f.Rename("__fentry__", "")
+				f.Patch(fakekernel.Sched, nop5)
 				for i := range fakekernel.HookNames {
 					f.Patch(at+64*uint64(i), nop5)
 				}
@@ -103,6 +106,20 @@ func TestAccepted(t *testing.T) {
 		"endbr64 and a nop": {
 			func(f *fakekernel.Kernel) { f.Patch(at, append([]byte{0xf3, 0x0f, 0x1e, 0xfa}, nop5...)) },
 			func(p *profile.Profile) bool { return p.Hooks.AppraiseMeasurement.Address == at+4 },
+		},
+		"sched_init with endbr64": {
+			func(f *fakekernel.Kernel) {
+				const sched = fakekernel.Sched
+				f.Patch(sched, append([]byte{0xf3, 0x0f, 0x1e, 0xfa}, fakekernel.CallTo(sched+4, fakekernel.Fentry)...))
+				f.Patch(sched+9, []byte("12345678"))
+			},
+			func(p *profile.Profile) bool {
+				return p.Hold.Address == fakekernel.Sched+9 && string(p.Hold.Code) == "12345678"
+			},
+		},
+		"no Xen": {
+			func(f *fakekernel.Kernel) { f.Rename("xen_vcpu_info", "") },
+			func(p *profile.Profile) bool { return p.Variables.XenVCPUInfo == 0 },
 		},
 		"ima_iint_cache": {
 			func(f *fakekernel.Kernel) {
@@ -145,6 +162,7 @@ func TestAccepted(t *testing.T) {
 		f := newFake()
 		if f.Layout = l; !l.PerCPU {
 			f.Rename("fixed_percpu_data", "")
+			f.Rename("xen_vcpu_info", "")
 		}
 		if _, err := Profile(fakeELF(t, f)); err != nil {
 			t.Errorf("layout of %s: %v", name, err)
@@ -184,6 +202,16 @@ func TestRefused(t *testing.T) {
 				f.Symbols = slices.DeleteFunc(f.Symbols, func(s fakekernel.Symbol) bool { return s.Addr >= fakekernel.Data })
 			},
 			is: ErrNoDataSymbols, says: "CONFIG_KALLSYMS_ALL",
+		},
+		"no sched_init": {change: func(f *fakekernel.Kernel) { f.Rename("sched_init", "sched_init.isra.0") }, as: &symbolError, says: "no symbol sched_init, only"},
+		"sched_init twice": {
+			change: func(f *fakekernel.Kernel) { f.Add(fakekernel.Spare, 't', "sched_init") },
+			as:     &symbolError, says: "symbol sched_init is ambiguous: there are 2",
+		},
+		"sched_init untraced": {change: func(f *fakekernel.Kernel) { f.Patch(fakekernel.Sched, []byte{0x55}) }, is: ErrNoFentry, says: "function sched_init: no call of __fentry__"},
+		"xen_vcpu_info twice": {
+			change: func(f *fakekernel.Kernel) { f.Add(fakekernel.PerCPUVCPUInfo+64, 'A', "xen_vcpu_info") },
+			as:     &symbolError, says: "symbol xen_vcpu_info is ambiguous: there are 2",
 		},
 		"no BTF":    {change: func(f *fakekernel.Kernel) { f.Types = nil }, is: ErrNoBTF, says: "CONFIG_DEBUG_INFO_BTF"},
 		"no fentry": {change: func(f *fakekernel.Kernel) { f.Patch(fakekernel.Hooks, []byte{0x55, 0x48, 0x89, 0xe5, 0x90}) }, is: ErrNoFentry, says: "function ima_appraise_measurement: no call of __fentry__"},

@@ -76,6 +76,7 @@ func (k *kit) sealed(key *rsa.PrivateKey, pub *keys.PublicKey) string {
 			AppraiseMeasurement: hook(0), DigsigVerify: hook(1), ParseAddRule: hook(2), UpdatePolicy: hook(3), BprmCheck: hook(4),
 			BlockMmap: hook(5),
 		},
+		Hold: profile.Hold{Address: text + 0x200, Code: make(profile.Bytes, profile.HoldSize)},
 		Variables: profile.Variables{
 			Banner: text, Appraise: text, PolicyFlag: text, KexecLoadDisabled: text, SystemState: text, RootfsType: text,
 		},

@@ -26,15 +26,21 @@ const (
 	TextEnd = Text + 0x400
 	Fentry  = Text + 0x10
 	Hooks   = Text + 0x100 // of the functions in HookNames, HookSize bytes each
+	Sched   = Text + 0x280 // of sched_init
 	Spare   = Text + 0x300 // nothing
 	Rodata  = 0xffffffff82000000
 	Data    = 0xffffffff83000000 // begins with init_uts_ns
+
+	PerCPUVCPUInfo = 0x313c0 // of xen_vcpu_info, in what each CPU has
 
 	HookSize  = 64
 	Release   = 8 + 2*UTSField // in Data
 	UTSField  = 65
 	UTSFields = 6
 )
+
+// SchedCode is what sched_init has behind the call at its entry.
+const SchedCode = "\x55\x48\x89\xe5\x41\x57\x41\x56"
 
 // BuildID is that of each kernel.
 const BuildID = "\xab\xcd\xef"
@@ -58,9 +64,11 @@ func New(release string) *Kernel {
 	copy(k.Data[Release:], release)
 	k.Symbols = []Symbol{
 		{0, 'A', "fixed_percpu_data"},
+		{PerCPUVCPUInfo, 'A', "xen_vcpu_info"},
 		{Text, 'T', "_text"},
 		{Text, 'T', "startup_64"},
 		{Fentry, 'T', "__fentry__"},
+		{Sched, 'T', "sched_init"},
 		{TextEnd, 'T', "_etext"},
 		{Rodata, 'R', "linux_banner"},
 		{Data, 'D', "init_uts_ns"},
@@ -70,6 +78,7 @@ func New(release string) *Kernel {
 		{Data + 0x20c, 'D', "system_state"},
 		{Data + 0x210, 'd', "rootfs_fs_type"},
 	}
+	k.Patch(Sched, append(CallTo(Sched, Fentry), SchedCode...))
 	for i, name := range HookNames {
 		at := Hooks + HookSize*uint64(i)
 		k.Symbols = append(k.Symbols, Symbol{at, 'T', name})
