@@ -45,7 +45,7 @@ type Enforcer struct {
 	Config
 	trust atomic.Pointer[Trust]
 
-	points   points   // of the running kernel; unknown until it was located
+	slide    uint64   // how far the kernel lies from where it was linked for; unknown until it was located
 	adopted  bool     // by a predecessor, who compared all of the kernel
 	checked  bool     // the kernel was compared with the profile
 	phase    phase    // how far the guest has come
@@ -176,14 +176,14 @@ func (e *Enforcer) begin() error {
 	if e.phase >= policyComplete {
 		e.next = len(e.Rules)
 	}
-	e.points = newPoints(e.Profile, saved.Slide)
-	e.adopted = true
-	p := &e.points
-	found, err := e.Guest.Adopt([]uint64{p.appraise, p.parseRule, p.updatePolicy, p.bprmCheck, p.digsigVerify, p.blockMmap})
+	e.slide, e.adopted = saved.Slide, true
+	h := &e.Profile.Hooks
+	always := e.moved(h.AppraiseMeasurement, h.ParseAddRule)
+	found, err := e.Guest.Adopt(append(e.moved(h.UpdatePolicy, h.BprmCheck, h.DigsigVerify, h.BlockMmap), always...))
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(found, p.appraise) || !slices.Contains(found, p.parseRule) {
+	if !slices.Contains(found, always[0]) || !slices.Contains(found, always[1]) {
 		return errors.New("the guest has run without traps: it was released, or a debugger has removed them")
 	}
 	e.Event("took over a guarded guest")

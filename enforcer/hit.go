@@ -22,21 +22,20 @@ type hit struct {
 	memory, verify time.Duration // spent in reading, and in verifying
 }
 
+// judges decide about the calls of the functions that are trapped.
+var judges = map[string]func(*hit) error{
+	"ima_appraise_measurement": (*hit).appraise,
+	"integrity_digsig_verify":  (*hit).digsigVerify,
+	"ima_parse_add_rule":       (*hit).parseRule,
+	"ima_update_policy":        (*hit).updatePolicy,
+	"ima_bprm_check":           (*hit).bprmCheck,
+	"blkdev_mmap":              (*hit).blockMmap,
+}
+
 // judge decides, and leaves answer and record filled. An error freezes the guest.
 func (h *hit) judge() error {
-	switch p := &h.e.points; h.stop.Regs.RIP {
-	case p.appraise:
-		return h.appraise()
-	case p.digsigVerify:
-		return h.digsigVerify()
-	case p.bprmCheck:
-		return h.bprmCheck()
-	case p.parseRule:
-		return h.parseRule()
-	case p.updatePolicy:
-		return h.updatePolicy()
-	case p.blockMmap:
-		return h.blockMmap()
+	if judge, ok := judges[h.r.Hook]; ok {
+		return judge(h)
 	}
 	return errors.New("not one of the traps")
 }
@@ -44,7 +43,7 @@ func (h *hit) judge() error {
 // read fills the ranges and with them what every hit needs. Each of the ranges may
 // fail on its own; the rest may not.
 func (h *hit) read(ranges ...guest.Range) ([]guest.Range, error) {
-	own := append(h.posture.ranges(&h.e.points), guest.Range{Addr: h.stop.Regs.RSP, Buf: h.back[:]})
+	own := append(h.posture.ranges(&h.e.Profile.Variables, h.e.slide), guest.Range{Addr: h.stop.Regs.RSP, Buf: h.back[:]})
 	all, err := h.more(append(ranges, own...)...)
 	if err != nil {
 		return nil, err
@@ -54,8 +53,8 @@ func (h *hit) read(ranges ...guest.Range) ([]guest.Range, error) {
 			return nil, fmt.Errorf("reading %d bytes at %#x: %w", len(r.Buf), r.Addr, r.Err)
 		}
 	}
-	if to := h.returnAddress(); to < h.e.points.text || to >= h.e.points.textEnd {
-		return nil, fmt.Errorf("called from %#x, which is not in the kernel's text", to)
+	if to, p := h.returnAddress()-h.e.slide, h.e.Profile; to < p.Text || to >= p.TextEnd {
+		return nil, fmt.Errorf("called from %#x, which is not in the kernel's text", h.returnAddress())
 	}
 	return all[:len(ranges)], nil
 }

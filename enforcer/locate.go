@@ -26,20 +26,44 @@ const (
 	// Selectors of user space (__USER_CS, __USER32_CS in asm/segment.h).
 	userCS, user32CS = 0x33, 0x23
 
-	// glance is how long the guest runs at a time while its kernel is looked for.
-	glance = 10 * time.Millisecond
+	// glances is how long the guest runs at a time while its kernel is looked for.
+	glances = 10 * time.Millisecond
 )
 
-// locate lets the guest boot until its kernel has been found, and freezes it if
-// that is another kernel, or is found too late. The traps are set from the first
-// instruction on at the addresses of a kernel that was not moved (nokaslr).
+// locate sets the traps of a fresh guest, in its kernel if that is in memory already.
 func (e *Enforcer) locate() error {
-	e.points = newPoints(e.Profile, 0)
-	if err := e.plant(); err != nil {
+	if h, ok := e.Guest.(guest.Holder); ok {
+		err := h.Hold(e.Profile.Hold.Address, e.Profile.Hold.Code)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return e.held(err)
+		}
+	}
+	return e.glance()
+}
+
+// held sets the traps of a guest that stands where its first virtual CPU has made the
+// entries of the functions what they are to be, and where no other runs yet.
+func (e *Enforcer) held(err error) error {
+	if err != nil {
+		return fmt.Errorf("holding the guest: %w", err)
+	}
+	if err := e.checkKernel(0); err != nil {
+		return err
+	}
+	e.checked = true
+	return e.guarded()
+}
+
+// glance lets the guest boot until its kernel has been found, and freezes it if
+// that is another kernel, or is found too late. The traps are set from the first
+// instruction on at the addresses of a kernel that was not moved (nokaslr), where the
+// backend can do that before there is any code.
+func (e *Enforcer) glance() error {
+	if err := e.plant(); err != nil && !errors.Is(err, guest.ErrNotYet) {
 		return err
 	}
 	for {
-		s, err := e.Guest.Run(glance)
+		s, err := e.Guest.Run(glances)
 		if err != nil {
 			return err
 		}
@@ -56,8 +80,11 @@ func (e *Enforcer) locate() error {
 		if err != nil {
 			return err
 		}
-		if found {
-			return e.located(vcpu, nil)
+		if !found {
+			continue
+		}
+		if err := e.located(vcpu, nil); !errors.Is(err, guest.ErrNotYet) {
+			return err
 		}
 	}
 }
@@ -76,12 +103,8 @@ func (e *Enforcer) search() (found bool, vcpu int, err error) {
 		if r.RIP < upperHalf {
 			continue // firmware, boot loader, or the kernel before it uses its own map
 		}
-		slide, err := e.slideBelow(i, r.RIP)
-		if err != nil {
-			return false, 0, err
-		}
-		e.points = newPoints(e.Profile, slide)
-		return true, i, nil
+		e.slide, err = e.slideBelow(i, r.RIP)
+		return err == nil, i, err
 	}
 	return false, 0, nil
 }
@@ -121,22 +144,27 @@ func (e *Enforcer) located(vcpu int, hit *guest.Stop) error {
 			return err
 		}
 	}
+	if err := e.guarded(); err != nil || hit == nil {
+		return err
+	}
+	return e.hit(hit)
+}
+
+// guarded sets the traps of the kernel that was found.
+func (e *Enforcer) guarded() error {
 	if err := e.plant(); err != nil {
 		return err
 	}
 	if err := e.save(); err != nil {
 		return err
 	}
-	e.Event(fmt.Sprintf("found the kernel %s at %#x", e.Profile.Release, e.points.text))
-	if hit != nil {
-		return e.hit(hit)
-	}
+	e.Event(fmt.Sprintf("found the kernel %s at %#x", e.Profile.Release, e.Profile.Text+e.slide))
 	return nil
 }
 
 func (e *Enforcer) checkEarly(vcpu int) error {
 	var state [4]byte
-	r := []guest.Range{{Addr: e.points.state, Buf: state[:]}}
+	r := []guest.Range{{Addr: e.Profile.Variables.SystemState + e.slide, Buf: state[:]}}
 	if err := e.Guest.Read(vcpu, r); err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func (e *Enforcer) advance(to phase) error {
 }
 
 func (e *Enforcer) save() error {
-	err := e.State.Save(Saved{Guest: e.Guest.Identity(), Slide: e.points.slide, Phase: e.phase})
+	err := e.State.Save(Saved{Guest: e.Guest.Identity(), Slide: e.slide, Phase: e.phase})
 	if err != nil {
 		return fmt.Errorf("saving the state: %w", err)
 	}
@@ -46,9 +46,9 @@ func (e *Enforcer) save() error {
 // no rule but by ima_parse_add_rule, and one without rules is refused
 // (ima_check_policy).
 func (e *Enforcer) plant() error {
-	p := &e.points
+	h := &e.Profile.Hooks
 	if e.phase < enforcing {
-		return e.Guest.Plant([]uint64{p.appraise, p.parseRule, p.updatePolicy, p.bprmCheck})
+		return e.Guest.Plant(e.moved(h.AppraiseMeasurement, h.ParseAddRule, h.UpdatePolicy, h.BprmCheck))
 	}
-	return e.Guest.Plant([]uint64{p.appraise, p.parseRule, p.digsigVerify, p.blockMmap})
+	return e.Guest.Plant(e.moved(h.AppraiseMeasurement, h.ParseAddRule, h.DigsigVerify, h.BlockMmap))
 }

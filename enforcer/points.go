@@ -14,40 +14,18 @@ import (
 // (x86_nops[5], arch/x86/include/asm/nops.h).
 const nopSize = 5
 
-// points are the addresses of a kernel that runs: those of its profile, moved by
-// address space layout randomization.
-type points struct {
-	slide                                                                 uint64
-	appraise, digsigVerify, parseRule, updatePolicy, bprmCheck, blockMmap uint64
-	text, textEnd                                                         uint64
-	banner, imaAppraise, policyFlag, kexecOff, state, rootfsType          uint64
-}
-
-func newPoints(p *profile.Profile, slide uint64) points {
-	h, v := &p.Hooks, &p.Variables
-	return points{
-		slide:        slide,
-		appraise:     h.AppraiseMeasurement.Address + slide,
-		digsigVerify: h.DigsigVerify.Address + slide,
-		parseRule:    h.ParseAddRule.Address + slide,
-		updatePolicy: h.UpdatePolicy.Address + slide,
-		bprmCheck:    h.BprmCheck.Address + slide,
-		blockMmap:    h.BlockMmap.Address + slide,
-		text:         p.Text + slide,
-		textEnd:      p.TextEnd + slide,
-		banner:       v.Banner + slide,
-		imaAppraise:  v.Appraise + slide,
-		policyFlag:   v.PolicyFlag + slide,
-		kexecOff:     v.KexecLoadDisabled + slide,
-		state:        v.SystemState + slide,
-		rootfsType:   v.RootfsType + slide,
+// moved gives where the traps of the running kernel lie.
+func (e *Enforcer) moved(hooks ...profile.Hook) (addrs []uint64) {
+	for _, h := range hooks {
+		addrs = append(addrs, h.Address+e.slide)
 	}
+	return addrs
 }
 
 // hookName is the name of the function that the trap at an address belongs to.
 func (e *Enforcer) hookName(addr uint64) string {
 	for _, h := range e.Profile.Hooks.All() {
-		if h.Address+e.points.slide == addr {
+		if h.Address+e.slide == addr {
 			return h.Name
 		}
 	}
@@ -57,7 +35,7 @@ func (e *Enforcer) hookName(addr uint64) string {
 // checkBanner compares the kernel in memory with the one of the profile.
 func (e *Enforcer) checkBanner(vcpu int) error {
 	got := make([]byte, len(e.Profile.Banner))
-	r := []guest.Range{{Addr: e.points.banner, Buf: got}}
+	r := []guest.Range{{Addr: e.Profile.Variables.Banner + e.slide, Buf: got}}
 	if err := e.Guest.Read(vcpu, r); err != nil {
 		return err
 	}
@@ -79,7 +57,7 @@ func (e *Enforcer) checkKernel(vcpu int) error {
 	hooks := e.Profile.Hooks.All()
 	ranges := make([]guest.Range, len(hooks))
 	for i, h := range hooks {
-		ranges[i] = guest.Range{Addr: h.Address + e.points.slide, Buf: make([]byte, nopSize)}
+		ranges[i] = guest.Range{Addr: h.Address + e.slide, Buf: make([]byte, nopSize)}
 	}
 	if err := e.Guest.Read(vcpu, ranges); err != nil {
 		return err
@@ -107,11 +85,11 @@ const (
 // kernel to be started. Its three variables are read with each hit.
 type posture [3][4]byte
 
-func (p *posture) ranges(at *points) []guest.Range {
+func (p *posture) ranges(v *profile.Variables, slide uint64) []guest.Range {
 	return []guest.Range{
-		{Addr: at.imaAppraise, Buf: p[0][:]},
-		{Addr: at.policyFlag, Buf: p[1][:]},
-		{Addr: at.kexecOff, Buf: p[2][:]},
+		{Addr: v.Appraise + slide, Buf: p[0][:]},
+		{Addr: v.PolicyFlag + slide, Buf: p[1][:]},
+		{Addr: v.KexecLoadDisabled + slide, Buf: p[2][:]},
 	}
 }
 

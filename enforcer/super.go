@@ -79,7 +79,7 @@ func (e *Enforcer) parseSuper(r []guest.Range) (super, error) {
 	return super{
 		device:  Device{dev >> minorBits, dev & (1<<minorBits - 1)},
 		flags:   word(r[1]),
-		initial: word(r[2]) == e.points.rootfsType,
+		initial: word(r[2]) == e.Profile.Variables.RootfsType+e.slide,
 	}, nil
 }
 

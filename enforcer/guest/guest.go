@@ -10,7 +10,7 @@ import (
 var ErrEnded = errors.New("the guest has ended")
 
 // ErrNotYet is given by Plant, wrapped, where the nop that a trap replaces is not in
-// memory yet: a kernel makes it of a call while it starts.
+// memory yet: a kernel makes it of a call while it starts. No trap is set then.
 var ErrNotYet = errors.New("the kernel has not come so far yet")
 
 // Registers of one virtual CPU in 64-bit mode.
@@ -55,8 +55,8 @@ type Guest interface {
 	// and tells where there were any.
 	Adopt(addrs []uint64) (found []uint64, err error)
 
-	// Plant sets traps at these addresses and removes all others. On an error the
-	// set of traps is not known, and the guest must not run on.
+	// Plant sets traps at these addresses and removes all others. On an error other
+	// than ErrNotYet the set of traps is not known, and the guest must not run on.
 	Plant(addrs []uint64) error
 
 	// Run lets the guest run until a virtual CPU hits a trap, or for the time

@@ -136,7 +136,8 @@ func (f *runFlags) guard(out *output, log io.Writer, open opener, c enforcer.Con
 
 // signals serves SIGHUP. Others end the process, as they do by default: a hit that was
 // not answered happens again for the next enforcer. A guest without traps is frozen
-// before.
+// before, except one that is being held: Hold does not return for a signal, and need
+// not, since the guest gets no further without this process.
 func (f *runFlags) signals(e *enforcer.Enforcer, audit *enforcer.Audit, out *output, ended chan struct{}, end func(note, text string)) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
