@@ -40,6 +40,7 @@ var (
 			BprmCheck:           profile.Hook{Address: text + 0x5004, Bytes: nop, Prototype: "f"},
 			BlockMmap:           profile.Hook{Address: text + 0x6004, Bytes: nop, Prototype: "f"},
 		},
+		Hold: profile.Hold{Address: data + 0x5005, Code: profile.Bytes("\x55\x48\x89\xe5\x41\x57\x41\x56")},
 		Variables: profile.Variables{
 			Banner: data, Appraise: data + 0x100, PolicyFlag: data + 0x104, KexecLoadDisabled: data + 0x108,
 			SystemState: data + 0x10c, RootfsType: data + 0x200,

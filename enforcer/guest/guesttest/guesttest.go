@@ -4,6 +4,7 @@
 package guesttest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -32,9 +33,10 @@ type Guest struct {
 	Answers []guest.Answer    // all that were given
 	Slipped []guest.Registers // events at an address without a trap
 	Frozen  bool
-	Free    bool  // Release was called
-	Fail    error // what every call gives, if set
-	Reads   int   // exchanges
+	Free    bool   // Release was called
+	Fail    error  // what every call gives, if set
+	Reads   int    // exchanges
+	Nop     []byte // what Plant has to find where a trap is to lie; nil for anything
 
 	memory map[uint64]*[page]byte
 }
@@ -81,6 +83,12 @@ func (g *Guest) Adopt(addrs []uint64) (found []uint64, err error) {
 
 // Plant implements guest.Guest.
 func (g *Guest) Plant(addrs []uint64) error {
+	g.Traps = nil
+	for _, a := range addrs {
+		if there := make([]byte, len(g.Nop)); g.read(a, there) != nil || !bytes.Equal(there, g.Nop) {
+			return fmt.Errorf("planting at %#x: %w", a, guest.ErrNotYet)
+		}
+	}
 	g.Traps = slices.Clone(addrs)
 	return g.Fail
 }

@@ -1,0 +1,33 @@
+package guesttest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+)
+
+// Holder is a guest.Holder: a Guest that can be held before one of its events.
+type Holder struct {
+	*Guest
+	Firmware bool // whose kernel is not in memory yet
+}
+
+var _ guest.Holder = Holder{}
+
+// Hold implements guest.Holder. It takes events up to the one that comes to the
+// address, that one included.
+func (h Holder) Hold(addr uint64, code []byte) error {
+	if h.Firmware {
+		return fmt.Errorf("a guest with firmware: %w", errors.ErrUnsupported)
+	}
+	there := make([]byte, len(code))
+	if err := h.read(addr, there); err != nil || !bytes.Equal(there, code) {
+		return fmt.Errorf("% x lies at %#x, want % x (%v)", there, addr, code, err)
+	}
+	h.Traps = []uint64{addr}
+	defer func() { h.Traps = nil }()
+	_, err := h.Run(0)
+	return err
+}

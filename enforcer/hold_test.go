@@ -1,0 +1,154 @@
+package enforcer
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"github.com/vmseal/vmseal/enforcer/guest/guesttest"
+)
+
+// newCodeBed makes a guest whose traps lie in its kernel's code. The calls at the
+// entries of its functions are not nops yet.
+func newCodeBed(t *testing.T, slide uint64, firmware bool) *bed {
+	b := newBed(t, slide)
+	b.Nop = nop
+	b.entries([]byte{0xe8, 1, 2, 3, 4})
+	b.Write(kernel.Hold.Address, kernel.Hold.Code)
+	b.e.Guest = guesttest.Holder{Guest: b.Guest, Firmware: firmware}
+	return b
+}
+
+func (b *bed) entries(code []byte) {
+	for _, h := range kernel.Hooks.All() {
+		b.Write(h.Address+b.slide, code)
+	}
+}
+
+// atHold is the kernel where it is held, behind ftrace_init.
+func (b *bed) atHold() guesttest.Event {
+	return b.after(func() { b.entries(nop) }, at(kernel.Hold.Address, kernelCS))
+}
+
+// TestHeld: the traps are set where the guest is held, before anything else happens.
+func TestHeld(t *testing.T) {
+	b := newCodeBed(t, 0, false)
+	early := at(text+0x5000, kernelCS)
+	b.Do(early, b.atHold(), func(g *guesttest.Guest) (int, guest.Registers) {
+		want := b.e.moved(kernel.Hooks.AppraiseMeasurement, kernel.Hooks.ParseAddRule, kernel.Hooks.UpdatePolicy, kernel.Hooks.BprmCheck)
+		if !slices.Equal(g.Traps, want) || !b.state.set {
+			t.Errorf("traps %#x, saved %v", g.Traps, b.state.set)
+		}
+		return b.exec(initSB)(g)
+	})
+	if err := b.e.Run(); err != nil {
+		t.Fatal(err)
+	}
+	// What ran before the guest was held is what no trap was there for.
+	if len(b.Slipped) != 1 || b.Slipped[0].RIP != text+0x5000 {
+		t.Errorf("slipped by: %#x", b.Slipped)
+	}
+	if r := b.records[len(b.records)-1]; r.Hook != "ima_bprm_check" || r.Verdict != Pass {
+		t.Errorf("%+v", r)
+	}
+	found := fmt.Sprintf("found the kernel 6.1.0-test at %#x", uint64(text))
+	if !slices.Contains(b.events, found) {
+		t.Errorf("events %q, want %q", b.events, found)
+	}
+}
+
+// TestHeldChecked: the kernel is compared where it is held, and not again; the guest
+// may trace a function later.
+func TestHeldChecked(t *testing.T) {
+	b := newCodeBed(t, 0, false)
+	b.Do(b.atHold(), b.after(func() { b.Write(kernel.Hooks.DigsigVerify.Address, []byte{0xe9}) }, b.exec(initSB)))
+	if err := b.e.Run(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNotHeld: a guest that could not be held, or was held in another kernel, is frozen.
+func TestNotHeld(t *testing.T) {
+	for name, tt := range map[string]struct {
+		do     func(b *bed)
+		reason string
+	}{
+		"other code":     {func(b *bed) { b.Write(kernel.Hold.Address, []byte{0xcc}) }, "holding the guest: cc 48"},
+		"no kernel":      {func(b *bed) { p := *kernel; p.Hold.Address = heap - 8; b.e.Profile = &p }, "no memory"},
+		"backend":        {func(b *bed) { b.Fail = errors.New("lost") }, "lost"},
+		"another banner": {func(b *bed) { b.Write(kernel.Variables.Banner, []byte("Linux version 5")); b.Do(b.atHold()) }, "the profile is of"},
+		"another kernel": {func(b *bed) { b.Do(at(kernel.Hold.Address, kernelCS)) }, "at the entry of ima_appraise_measurement lies e8"},
+		"one other entry": {func(b *bed) {
+			b.Do(b.after(func() { b.entries(nop); b.Write(kernel.Hooks.BlockMmap.Address, []byte{0xe8}) }, at(kernel.Hold.Address, kernelCS)))
+		}, "at the entry of blkdev_mmap"},
+		"state": {func(b *bed) { b.e.State = badState{}; b.Do(b.atHold()) }, "disk full"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newCodeBed(t, 0, false)
+			tt.do(b)
+			err := b.e.Run()
+			var frozen *FrozenError
+			if !errors.As(err, &frozen) || !strings.Contains(err.Error(), tt.reason) || !b.Frozen || len(b.Events) > 0 {
+				t.Errorf("%v, want %q; frozen %v", err, tt.reason, b.Frozen)
+			}
+		})
+	}
+}
+
+// TestHeldEnds: a guest that ends before it comes to where it is held is no error.
+func TestHeldEnds(t *testing.T) {
+	b := newCodeBed(t, 0, false)
+	b.Do(at(text+0x5000, kernelCS))
+	if err := b.e.Run(); err != nil || b.Frozen {
+		t.Errorf("%v, frozen %v", err, b.Frozen)
+	}
+}
+
+// TestNotYet: a kernel that has made no nops yet is looked for again, wherever it lies.
+func TestNotYet(t *testing.T) {
+	for name, slide := range map[string]uint64{"at its place": 0, "moved": 0x1c00000} {
+		t.Run(name, func(t *testing.T) {
+			b := newCodeBed(t, slide, true)
+			here := at(text+slide+0x5000, kernelCS)
+			b.Do(at(0x7c00, 0xf000), here, here, b.after(func() { b.entries(nop) }, here))
+			b.boot()
+			if _, r := b.run(); r.Verdict != Allow || b.state.saved.Slide != slide || b.state.saved.Phase != enforcing {
+				t.Errorf("%+v, saved %+v", r, b.state.saved)
+			}
+			if n := len(slices.DeleteFunc(b.events, func(e string) bool { return !strings.HasPrefix(e, "found") })); n != 1 {
+				t.Errorf("found %d times", n)
+			}
+		})
+	}
+}
+
+// TestNotYetTooLate: the nops must be there before user space may be.
+func TestNotYetTooLate(t *testing.T) {
+	for name, last := range map[string]func(b *bed) guesttest.Event{
+		"running": func(b *bed) guesttest.Event {
+			return b.after(func() { b.entries(nop); b.setWord(kernel.Variables.SystemState, 3) }, at(text+0x5000, kernelCS))
+		},
+		"user space": func(b *bed) guesttest.Event { return at(0x401000, userCS) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newCodeBed(t, 0, true)
+			b.Do(at(text+0x5000, kernelCS), last(b))
+			if err := b.e.Run(); err == nil || !strings.Contains(err.Error(), "user space") || !b.Frozen || len(b.Traps) > 0 {
+				t.Errorf("%v, frozen %v, traps %#x", err, b.Frozen, b.Traps)
+			}
+		})
+	}
+}
+
+// TestStopNotYet: a kernel whose traps cannot be set yet is still looked for.
+func TestStopNotYet(t *testing.T) {
+	b := newCodeBed(t, 0, true)
+	here := at(text+0x5000, kernelCS)
+	b.Do(here, b.after(b.e.Stop, here), here)
+	if err := b.e.Run(); err == nil || !strings.Contains(err.Error(), "stopped before") || !b.Frozen || len(b.Events) != 1 {
+		t.Errorf("%v, frozen %v, events left %d", err, b.Frozen, len(b.Events))
+	}
+}
