@@ -133,17 +133,13 @@ func (a *Audit) write(w io.Writer) {
 
 // Close writes what waits, for at most the time given. Records added later are lost.
 func (a *Audit) Close(limit time.Duration) error {
-	late := time.After(limit)
+	go func() { a.queue <- nil }() // for which there may be no room yet
 	select {
-	case a.queue <- nil:
-		select {
-		case err := <-a.done:
-			return err
-		case <-late:
-		}
-	case <-late:
+	case err := <-a.done:
+		return err
+	case <-time.After(limit):
+		return fmt.Errorf("writing the audit: not done after %v", limit)
 	}
-	return fmt.Errorf("writing the audit: not done after %v", limit)
 }
 
 // Summarize adds the counts of a run, as the last line of an audit.

@@ -48,10 +48,8 @@ func (h *hit) read(ranges ...guest.Range) ([]guest.Range, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, r := range all[len(ranges):] {
-		if r.Err != nil {
-			return nil, fmt.Errorf("reading %d bytes at %#x: %w", len(r.Buf), r.Addr, r.Err)
-		}
+	if err := firstErr(all[len(ranges):]); err != nil {
+		return nil, err
 	}
 	if to, p := h.returnAddress()-h.e.slide, h.e.Profile; to < p.Text || to >= p.TextEnd {
 		return nil, fmt.Errorf("called from %#x, which is not in the kernel's text", h.returnAddress())
@@ -85,6 +83,14 @@ func (h *hit) returns(v Verdict, rax uint64, reason string) {
 func pointer(addr uint64) guest.Range { return guest.Range{Addr: addr, Buf: make([]byte, 8)} }
 
 func word(r guest.Range) uint64 { return binary.LittleEndian.Uint64(r.Buf) }
+
+// whole is for what read or more gives where no range may fail.
+func whole(ranges []guest.Range, err error) ([]guest.Range, error) {
+	if err == nil {
+		err = firstErr(ranges)
+	}
+	return ranges, err
+}
 
 // firstErr is the first of what could not be read.
 func firstErr(ranges []guest.Range) error {

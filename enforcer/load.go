@@ -55,11 +55,8 @@ func (h *hit) rule(at uint64) ([]byte, error) {
 			return nil, errors.New("a rule without an end is loaded")
 		}
 		from := at + uint64(len(text))
-		r, err := h.more(guest.Range{Addr: from, Buf: make([]byte, min(512, pageSize-from%pageSize))})
+		r, err := whole(h.more(guest.Range{Addr: from, Buf: make([]byte, min(512, pageSize-from%pageSize))}))
 		if err != nil {
-			return nil, err
-		}
-		if err := firstErr(r); err != nil {
 			return nil, fmt.Errorf("rule: %w", err)
 		}
 		text = append(text, r[0].Buf...)
@@ -95,20 +92,15 @@ func (h *hit) updatePolicy() error {
 // force: without one, nothing else would ever be hit.
 func (h *hit) bprmCheck() error {
 	o := &h.e.Profile.Offsets
-	r, err := h.read(pointer(h.stop.Regs.RDI + uint64(o.BinprmFile)))
-	if err == nil {
-		err = firstErr(r)
-	}
+	file, err := whole(h.read(pointer(h.stop.Regs.RDI + uint64(o.BinprmFile))))
 	if err != nil {
 		return err
 	}
-	if r, err = h.more(pointer(word(r[0]) + uint64(o.FileInode))); err == nil {
-		err = firstErr(r)
-	}
+	inode, err := whole(h.more(pointer(word(file[0]) + uint64(o.FileInode))))
 	if err != nil {
 		return err
 	}
-	sb, err := h.superOf(word(r[0]))
+	sb, err := h.superOf(word(inode[0]))
 	if err != nil {
 		return err
 	}

@@ -43,11 +43,8 @@ func (h *hit) digsigVerify() error {
 	if err != nil {
 		return err
 	}
-	if err := h.posture.check(); err != nil {
+	if err := h.inForce(); err != nil {
 		return err
-	}
-	if !h.posture.inForce() {
-		return errPolicyOff
 	}
 	h.r.Path, h.r.Func = h.e.paths.take(regs.RSI)
 	switch err := firstErr(ranges); {

@@ -118,8 +118,9 @@ func parseTrusted(block *pem.Block) (*Key, error) {
 
 // Lookup finds a key by its id. Whether it is valid now is for Verify or ValidAt.
 func (t *Store) Lookup(id digsig.KeyID) (*Key, bool) {
-	for _, k := range t.keys {
-		if k.ID == id {
+	for i := range t.keys {
+		if t.keys[i].ID == id {
+			k := t.keys[i]
 			return &k, true
 		}
 	}

@@ -33,33 +33,32 @@ func (o *output) object(v any) {
 	_ = json.NewEncoder(o.stdout).Encode(v) // who reads no more is not worth the guest
 }
 
+// message is a line of JSON for a program.
+type message struct {
+	Type     string `json:"type"`
+	Text     string `json:"text,omitempty"`
+	Warning  string `json:"warning,omitempty"`
+	Error    string `json:"error,omitempty"`
+	Hint     string `json:"hint,omitempty"`
+	ExitCode int    `json:"exit_code,omitempty"`
+}
+
 // info tells of progress.
 func (o *output) info(text string) {
-	o.object(struct {
-		Type string `json:"type"`
-		Text string `json:"text"`
-	}{"event", text})
+	o.object(message{Type: "event", Text: text})
 	if !o.json && !o.quiet {
 		o.line("enforcer", text)
 	}
 }
 
 func (o *output) warn(text string) {
-	o.object(struct {
-		Type    string `json:"type"`
-		Warning string `json:"warning"`
-	}{"warning", text})
+	o.object(message{Type: "warning", Warning: text})
 	o.line("warning", text)
 }
 
 func (o *output) fail(err error, code int) {
 	hint := hintOf(err)
-	o.object(struct {
-		Type     string `json:"type"`
-		Error    string `json:"error"`
-		Hint     string `json:"hint,omitempty"`
-		ExitCode int    `json:"exit_code"`
-	}{"error", err.Error(), hint, code})
+	o.object(message{Type: "error", Error: err.Error(), Hint: hint, ExitCode: code})
 	o.line("error", err.Error())
 	if hint != "" {
 		o.line("hint", hint)
