@@ -1,7 +1,6 @@
 package enforcer
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
@@ -11,8 +10,7 @@ import (
 
 const (
 	pageSize = 4096
-	maxPath  = 4096 // PATH_MAX
-	likely   = 128  // a length that most paths do not have
+	likely   = 128 // a length that most paths do not have
 )
 
 // appraise answers ima_appraise_measurement(func, iint, file, filename,
@@ -35,9 +33,7 @@ func (h *hit) appraise() error {
 		return err
 	}
 	inode, name, first := ranges[0], ranges[1], ranges[2]
-	if h.r.Path, err = h.path(name); err != nil {
-		return err
-	}
+	h.r.Path = h.path(name)
 	if err := h.inForce(); err != nil {
 		return err
 	}
@@ -151,24 +147,15 @@ func (e *Enforcer) funcName(n uint32) string {
 
 // path reads the rest of a path that is longer than most. It serves people only: a
 // path that cannot be read is none.
-func (h *hit) path(start guest.Range) (string, error) {
+func (h *hit) path(start guest.Range) string {
 	if start.Err != nil {
-		return "", nil
+		return ""
 	}
-	text := start.Buf
-	for bytes.IndexByte(text, 0) < 0 && len(text) < maxPath {
-		at := start.Addr + uint64(len(text))
-		next, err := h.more(guest.Range{Addr: at, Buf: make([]byte, pageSize-at%pageSize)})
-		if err != nil {
-			return "", err
-		}
-		if next[0].Err != nil {
-			return "", nil
-		}
-		text = append(text, next[0].Buf...)
+	text, err := h.text(start.Addr, start.Buf, "\x00")
+	if err != nil {
+		return ""
 	}
-	text, _, _ = bytes.Cut(text, []byte{0})
-	return string(text), nil
+	return string(text)
 }
 
 // recent remembers, by the address of a label, whose signature the kernel is about

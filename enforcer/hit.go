@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -8,6 +9,10 @@ import (
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
+
+// maxText is what neither a path (PATH_MAX) nor a rule (ima_write_policy,
+// security/integrity/ima/ima_fs.c) is longer than.
+const maxText = 4096
 
 // hit is one call of a trapped function, by the kernel.
 type hit struct {
@@ -83,6 +88,28 @@ func (h *hit) returns(v Verdict, rax uint64, reason string) {
 func pointer(addr uint64) guest.Range { return guest.Range{Addr: addr, Buf: make([]byte, 8)} }
 
 func word(r guest.Range) uint64 { return binary.LittleEndian.Uint64(r.Buf) }
+
+// read fills ranges of which none may fail.
+func (e *Enforcer) read(vcpu int, ranges ...guest.Range) error {
+	_, err := whole(ranges, e.Guest.Read(vcpu, ranges))
+	return err
+}
+
+// text reads on behind what was read at an address, up to the first of the bytes of end.
+func (h *hit) text(at uint64, text []byte, end string) ([]byte, error) {
+	for !bytes.ContainsAny(text, end) {
+		if len(text) > maxText {
+			return nil, errors.New("a text without an end")
+		}
+		from := at + uint64(len(text))
+		r, err := whole(h.more(guest.Range{Addr: from, Buf: make([]byte, min(512, pageSize-from%pageSize))}))
+		if err != nil {
+			return nil, err
+		}
+		text = append(text, r[0].Buf...)
+	}
+	return text[:bytes.IndexAny(text, end)], nil
+}
 
 // whole is for what read or more gives where no range may fail.
 func whole(ranges []guest.Range, err error) ([]guest.Range, error) {

@@ -4,18 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-
-	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
 var (
 	errPolicyOff     = errors.New("no IMA policy with appraisal is in force in the guest")
 	errForeignPolicy = errors.New("another IMA policy than the pinned one is in force in the guest")
 )
-
-// maxRule is beyond what the kernel takes as one rule (ima_write_policy,
-// security/integrity/ima/ima_fs.c).
-const maxRule = pageSize
 
 // parseRule answers ima_parse_add_rule(rule): each rule must be the next one of
 // the pinned policy.
@@ -46,22 +40,14 @@ func (h *hit) parseRule() error {
 // rule reads the first line of what the kernel was given, without leading blanks:
 // it looks at no more (ima_parse_add_rule).
 func (h *hit) rule(at uint64) ([]byte, error) {
-	var text []byte
 	if _, err := h.read(); err != nil {
 		return nil, err
 	}
-	for !bytes.ContainsAny(text, "\n\x00") {
-		if len(text) > maxRule {
-			return nil, errors.New("a rule without an end is loaded")
-		}
-		from := at + uint64(len(text))
-		r, err := whole(h.more(guest.Range{Addr: from, Buf: make([]byte, min(512, pageSize-from%pageSize))}))
-		if err != nil {
-			return nil, fmt.Errorf("rule: %w", err)
-		}
-		text = append(text, r[0].Buf...)
+	text, err := h.text(at, nil, "\n\x00")
+	if err != nil {
+		return nil, fmt.Errorf("rule: %w", err)
 	}
-	return bytes.TrimLeft(text[:bytes.IndexAny(text, "\n\x00")], " \t"), nil
+	return bytes.TrimLeft(text, " \t"), nil
 }
 
 // updatePolicy answers ima_update_policy(void), by which the rules come into force.

@@ -164,12 +164,8 @@ func (e *Enforcer) guarded() error {
 
 func (e *Enforcer) checkEarly(vcpu int) error {
 	var state [4]byte
-	r := []guest.Range{{Addr: e.Profile.Variables.SystemState + e.slide, Buf: state[:]}}
-	if err := e.Guest.Read(vcpu, r); err != nil {
-		return err
-	}
-	if r[0].Err != nil {
-		return fmt.Errorf("reading the state of the kernel: %w", r[0].Err)
+	if err := e.read(vcpu, guest.Range{Addr: e.Profile.Variables.SystemState + e.slide, Buf: state[:]}); err != nil {
+		return fmt.Errorf("reading the state of the kernel: %w", err)
 	}
 	if n := binary.LittleEndian.Uint32(state[:]); n >= e.Profile.Values.SystemRunning {
 		return fmt.Errorf("the kernel was found too late: user space may have run (system_state is %d)", n)

@@ -35,12 +35,8 @@ func (e *Enforcer) hookName(addr uint64) string {
 // checkBanner compares the kernel in memory with the one of the profile.
 func (e *Enforcer) checkBanner(vcpu int) error {
 	got := make([]byte, len(e.Profile.Banner))
-	r := []guest.Range{{Addr: e.Profile.Variables.Banner + e.slide, Buf: got}}
-	if err := e.Guest.Read(vcpu, r); err != nil {
-		return err
-	}
-	if r[0].Err != nil {
-		return fmt.Errorf("reading the kernel's banner: %w", r[0].Err)
+	if err := e.read(vcpu, guest.Range{Addr: e.Profile.Variables.Banner + e.slide, Buf: got}); err != nil {
+		return fmt.Errorf("reading the kernel's banner: %w", err)
 	}
 	if string(got) != e.Profile.Banner {
 		return fmt.Errorf("the kernel says %q, the profile is of %q", got, e.Profile.Banner)
@@ -59,13 +55,10 @@ func (e *Enforcer) checkKernel(vcpu int) error {
 	for i, h := range hooks {
 		ranges[i] = guest.Range{Addr: h.Address + e.slide, Buf: make([]byte, nopSize)}
 	}
-	if err := e.Guest.Read(vcpu, ranges); err != nil {
-		return err
+	if err := e.read(vcpu, ranges...); err != nil {
+		return fmt.Errorf("reading the entries of the kernel's functions: %w", err)
 	}
 	for i, r := range ranges {
-		if r.Err != nil {
-			return fmt.Errorf("reading the entry of %s: %w", hooks[i].Name, r.Err)
-		}
 		if !bytes.Equal(r.Buf, hooks[i].Bytes) {
 			return fmt.Errorf("at the entry of %s lies % x, the profile has % x", hooks[i].Name, r.Buf, []byte(hooks[i].Bytes))
 		}

@@ -101,25 +101,21 @@ func (c *conn) fill(until time.Time) error {
 	}
 }
 
-// wait waits until there is something to receive. Who sends all the time gains none.
+// wait waits until there is something to receive, or somebody wakes us for nothing. Who
+// sends all the time gains none.
 func (c *conn) wait(until time.Time) error {
-	for {
-		var limit *unix.Timespec
-		if !until.IsZero() {
-			left := time.Until(until)
-			if left <= 0 {
-				return errSilent
-			}
-			t := unix.NsecToTimespec(int64(left))
-			limit = &t
+	var limit *unix.Timespec
+	if !until.IsZero() {
+		left := time.Until(until)
+		if left <= 0 {
+			return errSilent
 		}
-		c.poll[0] = unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN}
-		n, err := unix.Ppoll(c.poll[:], limit, nil)
-		if n > 0 {
-			return nil
-		}
-		if err != nil && err != unix.EINTR {
-			return fmt.Errorf("waiting: %w", err)
-		}
+		t := unix.NsecToTimespec(int64(left))
+		limit = &t
 	}
+	c.poll[0] = unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN}
+	if _, err := unix.Ppoll(c.poll[:], limit, nil); err != nil && err != unix.EINTR {
+		return fmt.Errorf("waiting: %w", err)
+	}
+	return nil
 }

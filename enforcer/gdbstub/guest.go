@@ -35,15 +35,14 @@ func (t Trap) kind() (number, most int) {
 type Guest struct {
 	Trap Trap // what Plant sets; to be changed before the first Plant only
 
-	c           conn
-	id          string
-	threads     []string // what the stub calls the virtual CPUs, in our order
-	selected    int      // the one that g, P and m are about; -1 if not known
-	planted     []uint64
-	last        guest.Stop
-	running     bool    // between Answer and Run
-	interrupted bool    // by the last Run
-	pieces      []piece // of the last Read
+	c        conn
+	id       string
+	threads  []string // what the stub calls the virtual CPUs, in our order
+	selected int      // the one that g, P and m are about; -1 if not known
+	planted  []uint64
+	last     guest.Stop
+	running  bool    // between Answer and Run
+	pieces   []piece // of the last Read
 }
 
 var _ guest.Guest = (*Guest)(nil)

@@ -61,8 +61,7 @@ func (g *Guest) await(limit time.Duration) []byte {
 		c.asked = asked
 		p = c.take(until)
 	}
-	g.interrupted = errors.Is(c.err, errSilent) && limit > 0
-	if g.interrupted {
+	if limit > 0 && errors.Is(c.err, errSilent) {
 		c.err = c.write([]byte{interrupt})
 		p = c.take(c.soon())
 	}

@@ -1,5 +1,7 @@
 package profile
 
+import "strings"
+
 // Profile describes one build of a Linux kernel for x86-64.
 type Profile struct {
 	Release string `json:"release"`  // as uname -r gives it
@@ -74,18 +76,12 @@ type Values struct {
 	SystemRunning uint32            `json:"SYSTEM_RUNNING"` // enum system_states
 }
 
-// The names in Values.Funcs that every profile has (enum ima_hooks, ima.h).
+// Names in Values.Funcs that mean something to the enforcer.
 const (
-	FuncFile           = "FILE_CHECK"
-	FuncMmap           = "MMAP_CHECK"
-	FuncBprm           = "BPRM_CHECK"
-	FuncModule         = "MODULE_CHECK"
-	FuncFirmware       = "FIRMWARE_CHECK"
-	FuncKexecKernel    = "KEXEC_KERNEL_CHECK"
-	FuncKexecInitramfs = "KEXEC_INITRAMFS_CHECK"
-	FuncPolicy         = "POLICY_CHECK"
+	FuncFile = "FILE_CHECK"
+	FuncBprm = "BPRM_CHECK"
 )
 
-var requiredFuncs = []string{
-	FuncFile, FuncMmap, FuncBprm, FuncModule, FuncFirmware, FuncKexecKernel, FuncKexecInitramfs, FuncPolicy,
-}
+// requiredFuncs are those that every profile has (enum ima_hooks, ima.h).
+var requiredFuncs = strings.Fields(`FILE_CHECK MMAP_CHECK BPRM_CHECK MODULE_CHECK FIRMWARE_CHECK
+	KEXEC_KERNEL_CHECK KEXEC_INITRAMFS_CHECK POLICY_CHECK`)

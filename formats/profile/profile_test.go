@@ -32,8 +32,8 @@ func sample() *Profile {
 		Offsets: Offsets{32, 40, 16, 88, 48, 64, 72},
 		Values: Values{
 			Funcs: map[string]uint32{
-				FuncFile: 1, FuncMmap: 2, FuncBprm: 3, FuncModule: 6, FuncFirmware: 7,
-				FuncKexecKernel: 8, FuncKexecInitramfs: 9, FuncPolicy: 10, "KEY_CHECK": 12,
+				FuncFile: 1, "MMAP_CHECK": 2, FuncBprm: 3, "MODULE_CHECK": 6, "FIRMWARE_CHECK": 7,
+				"KEXEC_KERNEL_CHECK": 8, "KEXEC_INITRAMFS_CHECK": 9, "POLICY_CHECK": 10, "KEY_CHECK": 12,
 			},
 			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3,
 		},
@@ -275,8 +275,8 @@ func TestCheck(t *testing.T) {
 		"per-CPU before text": func(p *Profile) { p.Variables.XenVCPUInfo = p.Text - 1 },
 		"offset":              func(p *Profile) { p.Offsets.SBDev = 1<<16 + 1 },
 		"no functions":        func(p *Profile) { p.Values.Funcs = nil },
-		"function missing":    func(p *Profile) { delete(p.Values.Funcs, FuncMmap) },
-		"functions the same":  func(p *Profile) { p.Values.Funcs[FuncMmap] = p.Values.Funcs[FuncBprm] },
+		"function missing":    func(p *Profile) { delete(p.Values.Funcs, "MMAP_CHECK") },
+		"functions the same":  func(p *Profile) { p.Values.Funcs["MMAP_CHECK"] = p.Values.Funcs[FuncBprm] },
 		"function not UTF-8":  func(p *Profile) { p.Values.Funcs["\xff"] = 99 },
 		"pass is fail":        func(p *Profile) { p.Values.IntegrityPass = p.Values.IntegrityFail },
 		"running from boot":   func(p *Profile) { p.Values.SystemRunning = 0 },

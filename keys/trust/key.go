@@ -53,10 +53,8 @@ func checkRSA(pub *rsa.PublicKey) error {
 	if pub == nil || pub.N == nil {
 		return errors.New("no key")
 	}
-	if bits := pub.N.BitLen(); pub.N.Sign() <= 0 || bits < MinBits {
-		return fmt.Errorf("RSA key of %d bits, at least %d are needed", bits, MinBits)
-	} else if bits > MaxBits {
-		return fmt.Errorf("RSA key of %d bits, at most %d are allowed", bits, MaxBits)
+	if bits := pub.N.BitLen(); pub.N.Sign() <= 0 || bits < MinBits || bits > MaxBits {
+		return fmt.Errorf("RSA key of %d bits, allowed are %d to %d", bits, MinBits, MaxBits)
 	}
 	if pub.N.Bit(0) == 0 {
 		return errors.New("RSA modulus is even")
