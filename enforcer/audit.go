@@ -66,6 +66,7 @@ func NewAudit(w io.Writer, guest string) *Audit {
 // Hit adds a record. It never blocks.
 func (a *Audit) Hit(r Record) {
 	r.Type, r.Guest = "hit", a.guest
+	r.Path, r.Reason = escape.Path(r.Path), escape.Path(r.Reason)
 	a.add(r)
 }
 
@@ -112,10 +113,6 @@ func (a *Audit) write(w io.Writer) {
 	for v := range a.queue {
 		if v == nil {
 			break // Close
-		}
-		if r, ok := v.(Record); ok {
-			r.Path, r.Reason = escape.Path(r.Path), escape.Path(r.Reason)
-			v = r
 		}
 		if err := line(v); err != nil {
 			a.lost.Add(1)

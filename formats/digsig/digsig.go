@@ -54,18 +54,10 @@ const (
 	SHA512 Hash = 6
 )
 
+var signed = map[Hash]crypto.Hash{SHA256: crypto.SHA256, SHA384: crypto.SHA384, SHA512: crypto.SHA512}
+
 // Crypto gives the standard library's number of a hash that is signed with, 0 for others.
-func (h Hash) Crypto() crypto.Hash {
-	switch h {
-	case SHA256:
-		return crypto.SHA256
-	case SHA384:
-		return crypto.SHA384
-	case SHA512:
-		return crypto.SHA512
-	}
-	return 0
-}
+func (h Hash) Crypto() crypto.Hash { return signed[h] }
 
 // Signature is one value.
 type Signature struct {

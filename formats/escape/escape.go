@@ -4,11 +4,10 @@
 package escape
 
 import (
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
-
-const upperHex = "0123456789ABCDEF"
 
 // Path escapes what cannot stand in a JSON string, and the percent sign.
 func Path(path string) string { return With(path, func(rune) bool { return false }) }
@@ -20,9 +19,7 @@ func With(s string, also func(rune) bool) string {
 		r, n := utf8.DecodeRuneInString(s[i:])
 		if r == '%' || r == utf8.RuneError && n == 1 || also(r) {
 			for _, c := range []byte(s[i : i+n]) {
-				b.WriteByte('%')
-				b.WriteByte(upperHex[c>>4])
-				b.WriteByte(upperHex[c&15])
+				fmt.Fprintf(&b, "%%%02X", c)
 			}
 		} else {
 			b.WriteString(s[i : i+n])

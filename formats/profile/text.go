@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"unicode/utf8"
@@ -95,10 +94,13 @@ func open(file []byte, verify Verifier) (*Profile, error) {
 		}
 		return nil, errors.New("not a profile")
 	}
-	text, line, ok := cutLast(file)
-	if !ok {
+	at := bytes.LastIndex(file, []byte("\n"+sigPrefix)) + 1 // 0: there is none
+	text := file[:at]
+	line, ok := bytes.CutSuffix(file[at:], []byte("\n"))
+	if at == 0 || !ok {
 		return nil, errors.New("not signed")
 	}
+	line = line[len(sigPrefix):]
 	raw, err := hex.DecodeString(string(line))
 	if err != nil || hex.EncodeToString(raw) != string(line) {
 		return nil, errors.New("signature: not lower-case hexadecimal")
@@ -116,28 +118,11 @@ func open(file []byte, verify Verifier) (*Profile, error) {
 	return parse(text)
 }
 
-// cutLast splits a file into its text and what follows "signature " in the last
-// line.
-func cutLast(file []byte) (text, line []byte, ok bool) {
-	body, ok := bytes.CutSuffix(file, []byte("\n"))
-	if !ok {
-		return nil, nil, false
-	}
-	at := bytes.LastIndexByte(body, '\n') + 1
-	line, ok = bytes.CutPrefix(body[at:], []byte(sigPrefix))
-	return file[:at], line, ok
-}
-
 // parse reads what Marshal wrote, and nothing else.
 func parse(text []byte) (*Profile, error) {
-	d := json.NewDecoder(bytes.NewReader(text[len(header):]))
-	d.DisallowUnknownFields()
 	p := new(Profile)
-	if err := d.Decode(p); err != nil {
+	if err := json.Unmarshal(text[len(header):], p); err != nil {
 		return nil, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("more than one value")
 	}
 	again, err := p.Marshal()
 	if err != nil {
