@@ -69,7 +69,7 @@ func (h *hit) label(first guest.Range, value uint64, length int32) error {
 	}
 	switch t := first.Buf[0]; t {
 	case digsig.TypeSignature, digsig.TypeVerity:
-		h.e.paths.add(value, h.r.Path, h.r.Func)
+		h.e.await(value, awaited{h.r.Path, h.r.Func})
 		h.pass()
 		return nil
 	case digsig.TypeDigestNG, digsig.TypeDigest:
@@ -158,30 +158,19 @@ func (h *hit) path(start guest.Range) string {
 	return string(text)
 }
 
-// recent remembers, by the address of a label, whose signature the kernel is about
-// to have verified. It is for the record alone. A file whose turn never comes is
-// forgotten when its place is needed.
-type recent struct {
-	at [64]struct {
-		value    uint64
-		path, fn string
-	}
-	last int
-}
+// An awaited file has a signature that the kernel is about to have verified.
+type awaited struct{ path, fn string }
 
-func (r *recent) add(value uint64, path, fn string) {
-	r.take(value) // of a file whose turn never came
-	r.last = (r.last + 1) % len(r.at)
-	e := &r.at[r.last]
-	e.value, e.path, e.fn = value, path, fn
-}
+const maxAwaited = 64
 
-func (r *recent) take(value uint64) (path, fn string) {
-	for i := range r.at {
-		if e := &r.at[i]; e.value == value && value != 0 {
-			e.value = 0
-			return e.path, e.fn
+// await remembers, by the address of its label, a file whose signature comes next. It is
+// for the record alone. Of those whose turn never comes one is forgotten when there are
+// too many.
+func (e *Enforcer) await(label uint64, file awaited) {
+	for other := range e.awaited {
+		if len(e.awaited) >= maxAwaited {
+			delete(e.awaited, other)
 		}
 	}
-	return "", ""
+	e.awaited[label] = file
 }

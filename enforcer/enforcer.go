@@ -45,13 +45,13 @@ type Enforcer struct {
 	Config
 	trust atomic.Pointer[Trust]
 
-	slide    uint64   // how far the kernel lies from where it was linked for; unknown until it was located
-	adopted  bool     // by a predecessor, who compared all of the kernel
-	checked  bool     // the kernel was compared with the profile
-	phase    phase    // how far the guest has come
-	next     int      // rules of the policy that were seen
-	paths    recent   // of files whose signature is yet to be verified
-	supers   []uint64 // super blocks that were seen, of which the next hit is likely
+	slide    uint64             // how far the kernel lies from where it was linked for; unknown until it was located
+	adopted  bool               // by a predecessor, who compared all of the kernel
+	checked  bool               // the kernel was compared with the profile
+	phase    phase              // how far the guest has come
+	next     int                // rules of the policy that were seen
+	awaited  map[uint64]awaited // files whose signature is yet to be verified, by the label's address
+	supers   []uint64           // super blocks that were seen, of which the next hit is likely
 	stopping atomic.Bool
 
 	// Counts may be read at any time.
@@ -65,7 +65,7 @@ type Counts struct {
 
 // New prepares to guard the stopped guest.
 func New(c Config) *Enforcer {
-	e := &Enforcer{Config: c}
+	e := &Enforcer{Config: c, awaited: map[uint64]awaited{}}
 	e.trust.Store(c.Trust)
 	return e
 }

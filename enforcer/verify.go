@@ -46,7 +46,9 @@ func (h *hit) digsigVerify() error {
 	if err := h.inForce(); err != nil {
 		return err
 	}
-	h.r.Path, h.r.Func = h.e.paths.take(regs.RSI)
+	file := h.e.awaited[regs.RSI]
+	h.r.Path, h.r.Func = file.path, file.fn
+	delete(h.e.awaited, regs.RSI)
 	switch err := firstErr(ranges); {
 	case uint32(regs.RDI) != keyringIMA:
 		h.returns(Deny, keyRejected, fmt.Sprintf("keyring %d is not that of IMA", uint32(regs.RDI)))

@@ -3,6 +3,7 @@ package enforcer
 import (
 	"bytes"
 	"crypto/sha256"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -134,6 +135,19 @@ func TestTrustChanges(t *testing.T) {
 	for i, want := range []Verdict{Allow, Deny, Allow} {
 		if got[i].Verdict != want {
 			t.Errorf("hit %d: %s (%s), want %s", i+1, got[i].Verdict, got[i].Reason, want)
+		}
+	}
+}
+
+// TestAwaitedIsBounded: files whose turn never comes take a bounded place, and
+// the last one is never the one that is forgotten.
+func TestAwaitedIsBounded(t *testing.T) {
+	e := New(Config{})
+	for label := range uint64(10 * maxAwaited) {
+		file := awaited{path: fmt.Sprint(label)}
+		e.await(label, file)
+		if n := uint64(len(e.awaited)); n != min(label+1, maxAwaited) || e.awaited[label] != file {
+			t.Fatalf("after %d files %d are awaited", label+1, n)
 		}
 	}
 }

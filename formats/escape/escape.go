@@ -10,19 +10,14 @@ import (
 )
 
 // Path escapes what cannot stand in a JSON string, and the percent sign.
-func Path(path string) string { return With(path, func(rune) bool { return false }) }
-
-// With escapes the bytes of further characters too.
-func With(s string, also func(rune) bool) string {
+func Path(path string) string {
 	var b strings.Builder
-	for i := 0; i < len(s); {
-		r, n := utf8.DecodeRuneInString(s[i:])
-		if r == '%' || r == utf8.RuneError && n == 1 || also(r) {
-			for _, c := range []byte(s[i : i+n]) {
-				fmt.Fprintf(&b, "%%%02X", c)
-			}
+	for i := 0; i < len(path); {
+		r, n := utf8.DecodeRuneInString(path[i:])
+		if r == '%' || r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, "%%%02X", path[i])
 		} else {
-			b.WriteString(s[i : i+n])
+			b.WriteString(path[i : i+n])
 		}
 		i += n
 	}

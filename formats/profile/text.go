@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/vmseal/vmseal/formats/digsig"
@@ -192,8 +190,7 @@ func (p *Profile) checkHooks() error {
 
 func (v *Values) check() error {
 	seen := map[uint32]string{}
-	for _, name := range slices.Sorted(maps.Keys(v.Funcs)) {
-		n := v.Funcs[name]
+	for name, n := range v.Funcs {
 		if !utf8.ValidString(name) {
 			return errors.New("the name of a function is not text")
 		}

@@ -21,7 +21,17 @@ func Escape(path string) string {
 // would not show become %XX too, so that a name can neither forge a line nor
 // steer the terminal.
 func EscapeName(path string) string {
-	return escape.With(path, func(r rune) bool { return !unicode.IsPrint(r) })
+	var b strings.Builder
+	for _, r := range escape.Path(path) {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, c := range []byte(string(r)) {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 // Printable is EscapeName for text that is not a path alone: percent signs stay.

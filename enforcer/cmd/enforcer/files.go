@@ -46,23 +46,17 @@ func (f *files) load() (*enforcer.Trust, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := read(f.profilePath, profile.MaxSize)
-	if err != nil {
-		return nil, err
-	}
-	f.profile, err = profile.Open(sealed, func(s digsig.Signature, digest []byte) error {
-		_, err := trust.Keys.Verify(s, digest)
-		return err
+	f.profile, err = parsed(f.profilePath, profile.MaxSize, func(sealed []byte) (*profile.Profile, error) {
+		return profile.Open(sealed, func(s digsig.Signature, digest []byte) error {
+			_, err := trust.Keys.Verify(s, digest)
+			return err
+		})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.profilePath, err)
-	}
-	rules, err := read(f.policyPath, maxFile)
-	if err != nil {
 		return nil, err
 	}
-	if f.policy, err = policy.Parse(rules); err != nil {
-		return nil, fmt.Errorf("%s: %w", f.policyPath, err)
+	if f.policy, err = parsed(f.policyPath, maxFile, policy.Parse); err != nil {
+		return nil, err
 	}
 	text, err := f.profile.Marshal()
 	if err != nil {
@@ -75,25 +69,29 @@ func (f *files) load() (*enforcer.Trust, error) {
 
 // loadTrust reads what may change while a guest runs.
 func (f *files) loadTrust() (*enforcer.Trust, error) {
-	text, err := read(f.trustPath, maxFile)
-	if err != nil {
+	var err error
+	t := new(enforcer.Trust)
+	if t.Keys, err = parsed(f.trustPath, maxFile, trust.Parse); err != nil {
 		return nil, err
 	}
-	store, err := trust.Parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.trustPath, err)
-	}
-	t := &enforcer.Trust{Keys: store}
-	if f.denyPath == "" {
-		return t, nil
-	}
-	if text, err = read(f.denyPath, maxDeny); err != nil {
-		return nil, err
-	}
-	if t.Denied, err = parseDeny(text); err != nil {
-		return nil, fmt.Errorf("%s: %w", f.denyPath, err)
+	if f.denyPath != "" {
+		if t.Denied, err = parsed(f.denyPath, maxDeny, parseDeny); err != nil {
+			return nil, err
+		}
 	}
 	return t, nil
+}
+
+// parsed is what a file of at most max bytes says.
+func parsed[T any](path string, max int64, parse func([]byte) (T, error)) (v T, err error) {
+	text, err := read(path, max)
+	if err != nil {
+		return v, err
+	}
+	if v, err = parse(text); err != nil {
+		return v, fmt.Errorf("%s: %w", path, err)
+	}
+	return v, nil
 }
 
 // parseDeny reads one digest a line. Empty lines and those that begin with # are for

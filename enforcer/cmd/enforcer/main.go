@@ -97,10 +97,8 @@ func parse(f *flag.FlagSet, args []string, out *output, about string, required .
 	if f.NArg() > 0 {
 		return usagef("%q is not expected", f.Arg(0))
 	}
-	given := map[string]bool{}
-	f.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	for _, name := range required {
-		if !given[name] {
+		if f.Lookup(name).Value.String() == "" {
 			return usagef("%s: --%s is missing", f.Name(), name)
 		}
 	}
