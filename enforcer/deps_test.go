@@ -18,6 +18,8 @@ func TestImports(t *testing.T) {
 		"enforcer":                 core,
 		"enforcer/guest":           nil,
 		"enforcer/guest/guesttest": {"enforcer/guest"},
+		"enforcer/xen":             {"enforcer/guest", unix},
+		"enforcer/xen/testguest":   nil,
 		"enforcer/gdbstub":         {"enforcer/guest", unix},
 		"enforcer/cmd/enforcer":    append([]string{"enforcer", "enforcer/gdbstub", "formats/policy", unix}, core...),
 	}

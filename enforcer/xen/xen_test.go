@@ -1,0 +1,327 @@
+package xen
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"github.com/vmseal/vmseal/formats/profile"
+)
+
+// kernelFacts are of the kernel that domains are started with.
+type kernelFacts struct {
+	hold   uint64
+	code   []byte
+	hook   uint64 // of ima_bprm_check, which each execution comes to
+	upcall uint64
+}
+
+// bed is where the tests find what domains are made of, in a dom0: vmlinuz, its profile
+// and guest.cpio.gz.
+func bed(t *testing.T) (dir string, k kernelFacts) {
+	t.Helper()
+	dir = os.Getenv("VMSEAL_XEN_BED")
+	if dir == "" {
+		t.Skip("not in the dom0 that scripts/xen-test boots (VMSEAL_XEN_BED is not set)")
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "profile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p profile.Profile
+	lines := strings.SplitN(string(text), "\n", 3)
+	if err := json.Unmarshal([]byte(lines[1]), &p); err != nil {
+		t.Fatal(err)
+	}
+	return dir, kernelFacts{p.Hold.Address, p.Hold.Code, p.Hooks.BprmCheck.Address, p.Variables.XenVCPUInfo}
+}
+
+// domain is one that was created and not yet started.
+type domain struct {
+	t    *testing.T
+	name string
+	log  string
+}
+
+func newDomain(t *testing.T, dir string, lines ...string) *domain {
+	t.Helper()
+	d := &domain{t: t, name: strings.ToLower(strings.NewReplacer("/", "-", "_", "").Replace(t.Name()))}
+	d.log = "/var/log/xen/console/guest-" + d.name + ".log"
+	config := filepath.Join(os.TempDir(), d.name)
+	text := fmt.Sprintf("name=%q\nkernel=%q\nramdisk=%q\nmemory=192\non_reboot=\"destroy\"\non_crash=\"preserve\"\n%s\n",
+		d.name, filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "guest.cpio.gz"), strings.Join(lines, "\n"))
+	if !strings.Contains(text, "extra=") {
+		text += "extra=\"console=hvc0 panic=0\"\n"
+	}
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.xl("create", "-p", config)
+	t.Cleanup(func() {
+		if t.Failed() {
+			text, _ := os.ReadFile(d.log)
+			t.Logf("console:\n%s", text[max(0, len(text)-9000):])
+		}
+		_ = exec.Command("xl", "destroy", d.name).Run()
+		_ = os.Remove(d.log)
+	})
+	return d
+}
+
+func (d *domain) xl(args ...string) string {
+	d.t.Helper()
+	out, err := exec.Command("xl", args...).CombinedOutput()
+	if err != nil {
+		d.t.Fatalf("xl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// said waits until the guest has said something on its console as often as that.
+func (d *domain) said(what string, times int) {
+	d.t.Helper()
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if text, _ := os.ReadFile(d.log); strings.Count(string(text), what) >= times {
+			return
+		}
+	}
+	d.t.Fatalf("the guest has not said %q %d times", what, times)
+}
+
+// held opens a domain and lets it come to where its functions can be trapped.
+func (d *domain) held(k kernelFacts, o Options) *Guest {
+	d.t.Helper()
+	o.Upcall = k.upcall
+	g, err := Open(d.name, o)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { g.Close() })
+	d.t.Log(g.Chosen())
+	if fresh, err := g.Fresh(); !fresh || err != nil {
+		d.t.Fatalf("fresh: %v, %v", fresh, err)
+	}
+	begin := time.Now()
+	if err := g.Hold(k.hold, k.code); err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Logf("held after %v", time.Since(begin))
+	return g
+}
+
+// denied answers as the function would that says no.
+func denied(g *Guest, s *guest.Stop) (guest.Answer, error) {
+	var back [8]byte
+	r := []guest.Range{{Addr: s.Regs.RSP, Buf: back[:]}}
+	if err := errors.Join(g.Read(s.VCPU, r), r[0].Err); err != nil {
+		return guest.Answer{}, err
+	}
+	return guest.Answer{Return: true, RAX: ^uint64(13) + 1, RIP: le.Uint64(back[:]), RSP: s.Regs.RSP + 8}, nil
+}
+
+// patience is longer than anything takes that the guest does.
+const patience = 2 * time.Minute
+
+// serve answers so many hits.
+func serve(t *testing.T, g *Guest, n int, deny bool) {
+	t.Helper()
+	before := g.h.calls
+	for range n {
+		s, err := g.Run(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !s.Hit {
+			all, err := g.VCPUs()
+			t.Fatalf("no hit: %+x, %v", all, err)
+		}
+		a := guest.Answer{RIP: s.Regs.RIP + 5}
+		if deny {
+			if a, err = denied(g, &s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := g.Answer(&s, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d hits, %d hypercalls", n, g.h.calls-before)
+}
+
+// kinds are those that the bed can run, by what Xen it has booted.
+func config() []string {
+	if os.Getenv("VMSEAL_XEN_GUEST") == "pvh" {
+		return []string{`type="pvh"`}
+	}
+	return []string{`type="pv"`}
+}
+
+// forms are the machines that each test is made with.
+var forms = map[string][]string{
+	"1 vCPU":  {"vcpus=1"},
+	"2 vCPUs": {"vcpus=2", `extra="console=hvc0 panic=0 smp"`},
+}
+
+// planted is a domain with a trap at its hook.
+func planted(t *testing.T, form []string) (*domain, *Guest, kernelFacts) {
+	t.Helper()
+	dir, k := bed(t)
+	d := newDomain(t, dir, append(config(), form...)...)
+	g := d.held(k, Options{})
+	if err := g.Plant([]uint64{k.hook}); err != nil {
+		t.Fatal(err)
+	}
+	return d, g, k
+}
+
+// again opens a domain that another process has trapped.
+func (d *domain) again(k kernelFacts) *Guest {
+	d.t.Helper()
+	g, err := Open(d.name, Options{Upcall: k.upcall})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { g.Close() })
+	if fresh, err := g.Fresh(); fresh || err != nil {
+		d.t.Fatalf("fresh: %v, %v", fresh, err)
+	}
+	found, err := g.Adopt([]uint64{k.hook, k.hook + 64})
+	if err != nil || !slices.Equal(found, []uint64{k.hook}) {
+		d.t.Fatalf("traps at %x, %v", found, err)
+	}
+	if err := g.Plant([]uint64{k.hook}); err != nil {
+		d.t.Fatal(err)
+	}
+	return g
+}
+
+// count says how often the guest has said something.
+func (d *domain) count(what string) int {
+	text, _ := os.ReadFile(d.log)
+	return strings.Count(string(text), what)
+}
+
+// TestAnswers: a trap lets functions run, and answers for them; when it is released the
+// kernel's code is as it was, and the guest runs on.
+func TestAnswers(t *testing.T) {
+	for name, form := range forms {
+		t.Run(name, func(t *testing.T) {
+			d, g, k := planted(t, form)
+			serve(t, g, 10, false)
+			d.said("ran", 5)
+			serve(t, g, 20, true)
+			d.said("denied", 15)
+			serve(t, g, 10, false)
+			if err := g.Release(); err != nil {
+				t.Fatal(err)
+			}
+			if err := g.expect(g.traps[k.hook], k.hook, nop); err != nil {
+				t.Error(err)
+			}
+			d.said("ran", d.count("ran")+10)
+			if _, err := g.Run(0); err == nil {
+				t.Error("a released guest is guarded on")
+			}
+		})
+	}
+}
+
+// TestTakeOver: who traps a guest and is gone leaves it frozen at the next hit; who comes
+// next is told of that hit. So it is when a hit was not answered.
+func TestTakeOver(t *testing.T) {
+	for name, form := range forms {
+		t.Run(name, func(t *testing.T) {
+			d, g, k := planted(t, form)
+			serve(t, g, 5, false)
+			g.Close()
+			for _, pending := range []bool{false, true} {
+				g = d.again(k)
+				serve(t, g, 10, false)
+				before := d.count("GUEST")
+				serve(t, g, 10, true)
+				d.said("GUEST", before+5)
+				if pending {
+					if s, err := g.Run(patience); err != nil || !s.Hit {
+						t.Fatalf("%+v, %v", s, err)
+					}
+				}
+				g.Close()
+			}
+			// Nobody is there: each processor comes to the trap once more, and stands.
+			time.Sleep(2 * time.Second)
+			before := d.count("GUEST")
+			time.Sleep(2 * time.Second)
+			if n := d.count("GUEST"); n != before {
+				t.Errorf("the guest goes on without an enforcer: it said %d and then %d", before, n)
+			}
+			g = d.again(k)
+			serve(t, g, 10, false)
+			d.said("GUEST", before+5)
+			if err := g.Release(); err != nil {
+				t.Fatal(err)
+			}
+			d.said("ran", d.count("ran")+10)
+		})
+	}
+}
+
+// TestByHand: who pauses and unpauses the domain changes nothing; who destroys it ends it.
+func TestByHand(t *testing.T) {
+	d, g, _ := planted(t, forms["1 vCPU"])
+	serve(t, g, 5, false)
+	d.xl("pause", d.name)
+	if s, err := g.Run(time.Second); err == nil && s.Hit {
+		t.Log("a hit was pending")
+		if err := g.Answer(&s, guest.Answer{RIP: s.Regs.RIP + 5}); err != nil {
+			t.Fatal(err)
+		}
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	d.xl("unpause", d.name)
+	serve(t, g, 10, false)
+	ended := make(chan error, 1)
+	go func() { ended <- exec.Command("xl", "destroy", d.name).Run() }()
+	for {
+		s, err := g.Run(patience)
+		if errors.Is(err, guest.ErrEnded) {
+			break
+		}
+		if err == nil && s.Hit {
+			err = g.Answer(&s, guest.Answer{RIP: s.Regs.RIP + 5})
+		}
+		if err != nil && !errors.Is(err, guest.ErrEnded) {
+			t.Fatal(err)
+		}
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNoDebugging: a Xen without the debugging calls is refused, and the guest is as if
+// nobody had asked.
+func TestNoDebugging(t *testing.T) {
+	dir, _ := bed(t)
+	if os.Getenv("VMSEAL_XEN_GUEST") != "pvh" {
+		t.Skip("this Xen has the debugging calls")
+	}
+	d := newDomain(t, dir, `type="pv"`)
+	g, err := Open(d.name, Options{})
+	if err == nil || !strings.Contains(err.Error(), "CONFIG_GDBSX") {
+		t.Fatalf("%v, %v", g, err)
+	}
+	if state := d.xl("list", d.name); !strings.Contains(state, "p-") {
+		t.Errorf("it is no longer paused:\n%s", state)
+	}
+	d.xl("unpause", d.name)
+	d.said("ran", 5)
+}
