@@ -6,6 +6,9 @@
 // kernel modules, one for each way in which a signature can be wrong. They are made wrong afterwards, through a loop
 // mount, with evmctl and setxattr.
 //
+// On Xen, which scripts/xen boots under QEMU, the same test program runs once more in dom0. Its guest is a handful of Debian's
+// programs with guestagent as process 1, which talks over the guest's console.
+//
 // What is said about the guest is what its own kernel says there: the exit code and the error of a command, /proc and the
 // kernel's log. Nothing of this module is imported, and only built commands are run.
 //

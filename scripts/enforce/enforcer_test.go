@@ -105,7 +105,7 @@ func bootGuarded(t *testing.T, gd *guard, o options, args ...string) (*vm, *enfo
 func startEnforcer(t *testing.T, v *vm, gd *guard, args ...string) *enforcer {
 	t.Helper()
 	e := &enforcer{v: v, audit: newStream(), log: newStream(), exited: make(chan struct{}), heard: make(chan struct{})}
-	args = append([]string{"run", "--guest", "gdb:unix:" + v.gdb, "--profile", gd.profile, "--trust", gd.trust,
+	args = append([]string{"run", "--guest", v.address, "--profile", gd.profile, "--trust", gd.trust,
 		"--policy", gd.policy, "--deny", gd.denied, "--state", gd.state, "--name", "test", "--audit", "/dev/fd/3"}, args...)
 	cmd := exec.Command(filepath.Join(binDir, "enforcer"), args...)
 	cmd.Env = environment()

@@ -26,6 +26,10 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if dom0 != "" {
+		base, binDir = os.TempDir(), jobDir
+		os.Exit(m.Run())
+	}
 	switch {
 	case testing.Short():
 		skip = "-short: the proof of enforcement boots guests for minutes"

@@ -45,9 +45,10 @@ type vm struct {
 	guest   *guest
 	dir     string
 	gdb     string // the socket that a debugger connects to
+	address string // the guest as the enforcer's command line names it
 	console *stream
 	log     *stream // what QEMU itself says
-	agent   net.Conn
+	agent   conversation
 	answers *bufio.Reader
 	qmp     *qmp
 	process *os.Process
@@ -56,11 +57,19 @@ type vm struct {
 	enforcer *enforcer // whose log belongs to a failure of the guest, if it has one
 }
 
+// conversation is a socket or a terminal.
+type conversation interface {
+	io.ReadWriter
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
+}
+
 // boot starts a guest, which ends with the test, and waits until it is ready unless told not to.
 func boot(t *testing.T, o options) *vm {
 	t.Helper()
 	v := &vm{t: t, guest: o.guest, dir: workDir(t), console: newStream(), log: newStream(), exited: make(chan struct{})}
 	v.gdb = filepath.Join(v.dir, "gdb")
+	v.address = "gdb:unix:" + v.gdb
 	console, agent, monitor := v.listen("console"), v.listen("agent"), v.listen("qmp")
 	v.start(o.arguments(v))
 	t.Cleanup(v.kill)

@@ -1,6 +1,7 @@
-// Command guestagent runs in a guest of the test bed and does what the host says over the second serial port. It says READY when
-// it starts, which its unit lets it do once multi-user.target is reached. Each line from the host is a shell command, each
-// line of the answer what the command printed and its exit code; commands and output are in base64.
+// Command guestagent runs in a guest of the test bed and does what the host says over a serial port, the second one unless
+// its argument names another. It says READY when it starts, which its unit lets it do once multi-user.target is reached. Each
+// line from the host is a shell command, each line of the answer what the command printed and its exit code; commands and
+// output are in base64.
 //
 // A static program of one file, because all that it consists of is appraised before the host can say anything.
 package main
@@ -19,14 +20,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const port = "/dev/ttyS1"
-
 func main() {
-	log.Fatal("guestagent: ", serve())
+	port := "/dev/ttyS1"
+	if len(os.Args) > 1 {
+		port = os.Args[1]
+	}
+	log.Fatal("guestagent: ", serve(port))
 }
 
 // serve ends with an error only.
-func serve() error {
+func serve(port string) error {
 	tty, err := os.OpenFile(port, os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		return err

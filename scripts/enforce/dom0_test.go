@@ -1,0 +1,105 @@
+package enforce
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// dom0Env is set where this test runs in dom0, to the type of the guests, pv or pvh.
+const dom0Env = "VMSEAL_ENFORCE_DOM0"
+
+var dom0 = os.Getenv(dom0Env)
+
+// jobDir is where dom0 has the files that came with the test.
+const jobDir = "/job"
+
+// testPlainDomain boots without any enforcement: that the bed works, and that each of the cases would run.
+func testPlainDomain(t *testing.T) {
+	for _, vcpus := range []int{1, 2} {
+		t.Run(fmt.Sprintf("%d vcpus", vcpus), func(t *testing.T) {
+			d := createDomain(t, vcpus, "initrd", "")
+			xl(t, "unpause", d.name)
+			d.awaitAgent()
+			if out := d.expect(0, "uname -r; nproc"); !strings.HasPrefix(out, "6.1.") || !strings.HasSuffix(out, fmt.Sprintf("\n%d\n", vcpus)) {
+				t.Errorf("uname -r; nproc: %s", out)
+			}
+			for _, k := range kindsFor("6.1") {
+				for _, c := range signatureCases {
+					d.expect(0, k.use(c.name))
+				}
+			}
+		})
+	}
+}
+
+// domain is a vm that Xen runs.
+type domain struct {
+	vm
+	name string
+}
+
+// createDomain makes a domain that has not run yet. It ends with the test.
+func createDomain(t *testing.T, vcpus int, initrd, cmdline string) *domain {
+	t.Helper()
+	dir := workDir(t)
+	d := &domain{vm: vm{t: t, dir: dir, console: newStream(), log: newStream()}, name: filepath.Base(dir)}
+	d.address = "xen:" + d.name
+	config := fmt.Sprintf("name=%q\ntype=%q\nkernel=%q\nramdisk=%q\nextra=%q\nmemory=256\nvcpus=%d\ndisk=[%q]\non_crash=%q\n",
+		d.name, dom0, jobDir+"/vmlinuz", jobDir+"/"+initrd, strings.TrimSpace("console=hvc0 loglevel=1 "+cmdline), vcpus,
+		"phy:/dev/vda,xvda,r", "preserve")
+	file := filepath.Join(dir, "config")
+	must(t, os.WriteFile(file, []byte(config), 0o644))
+	xl(t, "create", "-p", file)
+	t.Cleanup(func() { peer("xl", "destroy", d.name).Run() })
+	d.openConsole()
+	return d
+}
+
+func xl(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := output(peer("xl", args...))
+	must(t, err)
+	return string(out)
+}
+
+// openConsole opens the terminal of the guest's console, of which xenconsoled says in the store where it is.
+func (d *domain) openConsole() {
+	d.t.Helper()
+	// The store's entry comes soon after the domain, and nothing else tells of it.
+	id := strings.TrimSpace(xl(d.t, "domid", d.name))
+	var path string
+	for begin := time.Now(); path == ""; time.Sleep(10 * time.Millisecond) {
+		if out, err := output(peer("xenstore-read", "/local/domain/"+id+"/console/tty")); err == nil {
+			path = strings.TrimSpace(string(out))
+		}
+		if time.Since(begin) > hostLimit {
+			d.t.Fatalf("the domain %s has no console", d.name)
+		}
+	}
+	tty, err := os.OpenFile(path, os.O_RDWR|unix.O_NOCTTY, 0)
+	must(d.t, err)
+	d.t.Cleanup(func() { tty.Close() })
+	d.agent = tty
+	d.answers = bufio.NewReader(io.TeeReader(tty, d.console))
+}
+
+// awaitAgent waits for the guest's agent. What comes before it are messages of the kernel.
+func (d *domain) awaitAgent() {
+	d.t.Helper()
+	for {
+		switch line := d.answer(bootLimit); {
+		case strings.TrimSpace(line) == "READY":
+			return
+		case strings.Contains(line, "Kernel panic"):
+			d.fatal("%s", line)
+		}
+	}
+}

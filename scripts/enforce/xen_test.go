@@ -1,0 +1,64 @@
+package enforce
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// xenSkipped is the exit code of scripts/xen when it could not run anything.
+const xenSkipped = 77
+
+// xenBeds are the two ways to be on Xen: what scripts/xen is told, and the type of the guest.
+var xenBeds = map[string][]string{
+	"pv":  {"--debug"},
+	"pvh": {"--cpu", "qemu64,+svm,+npt"},
+}
+
+// TestXen boots Xen for each type of guest, and runs itself there in dom0, where it creates guests with xl.
+func TestXen(t *testing.T) {
+	if dom0 != "" {
+		t.Run("plain", testPlainDomain)
+		return
+	}
+	g := theXenGuest(t)
+	files := xenJob(t, g)
+	for kind, args := range xenBeds {
+		t.Run(kind, func(t *testing.T) {
+			job := filepath.Join(workDir(t), "job")
+			script := fmt.Sprintf("#!/bin/sh\n%s=%s TMPDIR=/tmp exec ./enforce.test -test.v -test.run '^TestXen$'\n", dom0Env, kind)
+			must(t, os.WriteFile(job, []byte(script), 0o755))
+			args := append(args, "--seconds", "900", "--disk", g.image, job)
+			cmd := peer("../xen", append(args, files...)...)
+			var stderr strings.Builder
+			cmd.Stdout, cmd.Stderr = os.Stdout, &stderr // as it comes: it takes minutes
+			err := cmd.Run()
+			var exit *exec.ExitError
+			switch {
+			case errors.As(err, &exit) && exit.ExitCode() == xenSkipped:
+				said := strings.Split(strings.TrimSpace(stderr.String()), "\n")
+				t.Skip(said[len(said)-1])
+			case err != nil:
+				t.Errorf("in dom0: %v\n%s", err, stderr.String())
+			}
+		})
+	}
+}
+
+// xenJob makes what dom0 needs: this test's own program, the enforcer and all that it is given, the guest's kernel and initrds.
+func xenJob(t *testing.T, g *xenGuest) []string {
+	t.Helper()
+	gd := newGuard(t, &g.guest, "6.1")
+	program, guarded := filepath.Join(gd.dir, "enforce.test"), filepath.Join(gd.dir, "initrd-guarded")
+	build := exec.Command("go", "test", "-c", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	_, err := output(build)
+	must(t, err)
+	must(t, concatenate(guarded, g.initrd, gd.overlay))
+	return []string{program, filepath.Join(binDir, "enforcer"), g.kernels["6.1"].image, g.initrd, guarded,
+		gd.profile, gd.trust, gd.policy, gd.denied}
+}
