@@ -20,7 +20,6 @@ const (
 const (
 	statusPaused = 0
 	statusVCPU   = 4
-	statusVector = 8
 )
 
 // debug is Xen's facility for debuggers: each breakpoint in the kernel pauses the domain,
@@ -59,6 +58,8 @@ func (d *debug) detach() error {
 	}
 	return d.set(0)
 }
+
+func (d *debug) close() {}
 
 func (d *debug) set(on uint32) error {
 	if err := d.g.domctl(domctlSetDebugging, on); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -38,6 +39,8 @@ type facility interface {
 	answer(s *guest.Stop, a guest.Answer) error
 	// detach is the reverse of attach. The domain is paused and has no traps.
 	detach() error
+	// close gives up what this process holds.
+	close()
 }
 
 // Guest is a domain.
@@ -251,25 +254,39 @@ func (g *Guest) Hold(addr uint64, code []byte) error {
 		return err
 	}
 	g.m.forget()
-	if r, err := g.look(0); err != nil || r.RIP != addr || r.CPL() != 0 {
-		return fmt.Errorf("virtual CPU 0 has left the loop at %#x for %#x: %w", addr, r.RIP, err)
+	r, err := g.look(0)
+	if err != nil {
+		return err
+	}
+	if r.RIP != addr || r.CPL() != 0 {
+		return fmt.Errorf("virtual CPU 0 has left the loop at %#x for %#x", addr, r.RIP)
 	}
 	return g.m.write(frame, addr, code[:len(loop)])
 }
 
-// Plant writes what differs, and first notes what it is going to write.
+// Plant writes what differs, and first notes what it is going to write. After an error the
+// domain stays paused.
 func (g *Guest) Plant(addrs []uint64) error {
 	want := slices.Compact(slices.Sorted(slices.Values(addrs)))
 	if err := g.pause(); err != nil {
 		return err
 	}
-	return errors.Join(g.plant(want), g.domctl(domctlUnpause))
+	err := g.locate(want)
+	if err == nil {
+		err = g.plant(want)
+	}
+	if err != nil && !errors.Is(err, guest.ErrNotYet) {
+		return err
+	}
+	return errors.Join(err, g.domctl(domctlUnpause))
 }
 
-func (g *Guest) plant(want []uint64) error {
+// locate learns where the addresses lie, all of them or none.
+func (g *Guest) locate(want []uint64) error {
 	g.m.forget()
+	found := maps.Clone(g.traps)
 	for _, a := range want {
-		if _, known := g.traps[a]; known {
+		if _, known := found[a]; known {
 			continue
 		}
 		if g.space.levels == 0 {
@@ -280,10 +297,15 @@ func (g *Guest) plant(want []uint64) error {
 			return fmt.Errorf("%w: %#x: %w", guest.ErrNotYet, a, err)
 		}
 		if err := g.expect(frame, a, nop); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", guest.ErrNotYet, err)
 		}
-		g.traps[a] = frame
+		found[a] = frame
 	}
+	g.traps = found
+	return nil
+}
+
+func (g *Guest) plant(want []uint64) error {
 	if err := g.saveTraps(); err != nil {
 		return err
 	}
@@ -320,7 +342,7 @@ func (g *Guest) expect(frame, addr uint64, code []byte) error {
 		return err
 	}
 	if !bytes.Equal(there, code) {
-		return fmt.Errorf("%w: at %#x lies % x, not % x", guest.ErrNotYet, addr, there, code)
+		return fmt.Errorf("at %#x lies % x, not % x", addr, there, code)
 	}
 	return nil
 }
@@ -379,6 +401,7 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 			return s, nil
 		case limit > 0 && !time.Now().Before(end):
 			g.running = false
+			g.m.forget()
 			return guest.Stop{At: time.Now()}, g.pause()
 		}
 	}
@@ -448,6 +471,9 @@ func (g *Guest) Release() error {
 // Close gives up what this process holds, not the guest.
 func (g *Guest) Close() error {
 	g.m.drop()
+	if g.f != nil {
+		g.f.close()
+	}
 	g.err = errors.New("the guest was closed")
 	return g.h.close()
 }

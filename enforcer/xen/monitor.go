@@ -89,6 +89,13 @@ func (m *monitor) watch(op uint32) error {
 	return nil
 }
 
+func (m *monitor) close() {
+	if m.ring != nil {
+		m.ring.giveUp()
+		m.ring = nil
+	}
+}
+
 // detach lets the virtual CPUs that wait come to where the trap was.
 func (m *monitor) detach() error {
 	if s := m.g.last; s.Hit {
@@ -97,7 +104,7 @@ func (m *monitor) detach() error {
 	for e := m.ring.take(); e != nil; e = m.ring.take() {
 		m.ring.respond(e, flagVCPUPaused)
 	}
-	return errors.Join(m.ring.notify(), m.watch(monitorDisable), m.ring.close())
+	return errors.Join(m.ring.notify(), m.watch(monitorDisable), m.ring.close()) // events before their ring
 }
 
 func (m *monitor) next(until time.Time) (s guest.Stop, hit bool, err error) {

@@ -199,11 +199,12 @@ func (r *ring) wait(until time.Time) (bool, error) {
 }
 
 // close switches the monitor off. Events must not be enabled any more.
-func (r *ring) close() error {
-	err := r.g.domctl(domctlVMEvent, eventDisable, eventMonitor)
+func (r *ring) close() error { return r.g.domctl(domctlVMEvent, eventDisable, eventMonitor) }
+
+// giveUp leaves the ring as it is to who comes next.
+func (r *ring) giveUp() {
 	_ = unix.Close(r.fd)
 	_ = unix.Munmap(r.page)
-	return err
 }
 
 // Operations on a guest's memory (xen/include/public/memory.h) and parameters of HVM
