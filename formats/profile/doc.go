@@ -1,5 +1,6 @@
-// Package profile reads and writes what the enforcer must know of one build of a
-// guest's kernel: addresses, offsets and numbers that differ from build to build.
+// Package profile reads what the enforcer must know of one build of a guest's kernel:
+// addresses, offsets and numbers that differ from build to build. Profiles are made, and
+// their values checked, by package imagetool/kernel: what is signed is taken for true.
 //
 // A profile file is text in three lines, each of which ends with a newline:
 //

@@ -1,7 +1,5 @@
 package profile
 
-import "strings"
-
 // Profile describes one build of a Linux kernel for x86-64.
 type Profile struct {
 	Release string `json:"release"`  // as uname -r gives it
@@ -43,8 +41,11 @@ type Hold struct {
 	Code    Bytes  `json:"code"`    // the first HoldSize bytes from there on, in the file
 }
 
-// HoldSize is the length of Hold.Code.
-const HoldSize = 8
+// The lengths of what lies at a hook, a fentry nop, and of Hold.Code.
+const (
+	HookSize = 5
+	HoldSize = 8
+)
 
 // Variables are the addresses of variables of the kernel.
 type Variables struct {
@@ -81,7 +82,3 @@ const (
 	FuncFile = "FILE_CHECK"
 	FuncBprm = "BPRM_CHECK"
 )
-
-// requiredFuncs are those that every profile has (enum ima_hooks, ima.h).
-var requiredFuncs = strings.Fields(`FILE_CHECK MMAP_CHECK BPRM_CHECK MODULE_CHECK FIRMWARE_CHECK
-	KEXEC_KERNEL_CHECK KEXEC_INITRAMFS_CHECK POLICY_CHECK`)

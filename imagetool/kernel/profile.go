@@ -58,14 +58,10 @@ func newBuilder(elf []byte) (*builder, error) {
 
 func (k *builder) profile() (*profile.Profile, error) {
 	p := new(profile.Profile)
-	for _, step := range []func(*profile.Profile) error{k.text, k.variables, k.identity, k.hooks, k.hold, k.offsets, k.values} {
+	for _, step := range []func(*profile.Profile) error{k.text, k.variables, k.identity, k.hooks, k.hold, k.offsets, k.values, check} {
 		if err := step(p); err != nil {
 			return nil, err
 		}
-	}
-	// It also has to be one that can be written.
-	if _, err := p.Marshal(); err != nil {
-		return nil, err
 	}
 	return p, nil
 }

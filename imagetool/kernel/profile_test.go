@@ -457,10 +457,8 @@ func FuzzProfile(f *testing.F) {
 		if (p == nil) != (err != nil) {
 			t.Fatalf("%v, %v", p, err)
 		}
-		if p != nil {
-			if _, err := p.Marshal(); err != nil {
-				t.Error(err)
-			}
+		if p != nil && check(p) != nil {
+			t.Error(check(p))
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,7 +101,7 @@ func (k *kit) sealed(key *rsa.PrivateKey, pub *keys.PublicKey) string {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	return string(profile.Seal(unsigned, value))
+	return fmt.Sprintf("%ssignature %x\n", unsigned, value)
 }
 
 func call(args ...string) (code int, stdout, stderr string) {

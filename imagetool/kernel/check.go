@@ -1,0 +1,119 @@
+package kernel
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/vmseal/vmseal/formats/profile"
+)
+
+const (
+	maxPerCPU  = 1 << 24 // the area of one CPU has some 200 KiB
+	maxOffset  = 1 << 16 // no structure here is larger
+	maxRelease = 128
+	maxBuildID = 64 // bytes
+)
+
+// requiredFuncs are those that every kernel has (enum ima_hooks, ima.h).
+var requiredFuncs = strings.Fields(`FILE_CHECK MMAP_CHECK BPRM_CHECK MODULE_CHECK FIRMWARE_CHECK
+	KEXEC_KERNEL_CHECK KEXEC_INITRAMFS_CHECK POLICY_CHECK`)
+
+// check refuses a profile with something missing, or that cannot be true. Nobody does
+// so again: what is signed is taken for true.
+func check(p *profile.Profile) error {
+	switch {
+	case p.Release == "" || len(p.Release) > maxRelease || !utf8.ValidString(p.Release):
+		return errors.New("release is missing, too long or not text")
+	case !isBuildID(p.BuildID):
+		return errors.New("build id is missing, too long or not lower-case hexadecimal")
+	case p.Banner == "" || len(p.Banner) > maxBanner || !utf8.ValidString(p.Banner):
+		return errors.New("banner is missing, too long or not text")
+	case p.Text < kernelMap || p.TextEnd <= p.Text:
+		return fmt.Errorf("text from %#x to %#x is not that of a kernel", p.Text, p.TextEnd)
+	}
+	for _, step := range []func(*profile.Profile) error{checkHooks, checkHold, checkVariables, checkOffsets, checkValues} {
+		if err := step(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isBuildID(id string) bool {
+	b, err := hex.DecodeString(id)
+	return err == nil && len(b) > 0 && len(b) <= maxBuildID && hex.EncodeToString(b) == id
+}
+
+// checkHooks also makes sure that no hook reaches into another.
+func checkHooks(p *profile.Profile) error {
+	const size = profile.HookSize
+	hooks := p.Hooks.All()
+	for i, h := range hooks {
+		if h.Address < p.Text || h.Address > p.TextEnd-size || len(h.Bytes) != size || h.Prototype == "" || !utf8.ValidString(h.Prototype) {
+			return fmt.Errorf("hook %s is not complete or not in the text", h.Name)
+		}
+		for _, other := range hooks[:i] {
+			if max(h.Address, other.Address)-min(h.Address, other.Address) < size {
+				return fmt.Errorf("hooks %s and %s lie at one place", other.Name, h.Name)
+			}
+		}
+	}
+	return nil
+}
+
+func checkHold(p *profile.Profile) error {
+	const size = profile.HoldSize
+	if h := &p.Hold; h.Address < p.Text || h.Address > 1<<64-1-size || len(h.Code) != size {
+		return fmt.Errorf("where the guest is held, at %#x, is not in the kernel, or not %d bytes are known", h.Address, size)
+	}
+	return nil
+}
+
+func checkVariables(p *profile.Profile) error {
+	v := &p.Variables
+	for _, a := range []uint64{v.Banner, v.Appraise, v.PolicyFlag, v.KexecLoadDisabled, v.SystemState, v.RootfsType} {
+		if a < p.Text || a > 1<<64-1-maxBanner {
+			return fmt.Errorf("variable at %#x is not in the kernel", a)
+		}
+	}
+	if v.XenVCPUInfo >= maxPerCPU && v.XenVCPUInfo < p.Text {
+		return fmt.Errorf("xen_vcpu_info at %#x is no variable of each CPU", v.XenVCPUInfo)
+	}
+	return nil
+}
+
+func checkOffsets(p *profile.Profile) error {
+	o := &p.Offsets
+	for _, n := range []uint32{o.FileInode, o.InodeSB, o.SBDev, o.SBFlags, o.SBType, o.BinprmFile, o.AreaFlags} {
+		if n > maxOffset {
+			return fmt.Errorf("offset %d is in no structure", n)
+		}
+	}
+	return nil
+}
+
+func checkValues(p *profile.Profile) error {
+	v := &p.Values
+	seen := map[uint32]string{}
+	for name, n := range v.Funcs {
+		if !utf8.ValidString(name) {
+			return errors.New("the name of a function is not text")
+		}
+		if other, ok := seen[n]; ok {
+			return fmt.Errorf("%s and %s are both %d", name, other, n)
+		}
+		seen[n] = name
+	}
+	for _, name := range requiredFuncs {
+		if _, ok := v.Funcs[name]; !ok {
+			return fmt.Errorf("%s is missing", name)
+		}
+	}
+	if v.IntegrityPass == v.IntegrityFail || v.SystemRunning == 0 {
+		return errors.New("values of integrity_status or system_states are missing")
+	}
+	return nil
+}
