@@ -63,6 +63,7 @@ var allowed = map[string]deps{
 		imports: []string{
 			"vmseal/formats/ima",
 			"vmseal/formats/manifest",
+			"vmseal/formats/policy",
 			"vmseal/formats/profile",
 			"vmseal/imagetool/disk",
 			"vmseal/imagetool/ext4",

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/policy"
 	"github.com/vmseal/vmseal/formats/profile"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/kernel"
@@ -20,13 +21,14 @@ type Sealed struct {
 	File    []byte
 }
 
-// SealKernel makes and signs the profile of a kernel. Of the options Key and KeyID
-// count; the hash of profiles is fixed.
-func SealKernel(k *KernelFile, o signer.Options) (*Sealed, error) {
+// SealKernel makes and signs the profile of a kernel that is to load this policy. Of
+// the options Key and KeyID count; the hash of profiles is fixed.
+func SealKernel(k *KernelFile, rules *policy.Policy, o signer.Options) (*Sealed, error) {
 	p, err := kernel.Profile(k.Data)
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", k.Path, err)
 	}
+	p.Policy = rules.Rules()
 	text, err := p.Marshal()
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", k.Path, err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/policy"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/ext4"
 	"github.com/vmseal/vmseal/signer"
@@ -18,13 +19,14 @@ import (
 type SignOptions struct {
 	signer.Options
 
-	Out      string // the signed copy; not needed for a dry run
-	InPlace  bool   // change the image itself, which was opened for writing
-	Manifest string // where to write the manifest; "" for none
-	Profile  string // where to write the profile of the kernel; "" for none
-	Kernel   string // which kernel that is, as for Image.Kernel
-	Force    bool   // replace what is at Out, Manifest and Profile
-	Tool     string // name and version, for the manifest
+	Out      string         // the signed copy; not needed for a dry run
+	InPlace  bool           // change the image itself, which was opened for writing
+	Manifest string         // where to write the manifest; "" for none
+	Profile  string         // where to write the profile of the kernel; "" for none
+	Kernel   string         // which kernel that is, as for Image.Kernel
+	Policy   *policy.Policy // that the kernel is to load; counts with Profile only
+	Force    bool           // replace what is at Out, Manifest and Profile
+	Tool     string         // name and version, for the manifest
 
 	Time    *time.Time // ctime of the inodes that change; nil leaves it alone
 	DropEVM bool       // remove security.evm where it is in the way
@@ -118,7 +120,7 @@ func (m *Image) seal(o *SignOptions) (*Sealed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return SealKernel(k, o.Options)
+	return SealKernel(k, o.Policy, o.Options)
 }
 
 func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit ext4.EditOptions, sealed *Sealed) (*signer.Report, error) {

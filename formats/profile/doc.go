@@ -1,10 +1,12 @@
 // Package profile reads what the enforcer must know of one build of a guest's kernel:
-// addresses, offsets and numbers that differ from build to build. Profiles are made, and
-// their values checked, by package imagetool/kernel: what is signed is taken for true.
+// addresses, offsets and numbers that differ from build to build, and the IMA policy that
+// this guest loads. Profiles are made by package imagetool, which also looks at whether
+// the values can be true and whether the policy protects: what is signed is taken for
+// that.
 //
 // A profile file is text in three lines, each of which ends with a newline:
 //
-//	vmseal-profile 2
+//	vmseal-profile 3
 //	{"release":"6.1.0-56-amd64",...}
 //	signature 030204...
 //

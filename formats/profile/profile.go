@@ -1,6 +1,6 @@
 package profile
 
-// Profile describes one build of a Linux kernel for x86-64.
+// Profile describes one build of a Linux kernel for x86-64, and what it has to be given.
 type Profile struct {
 	Release string `json:"release"`  // as uname -r gives it
 	BuildID string `json:"build_id"` // of the ELF note, in hexadecimal
@@ -14,7 +14,13 @@ type Profile struct {
 	Variables Variables `json:"variables"`
 	Offsets   Offsets   `json:"offsets"`
 	Values    Values    `json:"values"`
+
+	// The rules of the IMA policy: the guest loads these, in this order, and no others.
+	Policy []string `json:"policy"`
 }
+
+// MaxRule is how many bytes a rule may have, with its newline: as in formats/policy.
+const MaxRule = 1024
 
 // Hooks are the interception points (security/integrity/ima and integrity.h).
 type Hooks struct {

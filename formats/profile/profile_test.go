@@ -38,6 +38,7 @@ func sample() *Profile {
 			},
 			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3,
 		},
+		Policy: []string{"appraise func=BPRM_CHECK uid<1000 appraise_type=imasig", "measure\tfunc=MMAP_CHECK"},
 	}
 }
 
@@ -92,7 +93,7 @@ func TestRoundTrip(t *testing.T) {
 // TestText holds the format to what its description says, by its bytes.
 func TestText(t *testing.T) {
 	lines := strings.SplitAfter(string(seal(t, marshal(t, sample()))), "\n")
-	if len(lines) != 4 || lines[0] != "vmseal-profile 2\n" || lines[3] != "" {
+	if len(lines) != 4 || lines[0] != "vmseal-profile 3\n" || lines[3] != "" {
 		t.Fatalf("%q", lines)
 	}
 	for _, part := range []string{
@@ -103,7 +104,7 @@ func TestText(t *testing.T) {
 		`"rootfs_fs_type":18446744071612399632,"xen_vcpu_info":201664},"offsets":{`,
 		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"linux_binprm.file":64,"vm_area_struct.vm_flags":72}`,
 		`"values":{"ima_hooks":{"BPRM_CHECK":3,"FILE_CHECK":1,`,
-		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3}}` + "\n",
+		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3},"policy":["appraise func=BPRM_CHECK uid\u003c1000 appraise_type=imasig","measure\tfunc=MMAP_CHECK"]}` + "\n",
 	} {
 		if !strings.Contains(lines[1], part) {
 			t.Errorf("%s\nhas no %s", lines[1], part)
@@ -183,7 +184,7 @@ func TestUnsigned(t *testing.T) {
 	}
 	for name, file := range map[string]string{
 		"empty":               "",
-		"another format":      "vmseal-profile 1" + text[len("vmseal-profile 2"):],
+		"another format":      "vmseal-profile 1" + text[len("vmseal-profile 3"):],
 		"no signature":        text,
 		"empty line":          text + "\n",
 		"empty signature":     text + "signature \n",
@@ -231,9 +232,9 @@ func TestForm(t *testing.T) {
 		"fraction":          replace(`"file.f_inode":32`, `"file.f_inode":32.0`),
 		"other escape":      replace(`\u003c`, `<`),
 		"null":              replace(`"values":{`, `"values":null,"x":{`),
-		"no JSON":           "vmseal-profile 2\nhello\n",
-		"nothing":           "vmseal-profile 2\n",
-		"header twice":      "vmseal-profile 2\n" + text,
+		"no JSON":           "vmseal-profile 3\nhello\n",
+		"nothing":           "vmseal-profile 3\n",
+		"header twice":      "vmseal-profile 3\n" + text,
 		"signature in text": text + "signature 00\n",
 	} {
 		if p, err := Open(seal(t, []byte(changed)), verify); err == nil || p != nil {
@@ -252,6 +253,12 @@ func TestCheck(t *testing.T) {
 		"hook with more":     func(p *Profile) { p.Hooks.BlockMmap.Bytes = append(p.Hooks.BlockMmap.Bytes, 0) },
 		"hold with less":     func(p *Profile) { p.Hold.Code = p.Hold.Code[1:] },
 		"hold with more":     func(p *Profile) { p.Hold.Code = append(p.Hold.Code, 0) },
+		"no policy":          func(p *Profile) { p.Policy = nil },
+		"no rules":           func(p *Profile) { p.Policy = []string{} },
+		"empty rule":         func(p *Profile) { p.Policy[1] = "" },
+		"long rule":          func(p *Profile) { p.Policy[0] = strings.Repeat("x", MaxRule) },
+		"rules in one":       func(p *Profile) { p.Policy[0] = "hash\nhash" },
+		"rule with a NUL":    func(p *Profile) { p.Policy[0] += "\x00" },
 	} {
 		p := sample()
 		change(p)
@@ -265,11 +272,11 @@ func TestCheck(t *testing.T) {
 func TestOtherFormat(t *testing.T) {
 	file := seal(t, marshal(t, sample()))
 	for name, tt := range map[string]struct{ header, says string }{
-		"format 1":  {"vmseal-profile 1", "another format than 2: a new one has to be made"},
-		"format 3":  {"vmseal-profile 3", "another format than 2: a new one has to be made"},
+		"format 2":  {"vmseal-profile 2", "another format than 3: a new one has to be made"},
+		"format 4":  {"vmseal-profile 4", "another format than 3: a new one has to be made"},
 		"something": {"vmseal-manifest 2", "not a profile"},
 	} {
-		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 2"):]...), verify)
+		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 3"):]...), verify)
 		if err == nil || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: %v, want %q", name, err, tt.says)
 		}
@@ -280,7 +287,7 @@ func FuzzOpen(f *testing.F) {
 	file := seal(f, marshal(f, sample()))
 	f.Add(file)
 	f.Add(file[:len(file)/2])
-	f.Add([]byte("vmseal-profile 2\n{}\nsignature 030204010203040001ff\n"))
+	f.Add([]byte("vmseal-profile 3\n{}\nsignature 030204010203040001ff\n"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		// Whatever is signed: what is opened is what would be written.
 		p, err := Open(file, func(digsig.Signature, []byte) error { return nil })

@@ -7,17 +7,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/vmseal/vmseal/formats/digsig"
 )
 
 const (
 	family    = "vmseal-profile "
-	header    = family + "2\n"
+	header    = family + "3\n"
 	sigPrefix = "signature "
 
-	// MaxSize is beyond what any profile takes; Open refuses more.
-	MaxSize = 1 << 16
+	// MaxSize is beyond what any profile takes, whatever JSON has to escape in its
+	// policy; Open refuses more.
+	MaxSize = 1 << 19
 )
 
 // Bytes are written in lower-case hexadecimal.
@@ -60,7 +62,7 @@ func Open(file []byte, verify Verifier) (*Profile, error) {
 	case !bytes.HasPrefix(file, []byte(family)):
 		return nil, errors.New("not a profile")
 	case !bytes.HasPrefix(file, []byte(header)):
-		return nil, errors.New("a profile of another format than 2: a new one has to be made of the kernel")
+		return nil, errors.New("a profile of another format than 3: a new one has to be made of the kernel")
 	}
 	at := bytes.LastIndex(file, []byte("\n"+sigPrefix)) + 1 // 0: there is none
 	line, ok := bytes.CutSuffix(file[at:], []byte("\n"))
@@ -108,12 +110,17 @@ func parse(text []byte) (*Profile, error) {
 // check refuses what its reader relies on without looking: an empty banner would be
 // that of every kernel. Whether the rest can be true was looked at before it was signed.
 func (p *Profile) check() error {
-	if p.Banner == "" || len(p.Hold.Code) != HoldSize {
-		return errors.New("banner or hold is missing")
+	if p.Banner == "" || len(p.Hold.Code) != HoldSize || len(p.Policy) == 0 {
+		return errors.New("banner, hold or policy is missing")
 	}
 	for _, h := range p.Hooks.All() {
 		if len(h.Bytes) != HookSize {
 			return fmt.Errorf("hook %s has %d bytes, want %d", h.Name, len(h.Bytes), HookSize)
+		}
+	}
+	for i, rule := range p.Policy {
+		if rule == "" || len(rule) >= MaxRule || strings.ContainsAny(rule, "\n\x00") {
+			return fmt.Errorf("rule %d of the policy is empty, too long or more than a line", i+1)
 		}
 	}
 	return nil

@@ -4,7 +4,8 @@ import (
 	"github.com/vmseal/vmseal/formats/profile"
 )
 
-// Profile makes the profile of a kernel from its file, vmlinuz or vmlinux.
+// Profile makes the profile of a kernel from its file, vmlinuz or vmlinux. What policy
+// the kernel is to load is for the caller to add.
 func Profile(file []byte) (*profile.Profile, error) {
 	elf, err := vmlinux(file)
 	if err != nil {

@@ -138,7 +138,7 @@ func TestLargeTrees(t *testing.T) {
 	if r := imagetool(t, "cat", out, name).expect(t, 0); r.stdout != "deep" {
 		t.Errorf("%q in the file at the bottom", r.stdout)
 	}
-	r := imagetool(t, "profile", "--key", k.private, image, "--out", filepath.Join(dir, "profile")).expect(t, 1)
+	r := imagetool(t, "profile", "--key", k.private, "--policy", policyFile(t, dir), image, "--out", filepath.Join(dir, "profile")).expect(t, 1)
 	if !strings.Contains(r.stderr, "there are 100 kernels") {
 		t.Errorf("%v", r)
 	}

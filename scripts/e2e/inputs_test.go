@@ -31,14 +31,11 @@ func inputs(t *testing.T, dir string) []input {
 	image, signed, manifest := smallImage(t, dir), filepath.Join(dir, "signed.img"), filepath.Join(dir, "manifest")
 	out, tree := filepath.Join(dir, "none"), filepath.Join(dir, "tree")
 	imagetool(t, "sign", "--key", k.private, image, "--out", signed, "--manifest", manifest).expect(t, 0)
-	locked, trust, policy := filepath.Join(dir, "locked.pem"), filepath.Join(dir, "trust"), filepath.Join(dir, "policy")
+	locked, trust, policy := filepath.Join(dir, "locked.pem"), filepath.Join(dir, "trust"), policyFile(t, dir)
 	peer(t, "openssl", "pkcs8", "-topk8", "-in", k.private, "-out", locked, "-passout", "pass:secret")
 	signer(t, "key", "trust", "--out", trust, k.cert).expect(t, 0)
-	good := imagetool(t, "initrd", "--print-policy").expect(t, 0).stdout
-	for _, err := range []error{os.WriteFile(policy, []byte(good), 0o644), os.Mkdir(tree, 0o755), os.Chown(locked, nobody, nobody)} {
-		if err != nil {
-			t.Fatal(err)
-		}
+	if err := errors.Join(os.Mkdir(tree, 0o755), os.Chown(locked, nobody, nobody)); err != nil {
+		t.Fatal(err)
 	}
 	return []input{
 		{command: "imagetool", valid: k.private, args: []string{"sign", "--key", "@", image, "--out", out}},
@@ -62,7 +59,9 @@ func inputs(t *testing.T, dir string) []input {
 		{command: "imagetool", args: []string{"ls", "@"}},
 		{command: "imagetool", args: []string{"cat", "@", "/file"}},
 		{command: "imagetool", args: []string{"xattr", "@", "/file"}},
-		{command: "imagetool", args: []string{"profile", "--key", k.private, "@", "--out", out}},
+		{command: "imagetool", args: []string{"profile", "--key", k.private, "--policy", policy, "@", "--out", out}},
+		{command: "imagetool", args: []string{"profile", "--key", k.private, "--policy", "@", image, "--out", out}},
+		{command: "imagetool", args: []string{"sign", "--key", k.private, "--policy", "@", image, "--out", out, "--profile", out + ".profile"}},
 		{command: "imagetool", args: []string{"initrd", "--policy", "@", "--out", out}},
 		{command: "signer", valid: k.private, args: []string{"sign", "--key", "@", tree}},
 		{command: "signer", valid: k.cert, args: []string{"sign", "--key", k.private, "--cert", "@", tree}},
@@ -76,10 +75,20 @@ func inputs(t *testing.T, dir string) []input {
 		{command: "signer", valid: k.cert, args: []string{"key", "show", "@"}},
 		{command: "signer", valid: trust, args: []string{"key", "trust", "--out", out, "@"}},
 		{command: "signer", text: true, args: []string{"key", "new", "--out", out, "--passphrase-file", "@"}},
-		{command: "enforcer", args: []string{"check", "--profile", "@", "--trust", trust, "--policy", policy}},
-		{command: "enforcer", valid: trust, args: []string{"check", "--profile", policy, "--trust", "@", "--policy", policy}},
-		{command: "enforcer", empty: true, args: []string{"check", "--profile", policy, "--trust", trust, "--policy", policy, "--deny", "@"}},
+		{command: "enforcer", args: []string{"check", "--profile", "@", "--trust", trust}},
+		{command: "enforcer", valid: trust, args: []string{"check", "--profile", policy, "--trust", "@"}},
+		{command: "enforcer", empty: true, args: []string{"check", "--profile", policy, "--trust", trust, "--deny", "@"}},
 	}
+}
+
+// policyFile makes an IMA policy that protects.
+func policyFile(t *testing.T, dir string) string {
+	t.Helper()
+	path := filepath.Join(dir, "policy")
+	if err := os.WriteFile(path, []byte(imagetool(t, "initrd", "--print-policy").expect(t, 0).stdout), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // hostileFiles makes files that no command has a use for. The sparse one has more bytes than fit into memory.

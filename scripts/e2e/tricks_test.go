@@ -74,7 +74,7 @@ func TestNamesInOutput(t *testing.T) {
 	if err := os.WriteFile(rules, []byte("sing "+evil+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	missing := filepath.Join(dir, "missing"+evil)
+	missing, policy := filepath.Join(dir, "missing"+evil), policyFile(t, dir)
 	root, _ := mount(t, spoilt, false, 0)
 	tree := filepath.Join(dir, "tree"+evil)
 	if err := os.Mkdir(tree, 0o755); err != nil {
@@ -106,8 +106,9 @@ func TestNamesInOutput(t *testing.T) {
 			{1, []string{"sign", "--key", missing, disk, "--out", missing}},
 			{1, []string{"sign", "--key", k.private, disk, "--out", signed}},
 			{1, []string{"sign", "--key", k.private, "--reuse", rules, disk, "--out", missing}},
-			{1, []string{"profile", "--key", k.private, disk, "--out", missing}},
-			{1, []string{"profile", "--key", k.private, disk, "--kernel", evil, "--out", missing}},
+			{1, []string{"profile", "--key", k.private, "--policy", policy, disk, "--out", missing}},
+			{1, []string{"profile", "--key", k.private, "--policy", rules, disk, "--out", missing}},
+			{1, []string{"profile", "--key", k.private, "--policy", policy, disk, "--kernel", evil, "--out", missing}},
 			{1, []string{"recover", missing}},
 			{2, []string{"inspect", disk, evil}},
 			{2, []string{"verify", "--" + evil, signed}},

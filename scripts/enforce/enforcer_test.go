@@ -25,7 +25,7 @@ type guard struct {
 	overlay                        string // for the initrd
 }
 
-// newGuard makes profile, trust store, policy, deny list and overlay, each with the command that is for it.
+// newGuard makes policy, profile, trust store, deny list and overlay, each with the command that is for it.
 func newGuard(t *testing.T, g *guest, kernel string) *guard {
 	t.Helper()
 	keys, err := theKeys()
@@ -34,8 +34,6 @@ func newGuard(t *testing.T, g *guest, kernel string) *guard {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	gd := &guard{guest: g, kernel: kernel, dir: dir, profile: in("profile"), trust: in("trust.pem"), policy: in("policy"),
 		denied: in("deny"), state: in("state"), overlay: in("overlay.cpio.gz")}
-	_, err = output(ours("imagetool", "profile", "--key", keys.sealed.private, g.kernels[kernel].image, "--out", gd.profile))
-	must(t, err)
 	must(t, trust(gd.trust, keys.sealed, keys.second))
 	rules, err := output(ours("imagetool", "initrd", "--print-policy"))
 	must(t, err)
@@ -48,10 +46,15 @@ func newGuard(t *testing.T, g *guest, kernel string) *guard {
 	return gd
 }
 
-// setPolicy makes the policy that the enforcer is given, and the overlay that loads it.
+// setPolicy makes the policy, the profile that pins it, and the overlay that loads it.
 func (gd *guard) setPolicy(t *testing.T, rules string) {
 	t.Helper()
+	keys, err := theKeys()
+	must(t, err)
 	must(t, os.WriteFile(gd.policy, []byte(rules), 0o644))
+	_, err = output(ours("imagetool", "profile", "--key", keys.sealed.private, "--policy", gd.policy,
+		gd.guest.kernels[gd.kernel].image, "--out", gd.profile, "--force"))
+	must(t, err)
 	must(t, gd.makeOverlay(gd.policy, gd.overlay))
 }
 
@@ -106,7 +109,7 @@ func startEnforcer(t *testing.T, v *vm, gd *guard, args ...string) *enforcer {
 	t.Helper()
 	e := &enforcer{v: v, audit: newStream(), log: newStream(), exited: make(chan struct{}), heard: make(chan struct{})}
 	args = append([]string{"run", "--guest", v.address, "--profile", gd.profile, "--trust", gd.trust,
-		"--policy", gd.policy, "--deny", gd.denied, "--state", gd.state, "--name", "test", "--audit", "/dev/fd/3"}, args...)
+		"--deny", gd.denied, "--state", gd.state, "--name", "test", "--audit", "/dev/fd/3"}, args...)
 	cmd := exec.Command(filepath.Join(binDir, "enforcer"), args...)
 	cmd.Env = environment()
 	cmd.Stdout, cmd.Stderr = e.log, e.log

@@ -6,21 +6,20 @@ import (
 )
 
 const checkAbout = `Check validates what 'enforcer run' would be given, and touches no guest: that the
-profile is signed by a key of the trust store, that the policy protects, and that
-trust store and deny list can be read.`
+profile is signed by a key of the trust store, and that trust store and deny list can
+be read.`
 
 func checkCommand(args []string, out *output) error {
 	var f files
 	set := flag.NewFlagSet("check", flag.ContinueOnError)
 	f.register(set)
-	if err := parse(set, args, out, checkAbout, "profile", "trust", "policy"); err != nil {
+	if err := parse(set, args, out, checkAbout, "profile", "trust"); err != nil {
 		return err
 	}
 	trust, err := f.load()
 	if err != nil {
 		return err
 	}
-	warnPolicy(&f, out)
 	out.object(struct {
 		Type    string `json:"type"`
 		Release string `json:"release"`
@@ -28,16 +27,10 @@ func checkCommand(args []string, out *output) error {
 		Rules   int    `json:"rules"`
 		Keys    int    `json:"keys"`
 		Denied  int    `json:"denied"`
-	}{"check", f.profile.Release, f.profile.BuildID, len(f.policy.Rules()), len(trust.Keys.Keys()), len(trust.Denied)})
+	}{"check", f.profile.Release, f.profile.BuildID, len(f.profile.Policy), len(trust.Keys.Keys()), len(trust.Denied)})
 	if !out.json {
 		fmt.Fprintf(out.stdout, "kernel: %s, build %s\nrules of the policy: %d\nkeys: %d\ndigests on the deny list: %d\n",
-			f.profile.Release, f.profile.BuildID, len(f.policy.Rules()), len(trust.Keys.Keys()), len(trust.Denied))
+			f.profile.Release, f.profile.BuildID, len(f.profile.Policy), len(trust.Keys.Keys()), len(trust.Denied))
 	}
 	return nil
-}
-
-func warnPolicy(f *files, out *output) {
-	for _, fn := range f.policy.Unappraised() {
-		out.warn(fmt.Sprintf("%s: not every file is appraised for %s", f.policyPath, fn))
-	}
 }

@@ -2,18 +2,15 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/hex"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"syscall"
 
 	"github.com/vmseal/vmseal/enforcer"
 	"github.com/vmseal/vmseal/formats/digsig"
-	"github.com/vmseal/vmseal/formats/policy"
 	"github.com/vmseal/vmseal/formats/profile"
 	"github.com/vmseal/vmseal/keys/trust"
 )
@@ -25,17 +22,15 @@ const (
 
 // files are those that a guest is guarded by.
 type files struct {
-	profilePath, trustPath, policyPath, denyPath string
+	profilePath, trustPath, denyPath string
 
 	profile *profile.Profile
-	policy  *policy.Policy
-	pins    string // stands for profile and policy
+	pins    string // the digest of what is signed in the profile, whoever signed it
 }
 
 func (f *files) register(s *flag.FlagSet) {
-	s.StringVar(&f.profilePath, "profile", "", "`file` that describes the guest's kernel ('imagetool profile')")
+	s.StringVar(&f.profilePath, "profile", "", "`file` that says what kernel and IMA policy the guest has ('imagetool profile')")
 	s.StringVar(&f.trustPath, "trust", "", "trust store `file` ('signer key trust'); read again on SIGHUP")
-	s.StringVar(&f.policyPath, "policy", "", "IMA policy `file` that the guest must load, as given to 'imagetool initrd'")
 	s.StringVar(&f.denyPath, "deny", "", "`file` with digests that no longer count, one in hexadecimal a line; read again on SIGHUP")
 }
 
@@ -48,23 +43,12 @@ func (f *files) load() (*enforcer.Trust, error) {
 	}
 	f.profile, err = parsed(f.profilePath, profile.MaxSize, func(sealed []byte) (*profile.Profile, error) {
 		return profile.Open(sealed, func(s digsig.Signature, digest []byte) error {
+			f.pins = hex.EncodeToString(digest)
 			_, err := trust.Keys.Verify(s, digest)
 			return err
 		})
 	})
-	if err != nil {
-		return nil, err
-	}
-	if f.policy, err = parsed(f.policyPath, maxFile, policy.Parse); err != nil {
-		return nil, err
-	}
-	text, err := f.profile.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(append(text, strings.Join(f.policy.Rules(), "\n")...))
-	f.pins = hex.EncodeToString(sum[:]) // whoever signed the profile, and whatever comments the policy has
-	return trust, nil
+	return trust, err
 }
 
 // loadTrust reads what may change while a guest runs.

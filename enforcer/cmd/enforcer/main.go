@@ -23,9 +23,9 @@ const (
 
 const usage = `Enforcer keeps the signatures of a guest's files from outside the guest.
 
-  enforcer run     --guest GUEST --profile P --trust T --policy P   guard a guest until it ends
-  enforcer check   --profile P --trust T --policy P                 validate the files, touch no guest
-  enforcer release --guest GUEST                                    let a guest run unguarded
+  enforcer run     --guest GUEST --profile P --trust T   guard a guest until it ends
+  enforcer check   --profile P --trust T                 validate the files, touch no guest
+  enforcer release --guest GUEST                         let a guest run unguarded
 
 GUEST is gdb:unix:SOCKET or gdb:fd:N: the gdb stub of a QEMU that was started with
 -S, so that the guest has not run yet. 'enforcer COMMAND --help' explains more.

@@ -47,7 +47,7 @@ func runCommand(args []string, out *output) error {
 	set.StringVar(&f.trap, "trap", "hardware", "hardware or software breakpoints")
 	set.StringVar(&f.name, "name", "", "`name` of the guest in the audit (default: that of --guest)")
 	set.BoolVar(&f.allowDigest, "allow-digest", false, "let files with a digest only be read where the policy appraises reading")
-	if err := parse(set, args, out, runAbout, "guest", "profile", "trust", "policy"); err != nil {
+	if err := parse(set, args, out, runAbout, "guest", "profile", "trust"); err != nil {
 		return err
 	}
 	device, err := parseDevice(f.device)
@@ -62,14 +62,13 @@ func runCommand(args []string, out *output) error {
 	if err != nil {
 		return err
 	}
-	warnPolicy(&f.files, out)
 	log, err := f.openAudit(out)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
 	return f.guard(out, log, open, enforcer.Config{
-		Profile: f.profile, Rules: f.policy.Rules(), Trust: trust, Device: device, AllowDigest: f.allowDigest,
+		Profile: f.profile, Rules: f.profile.Policy, Trust: trust, Device: device, AllowDigest: f.allowDigest,
 	})
 }
 

@@ -2,15 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/vmseal/vmseal/formats/policy"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/initrd"
-	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
@@ -48,7 +44,10 @@ A policy that does not protect is refused: programs, executable mappings and ker
 modules must need a signature (BPRM_CHECK, MMAP_CHECK, MODULE_CHECK), every appraise
 rule must name its function and, but for FILE_CHECK, ask for a signature, and only file
 systems may be exempt that cannot hold programs. --print-policy prints one to start
-from, for guests like Debian.`,
+from, for guests like Debian.
+
+Give the same file to 'imagetool profile' or 'imagetool sign --profile': the enforcer
+holds the guest to the policy in the profile, and freezes it over any other rule.`,
 		Example: `  imagetool initrd --print-policy > vm.policy
   imagetool initrd --policy vm.policy --out overlay.cpio.gz`,
 		Args: cobra.NoArgs,
@@ -82,21 +81,9 @@ func (f *initrdFlags) run(cmd *cobra.Command) error {
 		out.Printf("%s", initrd.DebianPolicy)
 		return nil
 	}
-	text, err := input.Read(cmd.Context(), f.policy, policy.MaxSize)
+	p, err := readPolicy(cmd, f.policy, f.out)
 	if err != nil {
 		return err
-	}
-	p, err := policy.Parse(text)
-	if err != nil {
-		return cli.WithHint(fmt.Errorf("%s: %w", f.policy, err), "'imagetool initrd --print-policy' prints a policy that protects")
-	}
-	if names := p.Unappraised(); len(names) > 0 {
-		out.Warn(fmt.Errorf("%s: not every file is appraised for %s", f.policy, strings.Join(names, ", ")))
-	}
-	if in, err := os.Stat(f.policy); err == nil {
-		if out, err := os.Stat(f.out); err == nil && os.SameFile(in, out) {
-			return fmt.Errorf("output %s is the policy", f.out)
-		}
 	}
 	overlay := initrd.Overlay(p)
 	if err := writeFile(f.out, overlay, f.force); err != nil {

@@ -16,6 +16,7 @@ type profileFlags struct {
 	key       cli.KeyFlags
 	partition partitionFlag
 	kernel    string
+	policy    string
 	out       string
 	force     bool
 }
@@ -27,26 +28,32 @@ that is a symbolic link; else --kernel PATH has to say which one the guest boots
 func profileCommand() *cobra.Command {
 	var f profileFlags
 	cmd := &cobra.Command{
-		Use:   "profile --key KEY IMAGE|VMLINUZ --out FILE",
-		Short: "Write the signed profile of a guest's kernel",
+		Use:   "profile --key KEY --policy POLICY IMAGE|VMLINUZ --out FILE",
+		Short: "Write the signed profile of a guest's kernel and policy",
 		Long: `Profile writes what the enforcer must know of the kernel that a guest boots: which
 build it is, where the functions and variables lie that the enforcer looks at, and
 how some structures are laid out. All of it comes from the kernel itself, given as a
 file (vmlinuz or vmlinux) or as the image that it lies in; no debug package is needed.
 
+The IMA policy that the guest is to load is written into it too: the file that
+'imagetool initrd --policy' is given. The enforcer freezes a guest that loads any other
+rule. A policy that does not protect is refused; 'imagetool initrd --help' says when.
+
 ` + kernelHelp + `
 
 The profile is signed with the key: the enforcer takes none that was not signed by a
-key of its trust store. The same kernel, key and version give the same bytes.
+key of its trust store. The same kernel, policy, key and version give the same bytes.
 'imagetool sign --profile FILE' writes it along with an image.
 
 A kernel is refused with the reason if anything about it is missing, ambiguous or
 unknown: a kernel without IMA appraisal, for instance, without BTF, or one in which a
 function has other parameters than the enforcer knows.`,
-		Example: `  imagetool profile --key key/private.pem signed.raw --out guest.profile
-  imagetool profile --key key/private.pem signed.raw --kernel /boot/vmlinuz-6.1.0-56-amd64 \
-      --out guest.profile
-  imagetool profile --key key/private.pem /boot/vmlinuz-$(uname -r) --out host.profile`,
+		Example: `  imagetool initrd --print-policy > vm.policy
+  imagetool profile --key key/private.pem --policy vm.policy signed.raw --out guest.profile
+  imagetool profile --key key/private.pem --policy vm.policy signed.raw \
+      --kernel /boot/vmlinuz-6.1.0-56-amd64 --out guest.profile
+  imagetool profile --key key/private.pem --policy vm.policy /boot/vmlinuz-$(uname -r) \
+      --out host.profile`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
@@ -55,6 +62,7 @@ function has other parameters than the enforcer knows.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.out, "out", "", "`file` to write the profile to")
 	flags.BoolVar(&f.force, "force", false, "replace the output if it is there")
+	flags.StringVar(&f.policy, "policy", "", "`file` with the IMA policy that the guest loads")
 	registerKernel(cmd, &f.kernel, "`path` of the kernel in the image")
 	return cmd
 }
@@ -78,15 +86,22 @@ func registerKey(cmd *cobra.Command, key *cli.KeyFlags) {
 	})
 }
 
-// run reads the kernel before it asks for a passphrase.
+// run reads policy and kernel before it asks for a passphrase.
 func (f *profileFlags) run(cmd *cobra.Command, path string) error {
 	if f.out == "" {
 		return cli.Usagef("the profile has to go somewhere: --out is missing")
+	}
+	if f.policy == "" {
+		return cli.WithHint(cli.Usagef("what policy does the guest load? --policy is missing"), policyHint)
 	}
 	if err := f.key.CheckOutputs(f.out); err != nil {
 		return err
 	}
 	if err := f.partition.check(cmd); err != nil {
+		return err
+	}
+	rules, err := readPolicy(cmd, f.policy, f.out)
+	if err != nil {
 		return err
 	}
 	k, err := f.read(cmd, path)
@@ -98,7 +113,7 @@ func (f *profileFlags) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	sealed, err := imagetool.SealKernel(k, key)
+	sealed, err := imagetool.SealKernel(k, rules, key)
 	if err != nil {
 		return err
 	}
@@ -106,7 +121,8 @@ func (f *profileFlags) run(cmd *cobra.Command, path string) error {
 		return err
 	}
 	out.Object(newProfileObject(f.out, sealed, key.KeyID.String()))
-	out.Infof("%s: kernel %s, signed by key %s\n", cli.EscapeName(f.out), cli.EscapeName(sealed.Profile.Release), key.KeyID)
+	p := sealed.Profile
+	out.Infof("%s: kernel %s, %d rules, signed by key %s\n", cli.EscapeName(f.out), cli.EscapeName(p.Release), len(p.Policy), key.KeyID)
 	return nil
 }
 
@@ -161,12 +177,13 @@ type profileObject struct {
 	Kernel  string `json:"kernel"`
 	Release string `json:"release"`
 	BuildID string `json:"build_id"`
+	Rules   int    `json:"rules"`
 	KeyID   string `json:"key_id"`
 }
 
 func newProfileObject(out string, s *imagetool.Sealed, keyID string) profileObject {
 	return profileObject{
 		Type: "profile", Out: cli.Escape(out), Kernel: cli.Escape(s.Kernel),
-		Release: cli.Escape(s.Profile.Release), BuildID: s.Profile.BuildID, KeyID: keyID,
+		Release: cli.Escape(s.Profile.Release), BuildID: s.Profile.BuildID, Rules: len(s.Profile.Policy), KeyID: keyID,
 	}
 }

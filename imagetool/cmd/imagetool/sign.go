@@ -23,6 +23,7 @@ type signFlags struct {
 	manifest  string
 	profile   string
 	kernel    string
+	policy    string
 	reuse     string
 	dryRun    bool
 	dropEVM   bool
@@ -63,7 +64,7 @@ such a list, or from a signed image, so that a rebuilt image asks the key only
 for what is new.
 
 --profile FILE gets the signed profile of the guest's kernel for the enforcer, as
-'imagetool profile' writes it.
+'imagetool profile' writes it; --policy names the IMA policy that stands in it.
 
 ` + kernelHelp + `
 
@@ -93,6 +94,7 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 	flags.StringVar(&f.manifest, "manifest", "", "`file` to list the signed files in")
 	flags.StringVar(&f.profile, "profile", "", "`file` to write the profile of the guest's kernel to")
 	registerKernel(cmd, &f.kernel, "`path` of that kernel in the image")
+	flags.StringVar(&f.policy, "policy", "", "`file` with the IMA policy that the guest loads, for the profile")
 	flags.StringVar(&f.reuse, "reuse", "", "take labels from this manifest or image `file`")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, write nothing, do not sign")
 	registerSparse(cmd, &f.sparse)
@@ -162,6 +164,10 @@ func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) 
 		return nil, cli.Usagef("a dry run writes no profile: give --profile without --dry-run")
 	case f.kernel != "" && f.profile == "":
 		return nil, cli.Usagef("--kernel says whose profile to write: give it with --profile")
+	case f.profile != "" && f.policy == "":
+		return nil, cli.WithHint(cli.Usagef("a profile says what policy the guest loads: give --profile with --policy"), policyHint)
+	case f.policy != "" && f.profile == "":
+		return nil, cli.Usagef("--policy stands in the profile: give it with --profile")
 	}
 	if err := f.partition.check(cmd); err != nil {
 		return nil, err
@@ -189,6 +195,11 @@ func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) 
 		Time: when, DropEVM: f.dropEVM, AllowSparse: f.sparse,
 	}
 	opt.Action, opt.Jobs, opt.DryRun = rules.Action, f.jobs, f.dryRun
+	if f.policy != "" {
+		if opt.Policy, err = readPolicy(cmd, f.policy, f.out, f.manifest, f.profile); err != nil {
+			return nil, err
+		}
+	}
 	return opt, nil
 }
 
