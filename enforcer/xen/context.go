@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
-	"golang.org/x/sys/unix"
 )
 
 // Layout of struct vcpu_guest_context and, in it, of struct cpu_user_regs
@@ -46,20 +45,14 @@ func (h *hypervisor) getContext(domain uint16, vcpu int) error {
 // reset the extended part, of which context has nothing, to that of a CPU without AVX:
 // it is carried around the call.
 func (h *hypervisor) setContext(domain uint16, vcpu int) error {
-	err := h.moveXstate(domain, domctlGetXstate, vcpu)
-	if err == unix.EINVAL { // its size is another than last time
-		h.xsize, h.xfeatures = 0, 0
-		if err = h.moveXstate(domain, domctlGetXstate, vcpu); err == nil {
-			err = h.moveXstate(domain, domctlGetXstate, vcpu)
-		}
-	}
+	size, err := h.getXstate(domain, vcpu)
 	if err != nil {
 		return fmt.Errorf("reading the extended state of virtual CPU %d: %w", vcpu, err)
 	}
 	if err := h.moveContext(domain, domctlSetContext, vcpu); err != nil {
 		return err
 	}
-	if err := h.moveXstate(domain, domctlSetXstate, vcpu); err != nil {
+	if _, err := h.moveXstate(domain, domctlSetXstate, vcpu, size); err != nil {
 		return fmt.Errorf("writing the extended state of virtual CPU %d: %w", vcpu, err)
 	}
 	return nil
@@ -74,20 +67,29 @@ func (h *hypervisor) moveContext(domain uint16, cmd uint32, vcpu int) error {
 	return nil
 }
 
-// moveXstate fills struct xen_domctl_vcpuextstate. Without a size it learns the size.
-func (h *hypervisor) moveXstate(domain uint16, cmd uint32, vcpu int) error {
-	if h.xsize > maxXstate {
-		return fmt.Errorf("it has %d bytes", h.xsize)
+// getXstate gets the extended state, and says how much that is. The most that it can be is the
+// same for every virtual CPU: asked for no bytes, Xen tells that, and gives nothing.
+func (h *hypervisor) getXstate(domain uint16, vcpu int) (size uint64, err error) {
+	if h.maxXstate == 0 {
+		if h.maxXstate, err = h.moveXstate(domain, domctlGetXstate, vcpu, 0); err != nil {
+			return 0, err
+		}
+		h.xfeatures = le.Uint64(h.union()[8:])
 	}
+	if h.maxXstate > sizeXstate {
+		return 0, fmt.Errorf("it may have %d bytes", h.maxXstate)
+	}
+	return h.moveXstate(domain, domctlGetXstate, vcpu, h.maxXstate)
+}
+
+// moveXstate fills struct xen_domctl_vcpuextstate, and gives the size that Xen has put there.
+func (h *hypervisor) moveXstate(domain uint16, cmd uint32, vcpu int, size uint64) (uint64, error) {
 	u := h.union()
 	le.PutUint64(u[8:], h.xfeatures)
-	le.PutUint64(u[16:], h.xsize)
+	le.PutUint64(u[16:], size)
 	le.PutUint64(u[24:], h.addr(atXstate))
 	err := h.domctl(domain, cmd, uint32(vcpu), 0)
-	if err == nil && cmd == domctlGetXstate {
-		h.xfeatures, h.xsize = le.Uint64(u[8:]), le.Uint64(u[16:])
-	}
-	return err
+	return le.Uint64(u[16:]), err
 }
 
 func (h *hypervisor) reg(at int) uint64       { return le.Uint64(h.context()[at:]) }

@@ -36,9 +36,9 @@ const (
 	bufferEnd = 12 * pageSize
 )
 
-// maxXstate is what the extended state of a virtual CPU may need: AVX-512 and AMX
+// sizeXstate is what the extended state of a virtual CPU may need: AVX-512 and AMX
 // make 11 KiB of it.
-const maxXstate = bufferEnd - atXstate
+const sizeXstate = bufferEnd - atXstate
 
 // hypervisor makes hypercalls. It is for one goroutine.
 type hypervisor struct {
@@ -47,7 +47,7 @@ type hypervisor struct {
 	calls int // hypercalls made, mappings of foreign memory included
 	v     version
 
-	xsize, xfeatures uint64 // of the extended state of the virtual CPU that was seen last
+	maxXstate, xfeatures uint64 // what extended state there is on this machine
 }
 
 func openHypervisor() (*hypervisor, error) {
