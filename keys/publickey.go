@@ -4,10 +4,12 @@ import (
 	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/sha256"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/keys/trust"
@@ -39,7 +41,16 @@ func setID(k *PublicKey) {
 
 // SubjectKeyID is SHA-1 over the PKCS #1 form of the key: method 1 of RFC 5280,
 // section 4.2.1.2. A certificate made with another method has another one.
-func SubjectKeyID(k *PublicKey) [sha1.Size]byte { return sha1.Sum(k.MarshalPKCS1()) }
+func SubjectKeyID(k *PublicKey) [sha1.Size]byte {
+	der, err := asn1.Marshal(struct { // RSAPublicKey of RFC 8017, appendix A.1.1
+		N *big.Int
+		E int
+	}{k.RSA.N, k.RSA.E})
+	if err != nil {
+		panic("encoding a public key: " + err.Error())
+	}
+	return sha1.Sum(der)
+}
 
 // Fingerprint is SHA-256 over the SubjectPublicKeyInfo, in lower-case hex.
 func Fingerprint(k *PublicKey) string {
@@ -63,14 +74,30 @@ var algorithms = map[string]string{
 // the id of a bare key.
 func ParsePublicDER(der []byte) (*PublicKey, error) {
 	k, err := trust.ParseDER(der)
-	if other, ok := errors.AsType[*trust.AlgorithmError](err); ok && algorithms[other.Algorithm.String()] != "" {
-		return nil, fmt.Errorf("not an RSA key but %s", algorithms[other.Algorithm.String()])
-	}
 	if err != nil {
+		if other := algorithms[algorithm(der)]; other != "" {
+			return nil, fmt.Errorf("not an RSA key but %s", other)
+		}
 		return nil, err
 	}
 	setID(k)
 	return k, nil
+}
+
+// algorithm is that of a SubjectPublicKeyInfo (RFC 5280, section 4.1), as far as it can
+// be read.
+func algorithm(der []byte) string {
+	var info struct {
+		Algorithm struct {
+			Algorithm  asn1.ObjectIdentifier
+			Parameters asn1.RawValue `asn1:"optional"`
+		}
+		PublicKey asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(der, &info); err != nil {
+		return ""
+	}
+	return info.Algorithm.Algorithm.String()
 }
 
 // ParsePublicPEM reads an RSA key from one PEM block "PUBLIC KEY" without
@@ -79,9 +106,6 @@ func ParsePublicPEM(data []byte) (*PublicKey, error) {
 	block, rest, err := trust.NextBlock(data)
 	if err != nil {
 		return nil, err
-	}
-	if block == nil {
-		return nil, errors.New("no PEM block")
 	}
 	if len(rest) > 0 {
 		return nil, errors.New("something follows the PEM block")

@@ -15,16 +15,29 @@ type TrustStore struct{ *trust.Store }
 // NewTrustStore makes a store of copies of the keys. It refuses what trust.New does,
 // and what could not be written.
 func NewTrustStore(keys ...*PublicKey) (*TrustStore, error) {
-	s, err := trust.New(keys...)
-	if err != nil {
-		return nil, err
-	}
+	var all []PublicKey
 	for i, k := range keys {
+		if k == nil {
+			return nil, fmt.Errorf("trust store: key %d: no key", i+1)
+		}
 		if err := checkValidity(k); err != nil {
 			return nil, fmt.Errorf("trust store: key %d: %v: %w", i+1, k.ID, err)
 		}
+		all = append(all, *k)
+	}
+	s, err := trust.New(all...)
+	if err != nil {
+		return nil, err
 	}
 	return &TrustStore{s}, nil
+}
+
+// Keys gives copies of all keys in the order in which the store has them.
+func (t *TrustStore) Keys() (keys []*PublicKey) {
+	for _, k := range t.Store.Keys() {
+		keys = append(keys, &k)
+	}
+	return keys
 }
 
 func checkValidity(k *PublicKey) error {

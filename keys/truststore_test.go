@@ -3,7 +3,6 @@ package keys
 import (
 	"bytes"
 	"crypto/rsa"
-	"encoding/pem"
 	"fmt"
 	"math/big"
 	"reflect"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/keys/internal/testkit"
-	"github.com/vmseal/vmseal/keys/trust"
 )
 
 // fullStore has a key with everything and one with nothing.
@@ -45,13 +43,8 @@ func TestTrustStoreRoundTrip(t *testing.T) {
 			t.Errorf("Lookup(%v) = %v, %v", k.ID, found, ok)
 		}
 	}
-	if _, ok := got.Lookup(ima.KeyID{}); ok {
-		t.Error("Lookup finds a key that is not there")
-	}
-	// White space may stand around and between the blocks.
-	spaced := bytes.ReplaceAll(append([]byte("\n\n"), text...), []byte("-----END PUBLIC KEY-----\n"), []byte("-----END PUBLIC KEY-----\n\n\n"))
-	if _, err := ParseTrustStore(spaced); err != nil {
-		t.Error(err)
+	if _, err := ParseTrustStore(text[1:]); err == nil {
+		t.Error("a damaged store is read")
 	}
 }
 
@@ -69,73 +62,6 @@ func TestTrustStoreIsItsOwn(t *testing.T) {
 	}
 }
 
-func block(t testing.TB, k *PublicKey, headers ...string) string {
-	b := &pem.Block{Type: trust.PEMType, Headers: map[string]string{}, Bytes: k.MarshalDER()}
-	for i := 0; i < len(headers); i += 2 {
-		b.Headers[headers[i]] = headers[i+1]
-	}
-	text := pem.EncodeToMemory(b)
-	if text == nil {
-		t.Fatal("bad headers")
-	}
-	return string(text)
-}
-
-func TestTrustStoreRefuses(t *testing.T) {
-	a, b := newKey(t, 2048), newKey(t, 3072)
-	good := string(newStore(t, a).Append(nil))
-	weak := &PublicKey{RSA: &testkit.Key(t, 1024).PublicKey}
-	id := func(s string) []string { return []string{"IMA-Key-Id", s} }
-	with := func(name, value string) string { return block(t, a, append(id("01020304"), name, value)...) }
-
-	for name, tt := range map[string]struct{ text, want string }{
-		"nothing":         {"", "no keys"},
-		"white space":     {" \n\t", "no keys"},
-		"text before":     {"# keys\n" + good, "something other"},
-		"text behind":     {good + "x", "something other"},
-		"text between":    {good + "x\n" + block(t, b, id("01020304")...), "something other"},
-		"no id":           {block(t, a), "missing"},
-		"upper-case id":   {block(t, a, id("0102030A")...), "key id"},
-		"short id":        {block(t, a, id("010203")...), "key id"},
-		"empty id":        {block(t, a, id("")...), "key id"},
-		"unknown header":  {with("Comment", "x"), `"Comment": unknown`},
-		"header case":     {with("name", "x"), `"name": unknown`},
-		"empty name":      {with("Name", ""), "empty"},
-		"control in name": {with("Name", "a\x1b[1m"), "plain text"},
-		"long name":       {with("Name", strings.Repeat("x", 129)), "129 bytes"},
-		"bad utf-8":       {with("Name", "\xff"), "plain text"},
-		"bad time":        {with("Not-After", "2030-01-01"), "not a time"},
-		"time with zone":  {with("Not-After", "2030-01-01T00:00:00+01:00"), "not a time"},
-		"time fraction":   {with("Not-After", "2030-01-01T00:00:00.5Z"), "not a time"},
-		"no such day":     {with("Not-After", "2030-02-30T00:00:00Z"), "not a time"},
-		"zero time":       {with("Not-After", "0001-01-01T00:00:00Z"), "not a time"},
-		"ends too early":  {block(t, a, append(id("01020304"), "Not-Before", "2030-01-02T00:00:00Z", "Not-After", "2030-01-01T00:00:00Z")...), "ends before"},
-		"same id":         {block(t, a, id("01020304")...) + block(t, b, id("01020304")...), "stands twice"},
-		"same key":        {block(t, a, id("01020304")...) + block(t, a, id("01020305")...), "the same key"},
-		"weak key":        {block(t, weak, id("01020304")...), "1024 bits"},
-		"doubled header":  {strings.Replace(good, "IMA-Key-Id", "IMA-Key-Id: 01020304\nIMA-Key-Id", 1), "canonical"},
-		"header order":    {strings.Replace(with("Name", "x"), "IMA-Key-Id: 01020304\nName: x", "Name: x\nIMA-Key-Id: 01020304", 1), "canonical"},
-		"carriage return": {strings.ReplaceAll(good, "\n", "\r\n"), "canonical"},
-		"damaged block":   {strings.Replace(good, "MII", "M!I", 1), "damaged"},
-		"damaged, then good": {strings.Replace(good, "MII", "M!I", 1) + good,
-			"damaged"},
-		"cut block":     {good[:len(good)-10], "damaged"},
-		"other block":   {strings.ReplaceAll(good, "PUBLIC KEY", "CERTIFICATE"), `"CERTIFICATE"`},
-		"private block": {strings.ReplaceAll(good, "PUBLIC KEY", "PRIVATE KEY"), `"PRIVATE KEY"`},
-		"too large":     {good + strings.Repeat("\n", trust.MaxSize), "at most"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s, err := ParseTrustStore([]byte(tt.text))
-			if err == nil {
-				t.Fatalf("taken, with %d keys", len(s.Keys()))
-			}
-			if !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "trust store: ") {
-				t.Errorf("error %q does not say %q", err, tt.want)
-			}
-		})
-	}
-}
-
 func TestNewTrustStoreRefuses(t *testing.T) {
 	fraction := newKey(t, 2048)
 	fraction.NotAfter = time.Unix(1, 1)
@@ -149,20 +75,11 @@ func TestNewTrustStoreRefuses(t *testing.T) {
 }
 
 func TestNewPublicKeyRefuses(t *testing.T) {
-	n := testkit.Key(t, 2048).N
 	for name, pub := range map[string]*rsa.PublicKey{
-		"nil":           nil,
-		"no modulus":    {E: 65537},
-		"1024 bits":     &testkit.Key(t, 1024).PublicKey,
-		"2047 bits":     {N: new(big.Int).SetBit(new(big.Int).Rsh(n, 1), 0, 1), E: 65537},
-		"8193 bits":     {N: new(big.Int).SetBit(big.NewInt(1), 8192, 1), E: 65537},
-		"negative":      {N: new(big.Int).Neg(n), E: 65537},
-		"even":          {N: new(big.Int).Lsh(n, 1), E: 65537},
-		"exponent 1":    {N: n, E: 1},
-		"exponent 3":    {N: n, E: 3},
-		"even exponent": {N: n, E: 65538},
-		"huge exponent": {N: n, E: 1<<32 + 1},
-		"negative e":    {N: n, E: -65537},
+		"nil":        nil,
+		"no modulus": {E: 65537},
+		"1024 bits":  &testkit.Key(t, 1024).PublicKey,
+		"exponent 3": {N: testkit.Key(t, 2048).N, E: 3},
 	} {
 		if _, err := NewPublicKey(pub); err == nil {
 			t.Errorf("%s: taken", name)

@@ -2,7 +2,6 @@ package keys
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/vmseal/vmseal/formats/digsig"
 	"github.com/vmseal/vmseal/formats/ima"
@@ -21,18 +20,14 @@ var (
 	errVersion1Closed = fmt.Errorf("%w: version 1 (SHA-1)", ErrNotSignature)
 )
 
-// Verify checks that value is a signature over digest by a key of the store that
+// Verify checks that v is a signature over digest by a key of the store that
 // is valid now, and gives that key. A nil error is the only yes.
 //
-// For version 2 the digest is that of the file's contents under value.Hash. For
+// For version 2 the digest is that of the file's contents under v.Hash. For
 // version 3 it is the digest of ima.FileID of the fs-verity digest, again under
-// value.Hash: in both cases what the kernel hands to integrity_digsig_verify.
+// v.Hash: in both cases what the kernel hands to integrity_digsig_verify.
 // Version 1 is refused, since it rests on SHA-1; see VerifyV1.
-func (t *TrustStore) Verify(value ima.Value, digest []byte) (*PublicKey, error) {
-	return t.verifyAt(value, digest, time.Now())
-}
-
-func (t *TrustStore) verifyAt(v ima.Value, digest []byte, now time.Time) (*PublicKey, error) {
+func (t *TrustStore) Verify(v ima.Value, digest []byte) (*PublicKey, error) {
 	switch {
 	case v.Type == ima.Signature && v.Version == 2, v.Type == ima.VeritySignature && v.Version == 3:
 	case v.Type == ima.Signature && v.Version == 1:
@@ -46,5 +41,5 @@ func (t *TrustStore) verifyAt(v ima.Value, digest []byte, now time.Time) (*Publi
 	if s.Hash.Crypto() == 0 {
 		return nil, fmt.Errorf("%w: %v", ErrHash, v.Hash)
 	}
-	return t.VerifyAt(s, digest, now)
+	return t.Store.Verify(s, digest)
 }

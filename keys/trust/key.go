@@ -40,39 +40,29 @@ type Key struct {
 
 // Check refuses a key that must not be used.
 func (k *Key) Check() error {
-	if err := checkRSA(k.RSA); err != nil {
-		return err
-	}
-	if !k.NotBefore.IsZero() && !k.NotAfter.IsZero() && k.NotAfter.Before(k.NotBefore) {
+	switch pub := k.RSA; {
+	case pub == nil || pub.N == nil:
+		return errors.New("no key")
+	case pub.N.Sign() <= 0 || pub.N.BitLen() < MinBits || pub.N.BitLen() > MaxBits:
+		return fmt.Errorf("RSA key of %d bits, allowed are %d to %d", pub.N.BitLen(), MinBits, MaxBits)
+	case pub.N.Bit(0) == 0:
+		return errors.New("RSA modulus is even")
+	case pub.E < minExponent || pub.E&1 == 0 || pub.E > 1<<31-1:
+		return fmt.Errorf("RSA exponent %d is not an odd number from %d to 2^31-1", pub.E, minExponent)
+	case !k.NotAfter.IsZero() && k.NotAfter.Before(k.NotBefore):
 		return errors.New("validity ends before it begins")
 	}
 	return CheckName(k.Name)
 }
 
-func checkRSA(pub *rsa.PublicKey) error {
-	if pub == nil || pub.N == nil {
-		return errors.New("no key")
-	}
-	if bits := pub.N.BitLen(); pub.N.Sign() <= 0 || bits < MinBits || bits > MaxBits {
-		return fmt.Errorf("RSA key of %d bits, allowed are %d to %d", bits, MinBits, MaxBits)
-	}
-	if pub.N.Bit(0) == 0 {
-		return errors.New("RSA modulus is even")
-	}
-	if pub.E < minExponent || pub.E&1 == 0 || pub.E > 1<<31-1 {
-		return fmt.Errorf("RSA exponent %d is not an odd number from %d to 2^31-1", pub.E, minExponent)
-	}
-	return nil
-}
-
 // CheckName refuses what cannot be the name of a key in a trust store.
 func CheckName(name string) error {
-	if len(name) > maxName {
-		return fmt.Errorf("key name of %d bytes, at most %d are allowed", len(name), maxName)
+	plain := utf8.ValidString(name) && name == strings.TrimSpace(name)
+	for _, r := range name {
+		plain = plain && unicode.IsPrint(r)
 	}
-	notPlain := func(r rune) bool { return !unicode.IsPrint(r) }
-	if !utf8.ValidString(name) || strings.ContainsFunc(name, notPlain) || name != strings.TrimSpace(name) {
-		return fmt.Errorf("key name %q is not plain text", name)
+	if !plain || len(name) > maxName {
+		return fmt.Errorf("key name %q is not plain text of at most %d bytes", name, maxName)
 	}
 	return nil
 }
@@ -80,7 +70,7 @@ func CheckName(name string) error {
 // ValidAt reports, with an error that wraps ErrNotValid, that the key must not
 // verify anything at t.
 func (k *Key) ValidAt(t time.Time) error {
-	if !k.NotBefore.IsZero() && t.Before(k.NotBefore) {
+	if t.Before(k.NotBefore) {
 		return fmt.Errorf("%w: key %v is valid from %s", ErrNotValid, k.ID, FormatTime(k.NotBefore))
 	}
 	if !k.NotAfter.IsZero() && t.After(k.NotAfter) {
@@ -91,27 +81,22 @@ func (k *Key) ValidAt(t time.Time) error {
 
 // subjectPublicKeyInfo is SubjectPublicKeyInfo of RFC 5280, section 4.1.
 type subjectPublicKeyInfo struct {
-	Algorithm struct {
-		Algorithm  asn1.ObjectIdentifier
-		Parameters asn1.RawValue `asn1:"optional"`
-	}
+	Algorithm algorithmIdentifier
 	PublicKey asn1.BitString
 }
 
-// rsaEncryption is of RFC 8017, appendix A.1.
-var rsaEncryption = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}
-
-// pkcs1PublicKey is RSAPublicKey of RFC 8017, appendix A.1.1.
-type pkcs1PublicKey struct {
-	N *big.Int
-	E int
+type algorithmIdentifier struct {
+	Algorithm  asn1.ObjectIdentifier
+	Parameters asn1.RawValue `asn1:"optional"`
 }
 
-// AlgorithmError is that of a key which is no RSA key.
-type AlgorithmError struct{ Algorithm asn1.ObjectIdentifier }
+// rsaEncryption is of RFC 8017, appendix A.1: without parameters, which is written NULL.
+var rsaEncryption = algorithmIdentifier{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, asn1.NullRawValue}
 
-func (e *AlgorithmError) Error() string {
-	return fmt.Sprintf("not an RSA key but one of algorithm %v", e.Algorithm)
+// rsaPublicKey is RSAPublicKey of RFC 8017, appendix A.1.1.
+type rsaPublicKey struct {
+	N *big.Int
+	E int
 }
 
 // ParseDER reads an RSA key from a DER SubjectPublicKeyInfo. It has no id.
@@ -120,10 +105,7 @@ func ParseDER(der []byte) (*Key, error) {
 	if _, err := asn1.Unmarshal(der, &info); err != nil {
 		return nil, fmt.Errorf("not a public key: %w", err)
 	}
-	if alg := info.Algorithm.Algorithm; !alg.Equal(rsaEncryption) {
-		return nil, &AlgorithmError{alg}
-	}
-	var pub pkcs1PublicKey
+	var pub rsaPublicKey
 	if _, err := asn1.Unmarshal(info.PublicKey.Bytes, &pub); err != nil {
 		return nil, fmt.Errorf("not an RSA public key: %w", err)
 	}
@@ -131,25 +113,19 @@ func ParseDER(der []byte) (*Key, error) {
 	if err := k.Check(); err != nil {
 		return nil, err
 	}
-	// What asn1.Unmarshal lets stand behind a value, or more members of a sequence.
+	// Of another algorithm, or with what asn1.Unmarshal lets stand behind a value or
+	// overlooks at the end of a sequence.
 	if !bytes.Equal(der, k.MarshalDER()) {
-		return nil, errors.New("RSA public key is not in canonical form (no algorithm parameters, nothing behind it)")
+		return nil, errors.New("RSA public key is not in canonical form (rsaEncryption, no algorithm parameters, nothing behind it)")
 	}
 	return k, nil
 }
 
 // MarshalDER gives the key as DER SubjectPublicKeyInfo.
 func (k *Key) MarshalDER() []byte {
-	var info subjectPublicKeyInfo
-	info.Algorithm.Algorithm = rsaEncryption
-	info.Algorithm.Parameters = asn1.NullRawValue
-	pkcs1 := k.MarshalPKCS1()
-	info.PublicKey = asn1.BitString{Bytes: pkcs1, BitLength: 8 * len(pkcs1)}
-	return marshal(info)
+	b := marshal(rsaPublicKey{k.RSA.N, k.RSA.E})
+	return marshal(subjectPublicKeyInfo{rsaEncryption, asn1.BitString{Bytes: b, BitLength: 8 * len(b)}})
 }
-
-// MarshalPKCS1 gives the key as DER RSAPublicKey.
-func (k *Key) MarshalPKCS1() []byte { return marshal(pkcs1PublicKey{k.RSA.N, k.RSA.E}) }
 
 func marshal(v any) []byte {
 	der, err := asn1.Marshal(v)

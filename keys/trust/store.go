@@ -1,9 +1,10 @@
 package trust
 
 import (
-	"encoding/pem"
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vmseal/vmseal/formats/digsig"
@@ -24,39 +25,27 @@ const (
 // by several goroutines at once.
 type Store struct{ keys []Key }
 
-// New makes a store of copies of the keys, and refuses what could make it ambiguous: an
-// id that stands for two keys, and a key that stands in it twice (with two ids, its
-// validity could be chosen by whoever writes the id).
-func New(keys ...*Key) (*Store, error) {
+// New makes a store of the keys, and refuses what could make it ambiguous: an id that
+// stands for two keys, and a key that stands in it twice (with two ids, its validity
+// could be chosen by whoever writes the id).
+func New(keys ...Key) (*Store, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("trust store: no keys")
 	}
-	t := new(Store)
 	for i, k := range keys {
-		if err := t.add(k); err != nil {
-			return nil, fmt.Errorf("trust store: key %d: %w", i+1, err)
+		if err := k.Check(); err != nil {
+			return nil, fmt.Errorf("trust store: key %d: %v: %w", i+1, k.ID, err)
+		}
+		for _, other := range keys[:i] {
+			if other.ID == k.ID {
+				return nil, fmt.Errorf("trust store: key id %v stands twice", k.ID)
+			}
+			if other.RSA.Equal(k.RSA) {
+				return nil, fmt.Errorf("trust store: %v is the same key as %v", k.ID, other.ID)
+			}
 		}
 	}
-	return t, nil
-}
-
-func (t *Store) add(k *Key) error {
-	if k == nil {
-		return errors.New("no key")
-	}
-	if err := k.Check(); err != nil {
-		return fmt.Errorf("%v: %w", k.ID, err)
-	}
-	for _, other := range t.keys {
-		if other.ID == k.ID {
-			return fmt.Errorf("key id %v stands twice", k.ID)
-		}
-		if other.RSA.Equal(k.RSA) {
-			return fmt.Errorf("%v: the same key as %v", k.ID, other.ID)
-		}
-	}
-	t.keys = append(t.keys, *k)
-	return nil
+	return &Store{slices.Clone(keys)}, nil
 }
 
 // Parse reads a store as package keys writes it. White space may stand
@@ -65,62 +54,61 @@ func Parse(text []byte) (*Store, error) {
 	if len(text) > MaxSize {
 		return nil, fmt.Errorf("trust store: %d bytes, at most %d are allowed", len(text), MaxSize)
 	}
-	var keys []*Key
-	for {
-		block, rest, err := NextBlock(text)
+	var keys []Key
+	for text = bytes.TrimSpace(text); len(text) > 0; {
+		k, rest, err := next(text)
 		if err != nil {
 			return nil, fmt.Errorf("trust store: key %d: %w", len(keys)+1, err)
 		}
-		if block == nil {
-			return New(keys...)
-		}
-		k, err := parseTrusted(block)
-		if err != nil {
-			return nil, fmt.Errorf("trust store: key %d: %w", len(keys)+1, err)
-		}
-		keys, text = append(keys, k), rest
+		keys, text = append(keys, *k), rest
 	}
+	return New(keys...)
 }
 
-func parseTrusted(block *pem.Block) (*Key, error) {
-	k, err := ParseDER(block.Bytes)
+// next takes the first key off the text of a store.
+func next(text []byte) (k *Key, rest []byte, err error) {
+	block, rest, err := NextBlock(text)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	id, ok := block.Headers[HeaderKeyID]
-	if !ok {
-		return nil, fmt.Errorf("header %s is missing", HeaderKeyID)
+	if k, err = ParseDER(block.Bytes); err != nil {
+		return nil, nil, err
 	}
-	if k.ID, err = digsig.ParseKeyID(id); err != nil {
-		return nil, err
+	if block.Headers[HeaderKeyID] == "" {
+		return nil, nil, fmt.Errorf("header %s is missing", HeaderKeyID)
 	}
 	for name, value := range block.Headers {
-		switch name {
-		case HeaderKeyID:
-		case HeaderName:
-			k.Name = value
-		case HeaderNotBefore:
-			k.NotBefore, err = parseTime(value)
-		case HeaderNotAfter:
-			k.NotAfter, err = parseTime(value)
-		default:
-			err = errors.New("unknown")
-		}
-		if err == nil && value == "" {
-			err = errors.New("empty")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("header %q: %w", name, err)
+		if err := k.set(name, value); err != nil {
+			return nil, nil, fmt.Errorf("header %q: %w", name, err)
 		}
 	}
-	return k, nil
+	return k, rest, nil
 }
 
-// Lookup finds a key by its id. Whether it is valid now is for Verify or ValidAt.
+// set takes what a header says.
+func (k *Key) set(name, value string) (err error) {
+	switch {
+	case value == "":
+		return errors.New("empty")
+	case name == HeaderKeyID:
+		k.ID, err = digsig.ParseKeyID(value)
+	case name == HeaderName:
+		k.Name = value
+	case name == HeaderNotBefore:
+		k.NotBefore, err = parseTime(value)
+	case name == HeaderNotAfter:
+		k.NotAfter, err = parseTime(value)
+	default:
+		return errors.New("unknown")
+	}
+	return err
+}
+
+// Lookup finds a key by its id, and gives a copy. Whether it is valid now is for Verify
+// or ValidAt.
 func (t *Store) Lookup(id digsig.KeyID) (*Key, bool) {
-	for i := range t.keys {
-		if t.keys[i].ID == id {
-			k := t.keys[i]
+	for _, k := range t.keys {
+		if k.ID == id {
 			return &k, true
 		}
 	}
@@ -128,13 +116,7 @@ func (t *Store) Lookup(id digsig.KeyID) (*Key, bool) {
 }
 
 // Keys gives copies of all keys in the order in which the store has them.
-func (t *Store) Keys() []*Key {
-	keys := make([]*Key, len(t.keys))
-	for i, k := range t.keys {
-		keys[i] = &k
-	}
-	return keys
-}
+func (t *Store) Keys() []Key { return slices.Clone(t.keys) }
 
 // FormatTime gives a moment as a trust store has it: RFC 3339, UTC, whole seconds.
 func FormatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }

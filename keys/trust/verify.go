@@ -26,11 +26,6 @@ var (
 // it is the digest of struct ima_file_id with the fs-verity digest, again under s.Hash:
 // in both cases what the kernel hands to integrity_digsig_verify.
 func (t *Store) Verify(s digsig.Signature, digest []byte) (*Key, error) {
-	return t.VerifyAt(s, digest, time.Now())
-}
-
-// VerifyAt is Verify at another time than now.
-func (t *Store) VerifyAt(s digsig.Signature, digest []byte, now time.Time) (*Key, error) {
 	hash := s.Hash.Crypto()
 	if hash == 0 {
 		return nil, fmt.Errorf("%w: number %d", ErrHash, s.Hash)
@@ -42,7 +37,7 @@ func (t *Store) VerifyAt(s digsig.Signature, digest []byte, now time.Time) (*Key
 	if !ok {
 		return nil, fmt.Errorf("%w %v", ErrUnknownKey, s.KeyID)
 	}
-	if err := k.ValidAt(now); err != nil {
+	if err := k.ValidAt(time.Now()); err != nil {
 		return nil, err
 	}
 	if len(s.Bytes) != k.RSA.Size() {
