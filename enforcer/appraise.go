@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
@@ -21,66 +22,56 @@ const (
 // again.
 func (h *hit) appraise() error {
 	e, regs := h.e, &h.stop.Regs
-	fn, value, length := uint32(regs.RDI), regs.R8, int32(regs.R9)
-	h.r.Func = e.funcName(fn)
-
-	ranges, err := h.read(
-		pointer(regs.RDX+uint64(e.Profile.Offsets.FileInode)),
+	h.r.Func = e.funcName(uint32(regs.RDI))
+	r, err := h.read(
+		number(regs.RDX+uint64(e.Profile.Offsets.FileInode), 8),
 		guest.Range{Addr: regs.RCX, Buf: make([]byte, min(likely, pageSize-regs.RCX%pageSize))},
-		guest.Range{Addr: value, Buf: make([]byte, 1)},
+		number(regs.R8, 1),
 	)
 	if err != nil {
 		return err
 	}
-	inode, name, first := ranges[0], ranges[1], ranges[2]
+	inode, name, label := r[0], r[1], r[2]
 	h.r.Path = h.path(name)
 	if err := h.inForce(); err != nil {
 		return err
 	}
-	if inode.Err != nil {
-		return h.fail("inode cannot be read: " + inode.Err.Error())
-	}
-	sb, err := h.superOf(word(inode))
-	if err != nil {
-		return h.fail(err.Error())
-	}
-	if sb.initial && e.phase < initramfsLeft {
-		h.returns(Allow, uint64(e.Profile.Values.IntegrityPass), "of the initramfs")
-		return nil
-	}
-	if !sb.initial && e.phase < initramfsLeft && h.r.Func == profile.FuncBprm {
+	sb, err := h.superOf(inode)
+	switch {
+	case err != nil:
+		return h.fail(err)
+	case e.phase >= initramfsLeft:
+	case sb.initial:
+		return h.returns(Allow, uint64(e.Profile.Values.IntegrityPass), "of the initramfs")
+	case h.r.Func == profile.FuncBprm:
 		if err := e.advance(initramfsLeft); err != nil {
 			return err
 		}
 	}
 	if err := sb.check(e.Device); err != nil {
-		return h.fail(err.Error())
+		return h.fail(err)
 	}
-	return h.label(first, value, length)
+	if label.Addr == 0 || int32(regs.R9) <= 0 {
+		return h.fail(errors.New("no label"))
+	}
+	return h.label(label)
 }
 
 // label decides by the kind of the file's security.ima value.
-func (h *hit) label(first guest.Range, value uint64, length int32) error {
-	switch {
-	case value == 0 || length <= 0:
-		return h.fail("no label")
-	case first.Err != nil:
-		return h.fail("label cannot be read: " + first.Err.Error())
+func (h *hit) label(r guest.Range) error {
+	if r.Err != nil {
+		return h.fail(fmt.Errorf("label: %w", r.Err))
 	}
-	switch t := first.Buf[0]; t {
-	case digsig.TypeSignature, digsig.TypeVerity:
-		h.e.await(value, awaited{h.r.Path, h.r.Func})
-		h.pass()
-		return nil
-	case digsig.TypeDigestNG, digsig.TypeDigest:
-		if t == digsig.TypeDigestNG && h.e.AllowDigest && h.r.Func == profile.FuncFile {
-			h.pass()
-			h.r.Verdict, h.r.Reason = Allow, "digest only, for reading: the kernel compares it"
-			return nil
-		}
-		return h.fail("label is a digest, not a signature")
+	switch t := r.Buf[0]; {
+	case t == digsig.TypeSignature, t == digsig.TypeVerity:
+		h.e.await(r.Addr, awaited{h.r.Path, h.r.Func})
+		return h.runsOn(Pass, "")
+	case t == digsig.TypeDigestNG && h.e.AllowDigest && h.r.Func == profile.FuncFile:
+		return h.runsOn(Allow, "digest only, for reading: the kernel compares it")
+	case t == digsig.TypeDigestNG, t == digsig.TypeDigest:
+		return h.fail(errors.New("label is a digest, not a signature"))
 	default:
-		return h.fail(fmt.Sprintf("label of unknown type %d", t))
+		return h.fail(fmt.Errorf("label of unknown type %d", t))
 	}
 }
 
@@ -92,22 +83,20 @@ const (
 // blockMmap answers blkdev_mmap(file, vma). IMA looks at regular files only: a program
 // that lies on a block device, as it is, could be mapped executable unasked.
 func (h *hit) blockMmap() error {
-	r, err := h.read(pointer(h.stop.Regs.RSI + uint64(h.e.Profile.Offsets.AreaFlags)))
+	r, err := h.read(number(h.stop.Regs.RSI+uint64(h.e.Profile.Offsets.AreaFlags), 8))
 	if err != nil {
 		return err
 	}
 	if err := h.inForce(); err != nil {
 		return err
 	}
-	switch {
-	case r[0].Err != nil:
-		h.returns(Deny, accessDenied, "mapping cannot be read: "+r[0].Err.Error())
-	case word(r[0])&vmExec != 0:
-		h.returns(Deny, accessDenied, "a block device is mapped executable")
-	default:
-		h.pass()
+	switch flags := r[0]; {
+	case flags.Err != nil:
+		return h.returns(Deny, accessDenied, "mapping cannot be read: "+flags.Err.Error())
+	case value(flags)&vmExec != 0:
+		return h.returns(Deny, accessDenied, "a block device is mapped executable")
 	}
-	return nil
+	return h.runsOn(Pass, "")
 }
 
 // inForce notes that the policy is in force, which this hit proves, and that
@@ -131,9 +120,8 @@ func (h *hit) inForce() error {
 }
 
 // fail makes the kernel deny the access.
-func (h *hit) fail(reason string) error {
-	h.returns(Deny, uint64(h.e.Profile.Values.IntegrityFail), reason)
-	return nil
+func (h *hit) fail(err error) error {
+	return h.returns(Deny, uint64(h.e.Profile.Values.IntegrityFail), err.Error())
 }
 
 func (e *Enforcer) funcName(n uint32) string {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,22 +19,30 @@ const (
 	Deny   Verdict = "deny"
 	Pass   Verdict = "pass" // nothing to decide yet: the kernel's function runs
 	Freeze Verdict = "freeze"
+
+	// Jump is user code that came to the address of a function: counted, and no line.
+	Jump Verdict = "jump"
 )
+
+// line is what all lines of the audit begin with.
+type line struct {
+	Time  time.Time `json:"time"`
+	Type  string    `json:"type"` // "hit", if it is a Record
+	Guest string    `json:"guest"`
+}
 
 // Record is one hit in the audit.
 type Record struct {
-	Time    time.Time `json:"time"`
-	Type    string    `json:"type"` // "hit"
-	Guest   string    `json:"guest"`
-	VCPU    int       `json:"vcpu"`
-	Hook    string    `json:"hook"`
-	Func    string    `json:"func,omitempty"`   // what the file is wanted for: enum ima_hooks
-	Path    string    `json:"path,omitempty"`   // as the guest's kernel gave it; see formats/escape
-	Digest  string    `json:"digest,omitempty"` // the one that was signed
-	Key     string    `json:"key,omitempty"`    // id of the key that the label names
-	Verdict Verdict   `json:"verdict"`
-	Reason  string    `json:"reason,omitempty"`
-	Spent   Spent     `json:"spent_ns"`
+	line
+	VCPU    int     `json:"vcpu"`
+	Hook    string  `json:"hook"`
+	Func    string  `json:"func,omitempty"`   // what the file is wanted for: enum ima_hooks
+	Path    string  `json:"path,omitempty"`   // as the guest's kernel gave it; see formats/escape
+	Digest  string  `json:"digest,omitempty"` // the one that was signed
+	Key     string  `json:"key,omitempty"`    // id of the key that the label names
+	Verdict Verdict `json:"verdict"`
+	Reason  string  `json:"reason,omitempty"`
+	Spent   Spent   `json:"spent_ns"`
 }
 
 // Spent is this program's own time for a hit, in nanoseconds.
@@ -51,6 +60,9 @@ type Audit struct {
 	queue chan any
 	lost  atomic.Uint64
 	done  chan error
+
+	mu     sync.Mutex
+	counts map[Verdict]int
 }
 
 // queued is how many records may wait.
@@ -58,28 +70,33 @@ const queued = 1024
 
 // NewAudit writes to w for the guest of that name, until Close.
 func NewAudit(w io.Writer, guest string) *Audit {
-	a := &Audit{guest: guest, queue: make(chan any, queued), done: make(chan error, 1)}
+	a := &Audit{guest: guest, queue: make(chan any, queued), done: make(chan error, 1), counts: map[Verdict]int{}}
 	go a.write(w)
 	return a
 }
 
-// Hit adds a record. It never blocks.
+// Hit counts a record and adds it. It never waits for the writer.
 func (a *Audit) Hit(r Record) {
+	a.mu.Lock()
+	a.counts[r.Verdict]++
+	a.mu.Unlock()
+	if r.Verdict == Jump {
+		return
+	}
 	r.Type, r.Guest = "hit", a.guest
 	r.Path, r.Reason = escape.Path(r.Path), escape.Path(r.Reason)
 	a.add(r)
 }
 
-// note is a line about something else than a hit.
-type note struct {
-	Time  time.Time `json:"time"`
-	Type  string    `json:"type"`
-	Guest string    `json:"guest"`
-	Text  string    `json:"text"`
-}
-
 // Note adds a line of another type.
-func (a *Audit) Note(kind, text string) { a.add(note{time.Now(), kind, a.guest, escape.Path(text)}) }
+func (a *Audit) Note(kind, text string) { a.add(a.note(kind, escape.Path(text))) }
+
+func (a *Audit) note(kind, text string) any {
+	return struct {
+		line
+		Text string `json:"text"`
+	}{line{time.Now(), kind, a.guest}, text}
+}
 
 func (a *Audit) add(v any) {
 	select {
@@ -98,7 +115,7 @@ func (a *Audit) write(w io.Writer) {
 	var first error
 	var told uint64
 	var torn bool // the last line has only its beginning
-	line := func(v any) error {
+	put := func(v any) error {
 		text, err := json.Marshal(v)
 		if err != nil {
 			return err
@@ -114,23 +131,27 @@ func (a *Audit) write(w io.Writer) {
 		if v == nil {
 			break // Close
 		}
-		if err := line(v); err != nil {
+		if err := put(v); err != nil {
 			a.lost.Add(1)
 			if first == nil {
 				first = fmt.Errorf("writing the audit: %w", err)
 			}
 			continue
 		}
-		if n := a.lost.Load(); n != told && line(note{time.Now(), "lost", a.guest, fmt.Sprintf("%d records were lost so far", n)}) == nil {
+		if n := a.lost.Load(); n != told && put(a.note("lost", fmt.Sprintf("%d records were lost so far", n))) == nil {
 			told = n
 		}
 	}
 	a.done <- first
 }
 
-// Close writes what waits, for at most the time given. Records added later are lost.
+// Close writes what waits, and the summary of all hits as the last line, for at most the
+// time given. Records added later are lost.
 func (a *Audit) Close(limit time.Duration) error {
-	go func() { a.queue <- nil }() // for which there may be no room yet
+	go func() { // since there may be no room yet
+		a.queue <- a.summary()
+		a.queue <- nil
+	}()
 	select {
 	case err := <-a.done:
 		return err
@@ -139,18 +160,12 @@ func (a *Audit) Close(limit time.Duration) error {
 	}
 }
 
-// Summarize adds the counts of a run, as the last line of an audit.
-func (e *Enforcer) Summarize(a *Audit) {
-	c := &e.Counts
-	a.add(struct {
-		Time      time.Time `json:"time"`
-		Type      string    `json:"type"`
-		Guest     string    `json:"guest"`
-		Hits      uint64    `json:"hits"`
-		Allowed   uint64    `json:"allowed"`
-		Denied    uint64    `json:"denied"`
-		Passed    uint64    `json:"passed"`
-		UserJumps uint64    `json:"user_jumps"`
-		Lost      uint64    `json:"lost"`
-	}{time.Now(), "summary", a.guest, c.Hits.Load(), c.Allowed.Load(), c.Denied.Load(), c.Passed.Load(), c.UserJumps.Load(), a.Lost()})
+func (a *Audit) summary() any {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := a.counts
+	return map[string]any{
+		"time": time.Now(), "type": "summary", "guest": a.guest, "hits": n[Allow] + n[Deny] + n[Pass] + n[Freeze] + n[Jump],
+		"allowed": n[Allow], "denied": n[Deny], "passed": n[Pass], "user_jumps": n[Jump], "lost": a.Lost(),
+	}
 }

@@ -64,8 +64,8 @@ func TestAuditClose(t *testing.T) {
 func TestAuditError(t *testing.T) {
 	a := NewAudit(failing{}, "guest")
 	a.Hit(Record{})
-	if err := a.Close(time.Minute); err == nil || a.Lost() != 1 {
-		t.Errorf("%v, %d lost", err, a.Lost())
+	if err := a.Close(time.Minute); err == nil || a.Lost() != 2 {
+		t.Errorf("%v, %d lost, want the record and the summary", err, a.Lost())
 	}
 }
 
@@ -116,22 +116,38 @@ func TestAuditLine(t *testing.T) {
 	var out bytes.Buffer
 	a := NewAudit(&out, "web1")
 	a.Hit(Record{Hook: "integrity_digsig_verify", Func: "BPRM_CHECK", Path: "/bin/\x1b\xff", Digest: "00", Key: "01020304", Verdict: Deny, Reason: "r"})
+	a.Hit(Record{Verdict: Jump})
+	a.Note("event", "t")
 	if err := a.Close(time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	var m map[string]any
-	if err := json.Unmarshal(out.Bytes(), &m); err != nil {
-		t.Fatal(err)
-	}
-	for field, want := range map[string]any{
-		"type": "hit", "guest": "web1", "hook": "integrity_digsig_verify", "func": "BPRM_CHECK",
-		"digest": "00", "key": "01020304", "verdict": "deny", "reason": "r", "vcpu": 0.0,
-	} {
-		if m[field] != want {
-			t.Errorf("%s is %v, want %v", field, m[field], want)
-		}
-	}
-	if bytes.ContainsAny(out.Bytes(), "\x1b\xff") || bytes.Count(out.Bytes(), []byte("\n")) != 1 {
+	if bytes.ContainsAny(out.Bytes(), "\x1b\xff") || bytes.Count(out.Bytes(), []byte("\n")) != 3 {
 		t.Errorf("%q", out.Bytes())
+	}
+	for _, want := range []map[string]any{
+		{
+			"type": "hit", "hook": "integrity_digsig_verify", "func": "BPRM_CHECK",
+			"digest": "00", "key": "01020304", "verdict": "deny", "reason": "r", "vcpu": 0.0,
+		},
+		{"type": "event", "text": "t"},
+		{"type": "summary", "hits": 2.0, "allowed": 0.0, "denied": 1.0, "passed": 0.0, "user_jumps": 1.0, "lost": 0.0},
+	} {
+		text, err := out.ReadBytes('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		var m map[string]any
+		if err := json.Unmarshal(text, &m); err != nil {
+			t.Fatal(err)
+		}
+		want["guest"] = "web1"
+		for field, value := range want {
+			if m[field] != value {
+				t.Errorf("%s is %v, want %v", field, m[field], value)
+			}
+		}
+		if m["time"] == nil {
+			t.Errorf("no time: %s", text)
+		}
 	}
 }

@@ -46,26 +46,18 @@ type Enforcer struct {
 	trust atomic.Pointer[Trust]
 
 	slide    uint64             // how far the kernel lies from where it was linked for; unknown until it was located
-	adopted  bool               // by a predecessor, who compared all of the kernel
-	checked  bool               // the kernel was compared with the profile
+	check    func(int) error    // compares the kernel with the profile, before the first hit counts; nil once that was done
 	phase    phase              // how far the guest has come
 	next     int                // rules of the policy that were seen
 	awaited  map[uint64]awaited // files whose signature is yet to be verified, by the label's address
 	supers   []uint64           // super blocks that were seen, of which the next hit is likely
 	stopping atomic.Bool
-
-	// Counts may be read at any time.
-	Counts Counts
-}
-
-// Counts of what happened since this process began.
-type Counts struct {
-	Hits, Allowed, Denied, Passed, UserJumps atomic.Uint64
 }
 
 // New prepares to guard the stopped guest.
 func New(c Config) *Enforcer {
 	e := &Enforcer{Config: c, awaited: map[uint64]awaited{}}
+	e.check = e.checkKernel
 	e.trust.Store(c.Trust)
 	return e
 }
@@ -107,51 +99,34 @@ func (e *Enforcer) serve() error {
 // hit judges one hit. All that it reads of the guest costs at most two exchanges,
 // once the file's super block is known.
 func (e *Enforcer) hit(s *guest.Stop) error {
-	e.Counts.Hits.Add(1)
 	if s.Regs.CPL() == 3 {
 		// Whoever jumps here from user space gets the page fault that is due behind
 		// the trap; there are no arguments to be read.
-		e.Counts.UserJumps.Add(1)
+		e.Audit(Record{VCPU: s.VCPU, Verdict: Jump})
 		return e.Guest.Answer(s, guest.Answer{RIP: s.Regs.RIP + nopSize})
 	}
-	if !e.checked {
-		check := e.checkKernel
-		if e.adopted {
-			check = e.checkBanner // the guest may trace the functions by now
-		}
-		if err := check(s.VCPU); err != nil {
+	if e.check != nil {
+		if err := e.check(s.VCPU); err != nil {
 			return err
 		}
-		e.checked = true
+		e.check = nil
 	}
-	h := &hit{e: e, stop: s, r: Record{Hook: e.hookName(s.Regs.RIP), VCPU: s.VCPU}, began: time.Now()}
+	h := &hit{e: e, stop: s, began: time.Now()}
+	h.r = Record{line: line{Time: h.began}, Hook: e.hookName(s.Regs.RIP), VCPU: s.VCPU}
 	err := h.judge()
 	if err != nil {
 		h.r.Verdict, h.r.Reason = Freeze, err.Error()
 	} else {
 		err = e.Guest.Answer(s, h.answer)
 	}
-	e.record(h)
-	return err
-}
-
-func (e *Enforcer) record(h *hit) {
-	switch h.r.Verdict {
-	case Allow:
-		e.Counts.Allowed.Add(1)
-	case Deny:
-		e.Counts.Denied.Add(1)
-	case Pass:
-		e.Counts.Passed.Add(1)
-	}
-	h.r.Time = h.began
 	h.r.Spent = Spent{
-		Registers: h.began.Sub(h.stop.At),
+		Registers: h.began.Sub(s.At),
 		Memory:    h.memory,
 		Verify:    h.verify,
 		Answer:    time.Since(h.began) - h.memory - h.verify,
 	}
 	e.Audit(h.r)
+	return err
 }
 
 // begin takes the guest over: from its first instruction on, or from a process
@@ -176,7 +151,7 @@ func (e *Enforcer) begin() error {
 	if e.phase >= policyComplete {
 		e.next = len(e.Rules)
 	}
-	e.slide, e.adopted = saved.Slide, true
+	e.slide, e.check = saved.Slide, e.checkBanner // the guest may trace the functions by now
 	h := &e.Profile.Hooks
 	always := e.moved(h.AppraiseMeasurement, h.ParseAddRule)
 	found, err := e.Guest.Adopt(append(e.moved(h.UpdatePolicy, h.BprmCheck, h.DigsigVerify, h.BlockMmap), always...))

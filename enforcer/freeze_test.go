@@ -89,7 +89,7 @@ func TestFreeze(t *testing.T) {
 		"another banner": {do: func(b *bed) {
 			b.Write(kernel.Variables.Banner, []byte(strings.Replace(kernel.Banner, "\n", "!", 1)))
 			b.Do(b.exec(initSB))
-		}, reason: "the profile is of"},
+		}, reason: "not the profile's"},
 		"other code at the entry": {do: func(b *bed) {
 			b.Write(kernel.Hooks.DigsigVerify.Address, []byte{0xe9})
 			b.Do(b.exec(initSB))

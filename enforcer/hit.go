@@ -21,7 +21,7 @@ type hit struct {
 	r       Record
 	answer  guest.Answer
 	posture posture
-	back    [8]byte // the return address, on top of the stack
+	back    uint64 // the return address, on top of the stack
 
 	began          time.Time
 	memory, verify time.Duration // spent in reading, and in verifying
@@ -45,21 +45,39 @@ func (h *hit) judge() error {
 	return errors.New("not one of the traps")
 }
 
+// runsOn lets the function run: from behind the nop at its entry.
+func (h *hit) runsOn(v Verdict, reason string) error {
+	h.r.Verdict, h.r.Reason = v, reason
+	h.answer = guest.Answer{RIP: h.stop.Regs.RIP + nopSize}
+	return nil
+}
+
+// returns answers in the function's place, as its ret instruction would.
+func (h *hit) returns(v Verdict, rax uint64, reason string) error {
+	h.r.Verdict, h.r.Reason = v, reason
+	h.answer = guest.Answer{Return: true, RAX: rax, RIP: h.back, RSP: h.stop.Regs.RSP + 8}
+	return nil
+}
+
 // read fills the ranges and with them what every hit needs. Each of the ranges may
 // fail on its own; the rest may not.
 func (h *hit) read(ranges ...guest.Range) ([]guest.Range, error) {
-	own := append(h.posture.ranges(&h.e.Profile.Variables, h.e.slide), guest.Range{Addr: h.stop.Regs.RSP, Buf: h.back[:]})
-	all, err := h.more(append(ranges, own...)...)
+	p, n := h.e.Profile, len(ranges)
+	v, slide := &p.Variables, h.e.slide
+	ranges, err := h.more(append(ranges, number(h.stop.Regs.RSP, 8),
+		number(v.Appraise+slide, 4), number(v.PolicyFlag+slide, 4), number(v.KexecLoadDisabled+slide, 4))...)
 	if err != nil {
 		return nil, err
 	}
-	if err := firstErr(all[len(ranges):]); err != nil {
+	ranges, own := ranges[:n], ranges[n:]
+	if err := firstErr(own); err != nil {
 		return nil, err
 	}
-	if to, p := h.returnAddress()-h.e.slide, h.e.Profile; to < p.Text || to >= p.TextEnd {
-		return nil, fmt.Errorf("called from %#x, which is not in the kernel's text", h.returnAddress())
+	h.back, h.posture = value(own[0]), posture{value(own[1]), value(own[2]), value(own[3])}
+	if to := h.back - slide; to < p.Text || to >= p.TextEnd {
+		return nil, fmt.Errorf("called from %#x, which is not in the kernel's text", h.back)
 	}
-	return all[:len(ranges)], nil
+	return ranges, nil
 }
 
 // more is read without what every hit needs.
@@ -70,24 +88,16 @@ func (h *hit) more(ranges ...guest.Range) ([]guest.Range, error) {
 	return ranges, err
 }
 
-func (h *hit) returnAddress() uint64 { return binary.LittleEndian.Uint64(h.back[:]) }
-
-// pass lets the function run: from behind the nop at its entry.
-func (h *hit) pass() {
-	h.r.Verdict = Pass
-	h.answer = guest.Answer{RIP: h.stop.Regs.RIP + nopSize}
+// number is a range for one of so many bytes, at most 8; value is what was read there.
+func number(addr uint64, size int) guest.Range {
+	return guest.Range{Addr: addr, Buf: make([]byte, size)}
 }
 
-// returns answers in the function's place, as its ret instruction would.
-func (h *hit) returns(v Verdict, rax uint64, reason string) {
-	h.r.Verdict, h.r.Reason = v, reason
-	h.answer = guest.Answer{Return: true, RAX: rax, RIP: h.returnAddress(), RSP: h.stop.Regs.RSP + 8}
+func value(r guest.Range) uint64 {
+	var b [8]byte
+	copy(b[:], r.Buf)
+	return binary.LittleEndian.Uint64(b[:])
 }
-
-// pointer is a range for one; word reads it.
-func pointer(addr uint64) guest.Range { return guest.Range{Addr: addr, Buf: make([]byte, 8)} }
-
-func word(r guest.Range) uint64 { return binary.LittleEndian.Uint64(r.Buf) }
 
 // read fills ranges of which none may fail.
 func (e *Enforcer) read(vcpu int, ranges ...guest.Range) error {

@@ -39,8 +39,8 @@ func TestHeld(t *testing.T) {
 	early := at(text+0x5000, kernelCS)
 	b.Do(early, b.atHold(), func(g *guesttest.Guest) (int, guest.Registers) {
 		want := b.e.moved(kernel.Hooks.AppraiseMeasurement, kernel.Hooks.ParseAddRule, kernel.Hooks.UpdatePolicy, kernel.Hooks.BprmCheck)
-		if !slices.Equal(g.Traps, want) || !b.state.set {
-			t.Errorf("traps %#x, saved %v", g.Traps, b.state.set)
+		if !slices.Equal(g.Traps, want) || b.saved().Guest != b.ID {
+			t.Errorf("traps %#x, saved %+v", g.Traps, b.saved())
 		}
 		return b.exec(initSB)(g)
 	})
@@ -84,7 +84,7 @@ func TestNotHeld(t *testing.T) {
 		"one other entry": {func(b *bed) {
 			b.Do(b.after(func() { b.entries(nop); b.Write(kernel.Hooks.BlockMmap.Address, []byte{0xe8}) }, at(kernel.Hold.Address, kernelCS)))
 		}, "at the entry of blkdev_mmap"},
-		"state": {func(b *bed) { b.e.State = badState{}; b.Do(b.atHold()) }, "disk full"},
+		"state": {func(b *bed) { b.e.State = badState; b.Do(b.atHold()) }, "saving the state"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newCodeBed(t, 0, false)
@@ -115,8 +115,8 @@ func TestNotYet(t *testing.T) {
 			here := at(text+slide+0x5000, kernelCS)
 			b.Do(at(0x7c00, 0xf000), here, here, b.after(func() { b.entries(nop) }, here))
 			b.boot()
-			if _, r := b.run(); r.Verdict != Allow || b.state.saved.Slide != slide || b.state.saved.Phase != enforcing {
-				t.Errorf("%+v, saved %+v", r, b.state.saved)
+			if _, r := b.run(); r.Verdict != Allow || b.saved().Slide != slide || b.saved().Phase != enforcing {
+				t.Errorf("%+v, saved %+v", r, b.saved())
 			}
 			if n := len(slices.DeleteFunc(b.events, func(e string) bool { return !strings.HasPrefix(e, "found") })); n != 1 {
 				t.Errorf("found %d times", n)

@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/binary"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -84,26 +85,22 @@ type bed struct {
 	slide   uint64
 	records []Record
 	events  []string
-	state   memoryState
+	state   State
 }
 
-type memoryState struct {
-	saved Saved
-	set   bool
-}
-
-func (m *memoryState) Save(s Saved) error { m.saved, m.set = s, true; return nil }
-
-func (m *memoryState) Load() (Saved, error) {
-	if !m.set {
-		return Saved{}, errNothing
+// saved is what a successor finds.
+func (b *bed) saved() Saved {
+	b.t.Helper()
+	s, err := b.state.Load()
+	if err != nil {
+		b.t.Fatal(err)
 	}
-	return m.saved, nil
+	return s
 }
 
 // newBed makes a guest before its first instruction. slide moves the kernel.
 func newBed(t *testing.T, slide uint64) *bed {
-	b := &bed{t: t, Guest: guesttest.New(), slide: slide}
+	b := &bed{t: t, Guest: guesttest.New(), slide: slide, state: State{filepath.Join(t.TempDir(), "state"), "pins"}}
 	b.Write(kernel.Variables.Banner+slide, []byte(kernel.Banner))
 	for _, h := range kernel.Hooks.All() {
 		b.Write(h.Address+slide, nop)
@@ -124,7 +121,7 @@ func newBed(t *testing.T, slide uint64) *bed {
 
 func (b *bed) enforcer(trust *Trust) *Enforcer {
 	return New(Config{
-		Guest: b.Guest, Profile: kernel, Rules: pinned, Trust: trust, State: &b.state,
+		Guest: b.Guest, Profile: kernel, Rules: pinned, Trust: trust, State: b.state,
 		Audit: func(r Record) { b.records = append(b.records, r) },
 		Event: func(text string) { b.events = append(b.events, text) },
 	})

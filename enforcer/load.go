@@ -12,15 +12,19 @@ var (
 )
 
 // parseRule answers ima_parse_add_rule(rule): each rule must be the next one of
-// the pinned policy.
+// the pinned policy. The kernel looks at the first line of what it was given, without
+// leading blanks.
 func (h *hit) parseRule() error {
-	rule, err := h.rule(h.stop.Regs.RDI)
-	if err != nil {
+	if _, err := h.read(); err != nil {
 		return err
 	}
-	if len(rule) == 0 || rule[0] == '#' {
-		h.pass() // the kernel skips it
-		return nil
+	text, err := h.text(h.stop.Regs.RDI, nil, "\n\x00")
+	if err != nil {
+		return fmt.Errorf("rule: %w", err)
+	}
+	rule := string(bytes.TrimLeft(text, " \t"))
+	if rule == "" || rule[0] == '#' {
+		return h.runsOn(Pass, "") // the kernel skips it
 	}
 	e := h.e
 	switch rules := e.Rules; {
@@ -28,26 +32,11 @@ func (h *hit) parseRule() error {
 		return fmt.Errorf("rule %q is loaded when the policy is complete", rule)
 	case e.next == len(rules):
 		return fmt.Errorf("rule %q is one more than the pinned policy has", rule)
-	case string(rule) != rules[e.next]:
+	case rule != rules[e.next]:
 		return fmt.Errorf("rule %q is loaded, rule %d of the pinned policy is %q", rule, e.next+1, rules[e.next])
 	}
-	h.r.Reason = fmt.Sprintf("rule %d of the pinned policy", e.next+1)
 	e.next++
-	h.pass()
-	return nil
-}
-
-// rule reads the first line of what the kernel was given, without leading blanks:
-// it looks at no more (ima_parse_add_rule).
-func (h *hit) rule(at uint64) ([]byte, error) {
-	if _, err := h.read(); err != nil {
-		return nil, err
-	}
-	text, err := h.text(at, nil, "\n\x00")
-	if err != nil {
-		return nil, fmt.Errorf("rule: %w", err)
-	}
-	return bytes.TrimLeft(text, " \t"), nil
+	return h.runsOn(Pass, fmt.Sprintf("rule %d of the pinned policy", e.next))
 }
 
 // updatePolicy answers ima_update_policy(void), by which the rules come into force.
@@ -69,30 +58,27 @@ func (h *hit) updatePolicy() error {
 	if err := e.advance(policyComplete); err != nil {
 		return err
 	}
-	h.r.Reason = "the pinned policy is complete"
-	h.pass()
-	return nil
+	return h.runsOn(Pass, "the pinned policy is complete")
 }
 
 // bprmCheck answers ima_bprm_check(bprm), which is watched until the policy is in
 // force: without one, nothing else would ever be hit.
 func (h *hit) bprmCheck() error {
 	o := &h.e.Profile.Offsets
-	file, err := whole(h.read(pointer(h.stop.Regs.RDI + uint64(o.BinprmFile))))
+	file, err := whole(h.read(number(h.stop.Regs.RDI+uint64(o.BinprmFile), 8)))
 	if err != nil {
 		return err
 	}
-	inode, err := whole(h.more(pointer(word(file[0]) + uint64(o.FileInode))))
+	inode, err := h.more(number(value(file[0])+uint64(o.FileInode), 8))
 	if err != nil {
 		return err
 	}
-	sb, err := h.superOf(word(inode[0]))
+	sb, err := h.superOf(inode[0])
 	if err != nil {
 		return err
 	}
 	if !sb.initial && (h.e.phase < policyComplete || !h.posture.inForce()) {
 		return errors.New("a program from outside the initramfs is executed, and no policy is in force")
 	}
-	h.pass()
-	return nil
+	return h.runsOn(Pass, "")
 }

@@ -1,10 +1,8 @@
 package enforcer
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
@@ -18,10 +16,6 @@ const (
 	alignment = 2 << 20
 
 	upperHalf = 1 << 63
-
-	// telling is how much of a banner tells kernels apart well enough to compare all
-	// of it.
-	telling = 64
 
 	// Selectors of user space (__USER_CS, __USER32_CS in asm/segment.h).
 	userCS, user32CS = 0x33, 0x23
@@ -50,14 +44,14 @@ func (e *Enforcer) held(err error) error {
 	if err := e.checkKernel(0); err != nil {
 		return err
 	}
-	e.checked = true
+	e.check = nil
 	return e.guarded()
 }
 
 // glance lets the guest boot until its kernel has been found, and freezes it if
 // that is another kernel, or is found too late. The traps are set from the first
 // instruction on at the addresses of a kernel that was not moved (nokaslr), where the
-// backend can do that before there is any code.
+// backend can do that before there is any code. A hit there is answered as every other.
 func (e *Enforcer) glance() error {
 	if err := e.plant(); err != nil && !errors.Is(err, guest.ErrNotYet) {
 		return err
@@ -70,43 +64,46 @@ func (e *Enforcer) glance() error {
 		if e.stopping.Load() {
 			return errors.New("the enforcer was stopped before it had found the kernel")
 		}
-		if s.Hit {
-			if s.Regs.CPL() == 3 {
-				return errors.New("user space runs before the kernel was found")
-			}
-			return e.located(0, &s)
-		}
-		found, vcpu, err := e.search()
+		found, err := e.search(s.Hit)
 		if err != nil {
 			return err
 		}
 		if !found {
 			continue
 		}
-		if err := e.located(vcpu, nil); !errors.Is(err, guest.ErrNotYet) {
+		err = e.guarded()
+		if err == nil && s.Hit {
+			return e.hit(&s)
+		}
+		if !errors.Is(err, guest.ErrNotYet) {
 			return err
 		}
 	}
 }
 
 // search looks at where the virtual CPUs are. One in the upper half of the address
-// space runs a kernel, which must then be ours.
-func (e *Enforcer) search() (found bool, vcpu int, err error) {
+// space runs a kernel, which must then be ours, and be found early enough: nothing of user
+// space may have run without traps. A hit at the kernel's own place shows that they were
+// there from the beginning.
+func (e *Enforcer) search(hit bool) (found bool, err error) {
 	vcpus, err := e.Guest.VCPUs()
 	if err != nil {
-		return false, 0, err
+		return false, err
 	}
 	for i, r := range vcpus {
-		if r.CS == userCS || r.CS == user32CS {
-			return false, 0, errors.New("user space runs before the kernel was found")
+		if r.CS == userCS || r.CS == user32CS || r.RIP >= upperHalf && r.CPL() == 3 {
+			return false, errors.New("user space runs before the kernel was found")
 		}
 		if r.RIP < upperHalf {
 			continue // firmware, boot loader, or the kernel before it uses its own map
 		}
 		e.slide, err = e.slideBelow(i, r.RIP)
-		return err == nil, i, err
+		if err == nil && !(hit && e.slide == 0) {
+			err = e.checkEarly(i)
+		}
+		return true, err
 	}
-	return false, 0, nil
+	return false, nil
 }
 
 // slideBelow finds where the kernel that rip is in lies, by its banner: no other text
@@ -116,38 +113,17 @@ func (e *Enforcer) slideBelow(vcpu int, rip uint64) (uint64, error) {
 	lowest := e.Profile.Text&(alignment-1) + mapStart
 	for text := lowest; rip >= mapStart && text <= rip && text-lowest < mapSize; text += alignment {
 		at := e.Profile.Variables.Banner - e.Profile.Text + text
-		ranges = append(ranges, guest.Range{Addr: at, Buf: make([]byte, min(telling, len(e.Profile.Banner)))})
+		ranges = append(ranges, guest.Range{Addr: at, Buf: make([]byte, len(e.Profile.Banner))})
 	}
 	if err := e.Guest.Read(vcpu, ranges); err != nil {
 		return 0, err
 	}
 	for _, r := range ranges {
-		if r.Err == nil && strings.HasPrefix(e.Profile.Banner, string(r.Buf)) {
+		if r.Err == nil && string(r.Buf) == e.Profile.Banner {
 			return r.Addr - e.Profile.Variables.Banner, nil
 		}
 	}
 	return 0, fmt.Errorf("a kernel that is not the profile's runs at %#x", rip)
-}
-
-// located sets the traps where they belong, provided that this is early enough:
-// nothing of user space may have run without them. A hit, which can only be one at
-// the kernel's own addresses, is answered as every other.
-func (e *Enforcer) located(vcpu int, hit *guest.Stop) error {
-	if hit != nil {
-		vcpu = hit.VCPU
-	}
-	if err := e.checkBanner(vcpu); err != nil {
-		return err
-	}
-	if hit == nil {
-		if err := e.checkEarly(vcpu); err != nil {
-			return err
-		}
-	}
-	if err := e.guarded(); err != nil || hit == nil {
-		return err
-	}
-	return e.hit(hit)
 }
 
 // guarded sets the traps of the kernel that was found.
@@ -163,11 +139,11 @@ func (e *Enforcer) guarded() error {
 }
 
 func (e *Enforcer) checkEarly(vcpu int) error {
-	var state [4]byte
-	if err := e.read(vcpu, guest.Range{Addr: e.Profile.Variables.SystemState + e.slide, Buf: state[:]}); err != nil {
+	state := number(e.Profile.Variables.SystemState+e.slide, 4)
+	if err := e.read(vcpu, state); err != nil {
 		return fmt.Errorf("reading the state of the kernel: %w", err)
 	}
-	if n := binary.LittleEndian.Uint32(state[:]); n >= e.Profile.Values.SystemRunning {
+	if n := uint32(value(state)); n >= e.Profile.Values.SystemRunning {
 		return fmt.Errorf("the kernel was found too late: user space may have run (system_state is %d)", n)
 	}
 	return nil

@@ -14,18 +14,6 @@ const (
 
 var phaseNames = [...]string{"booting", "policy-complete", "enforcing", "initramfs-left"}
 
-func (p phase) MarshalText() ([]byte, error) { return []byte(phaseNames[p]), nil }
-
-func (p *phase) UnmarshalText(text []byte) error {
-	for i, name := range phaseNames {
-		if name == string(text) {
-			*p = phase(i)
-			return nil
-		}
-	}
-	return fmt.Errorf("unknown phase %q", text)
-}
-
 // advance notes progress where a successor finds it, before the guest goes on.
 func (e *Enforcer) advance(to phase) error {
 	e.phase = to

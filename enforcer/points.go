@@ -2,7 +2,6 @@ package enforcer
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -76,28 +75,18 @@ const (
 
 // posture is what the guest must keep: its own enforcement on, and no other
 // kernel to be started. Its three variables are read with each hit.
-type posture [3][4]byte
-
-func (p *posture) ranges(v *profile.Variables, slide uint64) []guest.Range {
-	return []guest.Range{
-		{Addr: v.Appraise + slide, Buf: p[0][:]},
-		{Addr: v.PolicyFlag + slide, Buf: p[1][:]},
-		{Addr: v.KexecLoadDisabled + slide, Buf: p[2][:]},
-	}
-}
-
-func (p *posture) word(i int) uint32 { return binary.LittleEndian.Uint32(p[i][:]) }
+type posture struct{ appraise, policyFlag, kexecLoadDisabled uint64 }
 
 // inForce reports whether a policy with appraisal is.
-func (p *posture) inForce() bool { return p.word(1)&policyAppraise != 0 }
+func (p posture) inForce() bool { return p.policyFlag&policyAppraise != 0 }
 
 // check wants the state that holds from the moment at which the policy is complete;
 // whether it is in force already is for the caller.
-func (p *posture) check() error {
-	switch mode := p.word(0); {
+func (p posture) check() error {
+	switch mode := p.appraise; {
 	case mode&appraiseEnforce == 0 || mode&(appraiseFix|appraiseLog) != 0:
 		return fmt.Errorf("the guest's IMA does not enforce (ima_appraise is %#x)", mode)
-	case p.word(2) != 1:
+	case p.kexecLoadDisabled != 1:
 		return errors.New("the guest may start another kernel (kexec_load_disabled is not 1)")
 	}
 	return nil

@@ -18,21 +18,9 @@ type Saved struct {
 	Phase phase  `json:"phase"`
 }
 
-// State keeps it.
-type State interface {
-	Save(Saved) error
-	Load() (Saved, error)
-}
-
-// NoState keeps nothing: a guest without its enforcer stays frozen for good.
-type NoState struct{}
-
-func (NoState) Save(Saved) error { return nil }
-
-func (NoState) Load() (Saved, error) { return Saved{}, errors.New("no state is kept (--state)") }
-
-// FileState keeps it in a file that only its owner may write.
-type FileState struct {
+// State keeps it in a file that only its owner may write. Without a path it keeps
+// nothing: a guest without its enforcer then stays frozen for good.
+type State struct {
 	Path string
 	Pins string
 }
@@ -40,7 +28,10 @@ type FileState struct {
 const maxState = 1 << 12
 
 // Save replaces the file.
-func (f FileState) Save(s Saved) error {
+func (f State) Save(s Saved) error {
+	if f.Path == "" {
+		return nil
+	}
 	s.Pins = f.Pins
 	text, err := json.Marshal(s)
 	if err != nil {
@@ -62,32 +53,46 @@ func (f FileState) Save(s Saved) error {
 
 // Load reads the file, and refuses one that others could have written, or that is
 // of another profile or policy.
-func (f FileState) Load() (s Saved, err error) {
-	file, err := os.OpenFile(f.Path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return s, err
+func (f State) Load() (s Saved, err error) {
+	if f.Path == "" {
+		return s, errors.New("no state is kept (--state)")
 	}
-	defer file.Close()
-	info, err := file.Stat()
+	text, info, err := ReadFile(f.Path, maxState, syscall.O_NOFOLLOW)
 	if err != nil {
 		return s, err
 	}
 	owner := info.Sys().(*syscall.Stat_t).Uid
-	if !info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0 || owner != 0 && int(owner) != os.Geteuid() {
+	if info.Mode().Perm()&0o022 != 0 || owner != 0 && int(owner) != os.Geteuid() {
 		return s, fmt.Errorf("%s: not a file of ours that nobody else can write", f.Path)
-	}
-	text, err := io.ReadAll(io.LimitReader(file, maxState))
-	if err != nil {
-		return s, err
 	}
 	if err := json.Unmarshal(text, &s); err != nil {
 		return s, fmt.Errorf("%s: %w", f.Path, err)
 	}
-	if again, err := json.Marshal(s); err != nil || string(again)+"\n" != string(text) {
+	again, err := json.Marshal(s)
+	switch {
+	case err != nil || string(again)+"\n" != string(text) || s.Phase < booting || s.Phase > initramfsLeft:
 		return s, fmt.Errorf("%s: not as it was written", f.Path)
-	}
-	if s.Pins != f.Pins {
+	case s.Pins != f.Pins:
 		return s, fmt.Errorf("%s: of another profile or policy", f.Path)
 	}
 	return s, nil
+}
+
+// ReadFile gives the contents of a regular file of at most max bytes, and what the
+// system says of it. The flags are those of open(2), beside those for reading.
+func ReadFile(path string, max int64, flags int) ([]byte, os.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0) // or a pipe would wait for a writer
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err == nil && int64(len(text)) > max {
+		err = fmt.Errorf("%s: more than %d bytes", path, max)
+	}
+	return text, info, err
 }

@@ -1,7 +1,6 @@
 package enforcer
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,53 +32,48 @@ type super struct {
 	initial bool // of the initramfs: its type is rootfs_fs_type
 }
 
-// superOf reads of which file system an inode is. That of a super block seen before
-// comes with the same exchange that tells which one it is.
-func (h *hit) superOf(inode uint64) (super, error) {
+// superOf reads of which file system an inode is, the pointer to which was read. That of
+// a super block seen before comes with the same exchange that tells which one it is.
+func (h *hit) superOf(inode guest.Range) (super, error) {
 	e := h.e
-	ranges := []guest.Range{pointer(inode + uint64(e.Profile.Offsets.InodeSB))}
-	for _, s := range e.supers {
-		ranges = append(ranges, e.superRanges(s)...)
+	if inode.Err != nil {
+		return super{}, fmt.Errorf("inode: %w", inode.Err)
 	}
-	ranges, err := h.more(ranges...)
-	if err != nil {
-		return super{}, err
+	for range 2 { // the second time, it was seen before
+		ranges := []guest.Range{number(value(inode)+uint64(e.Profile.Offsets.InodeSB), 8)}
+		for _, sb := range e.supers {
+			ranges = append(ranges, e.superRanges(sb)...)
+		}
+		ranges, err := h.more(ranges...)
+		if err == nil {
+			err = firstErr(ranges[:1])
+		}
+		if err != nil {
+			return super{}, fmt.Errorf("super block of an inode: %w", err)
+		}
+		sb := value(ranges[0])
+		if i := slices.Index(e.supers, sb); i >= 0 {
+			return e.parseSuper(ranges[1+3*i : 4+3*i])
+		}
+		e.supers = append(e.supers[max(0, len(e.supers)-maxSupers+1):], sb)
 	}
-	if ranges[0].Err != nil {
-		return super{}, fmt.Errorf("reading an inode's super block: %w", ranges[0].Err)
-	}
-	sb := word(ranges[0])
-	if i := slices.Index(e.supers, sb); i >= 0 {
-		return e.parseSuper(ranges[1+3*i:])
-	}
-	if len(e.supers) == maxSupers {
-		e.supers = e.supers[1:]
-	}
-	e.supers = append(e.supers, sb)
-	if ranges, err = h.more(e.superRanges(sb)...); err != nil {
-		return super{}, err
-	}
-	return e.parseSuper(ranges)
+	return super{}, errors.New("the super block of an inode changes")
 }
 
 func (e *Enforcer) superRanges(sb uint64) []guest.Range {
 	o := &e.Profile.Offsets
-	return []guest.Range{
-		{Addr: sb + uint64(o.SBDev), Buf: make([]byte, 4)},
-		pointer(sb + uint64(o.SBFlags)),
-		pointer(sb + uint64(o.SBType)),
-	}
+	return []guest.Range{number(sb+uint64(o.SBDev), 4), number(sb+uint64(o.SBFlags), 8), number(sb+uint64(o.SBType), 8)}
 }
 
 func (e *Enforcer) parseSuper(r []guest.Range) (super, error) {
-	if err := firstErr(r[:3]); err != nil {
+	if err := firstErr(r); err != nil {
 		return super{}, fmt.Errorf("super block: %w", err)
 	}
-	dev := binary.LittleEndian.Uint32(r[0].Buf)
+	dev := uint32(value(r[0]))
 	return super{
 		device:  Device{dev >> minorBits, dev & (1<<minorBits - 1)},
-		flags:   word(r[1]),
-		initial: word(r[2]) == e.Profile.Variables.RootfsType+e.slide,
+		flags:   value(r[1]),
+		initial: value(r[2]) == e.Profile.Variables.RootfsType+e.slide,
 	}, nil
 }
 

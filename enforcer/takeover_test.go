@@ -110,20 +110,18 @@ func TestStop(t *testing.T) {
 // TestStateCannotBeSaved: without a state to come back to, the guest does not go on.
 func TestStateCannotBeSaved(t *testing.T) {
 	b := newBed(t, 0)
-	b.e.State = badState{}
+	b.e.State = badState
 	b.Do(b.exec(initSB))
 	if err := b.e.Run(); err == nil || !b.Frozen || len(b.Answers) > 0 {
 		t.Errorf("%v, answers %v", err, b.Answers)
 	}
 }
 
-type badState struct{ NoState }
-
-func (badState) Save(Saved) error { return errors.New("disk full") }
+var badState = State{Path: "/nowhere/at/all"}
 
 func TestFileState(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
-	f := FileState{path, "pins"}
+	f := State{path, "pins"}
 	if _, err := f.Load(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
@@ -134,7 +132,7 @@ func TestFileState(t *testing.T) {
 	if got, err := f.Load(); err != nil || got != want {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := (FileState{path, "other"}).Load(); err == nil {
+	if _, err := (State{path, "other"}).Load(); err == nil {
 		t.Error("another profile's state is taken")
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
@@ -160,10 +158,11 @@ func TestFileState(t *testing.T) {
 	if err := os.Symlink(path, path+"-link"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (FileState{path + "-link", "pins"}).Load(); err == nil {
+	if _, err := (State{path + "-link", "pins"}).Load(); err == nil {
 		t.Error("a symbolic link is followed")
 	}
-	for _, text := range []string{"", "{", `{"pins":"pins"}`, `{"pins":"pins","phase":"other"}`, strings.Repeat("x", maxState+1)} {
+	for _, text := range []string{"", "{", `{"pins":"pins"}`, `{"pins":"pins","phase":"other"}`,
+		`{"guest":"","pins":"pins","slide":0,"phase":4}` + "\n", `{"guest":"","pins":"pins","slide":0,"phase":-1}` + "\n", strings.Repeat("x", maxState+1)} {
 		if err := errors.Join(os.WriteFile(path, []byte(text), 0o600), os.Chmod(path, 0o600)); err != nil {
 			t.Fatal(err)
 		}

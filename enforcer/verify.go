@@ -30,50 +30,42 @@ type Trust struct {
 // digsigVerify answers integrity_digsig_verify(id, sig, siglen, digest, digestlen).
 func (h *hit) digsigVerify() error {
 	regs := &h.stop.Regs
-	sigLen, digestLen := int32(regs.RDX), int32(regs.R8)
-	var ranges []guest.Range
-	sized := sigLen > 0 && sigLen <= maxValue && digestLen > 0 && digestLen <= maxDigest
-	if sized {
-		ranges = []guest.Range{
-			{Addr: regs.RSI, Buf: make([]byte, sigLen)},
-			{Addr: regs.RCX, Buf: make([]byte, digestLen)},
-		}
-	}
-	ranges, err := h.read(ranges...)
+	keyring, sigLen, digestLen := uint32(regs.RDI), uint32(regs.RDX), uint32(regs.R8)
+	file := h.e.awaited[regs.RSI]
+	h.r.Path, h.r.Func = file.path, file.fn
+	delete(h.e.awaited, regs.RSI)
+	r, err := h.read(
+		guest.Range{Addr: regs.RSI, Buf: make([]byte, min(sigLen, maxValue))},
+		guest.Range{Addr: regs.RCX, Buf: make([]byte, min(digestLen, maxDigest))},
+	)
 	if err != nil {
 		return err
 	}
 	if err := h.inForce(); err != nil {
 		return err
 	}
-	file := h.e.awaited[regs.RSI]
-	h.r.Path, h.r.Func = file.path, file.fn
-	delete(h.e.awaited, regs.RSI)
-	switch err := firstErr(ranges); {
-	case uint32(regs.RDI) != keyringIMA:
-		h.returns(Deny, keyRejected, fmt.Sprintf("keyring %d is not that of IMA", uint32(regs.RDI)))
-	case !sized:
-		h.returns(Deny, keyRejected, fmt.Sprintf("signature of %d bytes, digest of %d", sigLen, digestLen))
+	switch err := firstErr(r); {
+	case keyring != keyringIMA:
+		return h.returns(Deny, keyRejected, fmt.Sprintf("keyring %d is not that of IMA", keyring))
+	case sigLen == 0 || sigLen > maxValue || digestLen == 0 || digestLen > maxDigest:
+		return h.returns(Deny, keyRejected, fmt.Sprintf("signature of %d bytes, digest of %d", int32(sigLen), int32(digestLen)))
 	case err != nil:
-		h.returns(Deny, keyRejected, err.Error())
-	default:
-		h.signature(ranges[0].Buf, ranges[1].Buf)
+		return h.returns(Deny, keyRejected, err.Error())
 	}
-	return nil
+	return h.signature(r[0].Buf, r[1].Buf)
 }
 
 // signature gives the verdict over a label and the digest that the kernel computed.
-func (h *hit) signature(label, digest []byte) {
+func (h *hit) signature(label, digest []byte) error {
 	start := time.Now()
 	h.r.Digest = hex.EncodeToString(digest)
 	var err error
 	h.r.Key, err = h.e.trust.Load().verify(label, digest)
 	h.verify = time.Since(start)
 	if err != nil {
-		h.returns(Deny, keyRejected, err.Error())
-		return
+		return h.returns(Deny, keyRejected, err.Error())
 	}
-	h.returns(Allow, 0, "")
+	return h.returns(Allow, 0, "")
 }
 
 var errRevoked = errors.New("digest is on the deny list")

@@ -5,9 +5,6 @@ import (
 	"encoding/hex"
 	"flag"
 	"fmt"
-	"io"
-	"os"
-	"syscall"
 
 	"github.com/vmseal/vmseal/enforcer"
 	"github.com/vmseal/vmseal/formats/digsig"
@@ -68,7 +65,7 @@ func (f *files) loadTrust() (*enforcer.Trust, error) {
 
 // parsed is what a file of at most max bytes says.
 func parsed[T any](path string, max int64, parse func([]byte) (T, error)) (v T, err error) {
-	text, err := read(path, max)
+	text, _, err := enforcer.ReadFile(path, max, 0)
 	if err != nil {
 		return v, err
 	}
@@ -101,24 +98,4 @@ func parseDeny(text []byte) (map[string]bool, error) {
 		}
 	}
 	return denied, nil
-}
-
-// read gives the contents of a regular file of at most max bytes.
-func read(path string, max int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // or a pipe would wait for a writer
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path) // it has to be there for SIGHUP, too
-	}
-	b, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > max {
-		return nil, fmt.Errorf("%s: more than %d bytes", path, max)
-	}
-	return b, nil
 }

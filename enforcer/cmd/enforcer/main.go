@@ -9,8 +9,6 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-
-	"github.com/vmseal/vmseal/enforcer"
 )
 
 // Exit codes.
@@ -49,13 +47,11 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) int {
 	out := &output{stdout: stdout, stderr: stderr}
 	err := dispatch(args, out)
-	if errors.Is(err, flag.ErrHelp) {
+	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	}
-	code := exitCode(err)
-	if err != nil {
-		out.fail(err, code)
-	}
+	code, hint := outcome(err)
+	out.fail(err, code, hint)
 	return code
 }
 
@@ -103,19 +99,6 @@ func parse(f *flag.FlagSet, args []string, out *output, about string, required .
 		}
 	}
 	return nil
-}
-
-func exitCode(err error) int {
-	if err == nil {
-		return exitOK
-	}
-	if _, ok := errors.AsType[usageError](err); ok {
-		return exitUsage
-	}
-	if _, ok := errors.AsType[*enforcer.FrozenError](err); ok {
-		return exitFrozen
-	}
-	return exitFailed
 }
 
 func version() string {

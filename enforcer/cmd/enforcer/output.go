@@ -56,8 +56,7 @@ func (o *output) warn(text string) {
 	o.line("warning", text)
 }
 
-func (o *output) fail(err error, code int) {
-	hint := hintOf(err)
+func (o *output) fail(err error, code int, hint string) {
 	o.object(message{Type: "error", Error: err.Error(), Hint: hint, ExitCode: code})
 	o.line("error", err.Error())
 	if hint != "" {
@@ -78,21 +77,21 @@ func (o *output) line(kind, text string) {
 	fmt.Fprintf(o.stderr, "%s: %s\n", kind, clean)
 }
 
-// hintOf is what a person can do about an error.
-func hintOf(err error) string {
+// outcome is the exit code of an error, and what a person can do about it.
+func outcome(err error) (code int, hint string) {
 	if _, ok := errors.AsType[usageError](err); ok {
-		return "'enforcer --help' explains the commands"
+		return exitUsage, "'enforcer --help' explains the commands"
 	}
 	if _, ok := errors.AsType[*enforcer.FrozenError](err); ok {
-		return "switch the guest off, or let it run unguarded with 'enforcer release'"
+		return exitFrozen, "switch the guest off, or let it run unguarded with 'enforcer release'"
 	}
 	switch {
 	case errors.Is(err, trust.ErrUnknownKey):
-		return "the profile was signed with a key that is not in the trust store: sign it with the image's key, or add that key with 'signer key trust'"
+		hint = "the profile was signed with a key that is not in the trust store: sign it with the image's key, or add that key with 'signer key trust'"
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT) && strings.Contains(err.Error(), "connecting"):
-		return "start QEMU with -S -gdb unix:SOCKET,server=on,wait=off before the enforcer"
+		hint = "start QEMU with -S -gdb unix:SOCKET,server=on,wait=off before the enforcer"
 	case errors.Is(err, fs.ErrPermission):
-		return "the enforcer has to be able to read its files and to reach the guest's socket"
+		hint = "the enforcer has to be able to read its files and to reach the guest's socket"
 	}
-	return ""
+	return exitFailed, hint
 }

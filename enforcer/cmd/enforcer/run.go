@@ -1,15 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -36,10 +35,8 @@ type runFlags struct {
 	allowDigest                             bool
 }
 
-func runCommand(args []string, out *output) error {
-	var f runFlags
-	set := flag.NewFlagSet("run", flag.ContinueOnError)
-	f.register(set)
+func (f *runFlags) register(set *flag.FlagSet) {
+	f.files.register(set)
 	set.StringVar(&f.guest, "guest", "", "`guest`: gdb:unix:SOCKET or gdb:fd:N")
 	set.StringVar(&f.device, "device", "", "the one disk or partition, `major:minor` in the guest, whose files may be used")
 	set.StringVar(&f.audit, "audit", "-", "`file` to append the audit to; - is standard output")
@@ -47,6 +44,12 @@ func runCommand(args []string, out *output) error {
 	set.StringVar(&f.trap, "trap", "hardware", "hardware or software breakpoints")
 	set.StringVar(&f.name, "name", "", "`name` of the guest in the audit (default: that of --guest)")
 	set.BoolVar(&f.allowDigest, "allow-digest", false, "let files with a digest only be read where the policy appraises reading")
+}
+
+func runCommand(args []string, out *output) error {
+	var f runFlags
+	set := flag.NewFlagSet("run", flag.ContinueOnError)
+	f.register(set)
 	if err := parse(set, args, out, runAbout, "guest", "profile", "trust"); err != nil {
 		return err
 	}
@@ -62,124 +65,113 @@ func runCommand(args []string, out *output) error {
 	if err != nil {
 		return err
 	}
-	log, err := f.openAudit(out)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	return f.guard(out, log, open, enforcer.Config{
-		Profile: f.profile, Rules: f.profile.Policy, Trust: trust, Device: device, AllowDigest: f.allowDigest,
-	})
-}
-
-// guard is all that happens from the moment on at which the guest is touched.
-func (f *runFlags) guard(out *output, log io.Writer, open opener, c enforcer.Config) error {
-	if f.name == "" {
-		f.name = f.guest
+	log := out.stdout
+	if f.audit != "-" {
+		file, err := os.OpenFile(f.audit, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		log = file
 	}
 	g, err := open()
 	if err != nil {
 		return err
 	}
 	defer g.Close()
-	audit := enforcer.NewAudit(log, f.name)
-	c.Guest, c.Audit = g, audit.Hit
-	events := make(chan string, 16) // who does not read must not stop the guest
-	go func() {
-		for text := range events {
-			out.info(text)
-		}
-	}()
-	c.Event = func(text string) {
-		audit.Note("event", text)
-		select {
-		case events <- text:
-		default:
-		}
+	if f.state != "" && g.Identity() == "" {
+		out.warn("the hypervisor's process cannot be known again: no other enforcer will be able to take this guest over")
 	}
-	c.State = enforcer.NoState{}
-	if f.state != "" {
-		c.State = enforcer.FileState{Path: f.state, Pins: f.pins}
-		if g.Identity() == "" {
-			out.warn("the hypervisor's process cannot be known again: no other enforcer will be able to take this guest over")
-		}
-	}
-	e := enforcer.New(c)
-	var once sync.Once
-	end := func(note, text string) {
-		once.Do(func() {
-			if text != "" {
-				audit.Note(note, text)
-			}
-			e.Summarize(audit)
-			if lost := audit.Close(auditLimit); lost != nil {
-				out.warn(lost.Error())
-			}
-			if n := audit.Lost(); n > 0 {
-				out.warn(fmt.Sprintf("%d audit records were lost", n))
-			}
-		})
-	}
-	ended := make(chan struct{})
-	go f.signals(e, audit, out, ended, end)
-	err = e.Run()
-	close(ended)
-	if err != nil {
-		end("frozen", err.Error())
-		return err
-	}
-	end("event", "the guest has ended")
-	out.info("the guest has ended")
-	return nil
+	s := session{files: &f.files, out: out, audit: enforcer.NewAudit(log, cmp.Or(f.name, f.guest)), lines: make(chan func(), 16)}
+	go s.print()
+	return s.guard(enforcer.New(enforcer.Config{
+		Guest: g, Profile: f.profile, Rules: f.profile.Policy, Trust: trust, Device: device, AllowDigest: f.allowDigest,
+		State: enforcer.State{Path: f.state, Pins: f.pins}, Audit: s.audit.Hit, Event: func(text string) { s.tell("event", text, out.info) },
+	}))
 }
 
-// signals serves SIGHUP. Others end the process, as they do by default: a hit that was
-// not answered happens again for the next enforcer. A guest without traps is frozen
-// before, except one that is being held: Hold does not return for a signal, and need
-// not, since the guest gets no further without this process.
-func (f *runFlags) signals(e *enforcer.Enforcer, audit *enforcer.Audit, out *output, ended chan struct{}, end func(note, text string)) {
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
-	for s := range c {
-		if s == syscall.SIGHUP {
-			f.reload(e, audit, out)
-			continue
-		}
-		e.Stop()
+// session is all that happens from the moment on at which a guest is guarded.
+type session struct {
+	files *files
+	out   *output
+	audit *enforcer.Audit
+	lines chan func() // that are yet to be printed
+}
+
+func (s *session) print() {
+	for line := range s.lines {
+		line()
+	}
+}
+
+// tell puts a note in the audit and has it printed. Who does not read must not stop the
+// guest, nor what is done about it.
+func (s *session) tell(note, text string, print func(string)) {
+	s.audit.Note(note, text)
+	select {
+	case s.lines <- func() { print(text) }:
+	default:
+	}
+}
+
+// guard guards the guest until it ends, and serves SIGHUP. Other signals end the process,
+// as they do by default: a hit that was not answered happens again for the next enforcer.
+// A guest without traps is frozen before, except one that is being held: Hold does not
+// return for a signal, and need not, since the guest gets no further without this process.
+func (s *session) guard(e *enforcer.Enforcer) error {
+	done := make(chan error, 1)
+	go func() { done <- e.Run() }()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
+	var late <-chan time.Time
+	var killed os.Signal
+	for {
 		select {
-		case <-ended:
-			return // the guest is frozen, or has ended
-		case <-time.After(stopLimit):
+		case err := <-done:
+			if err != nil {
+				s.end("frozen", err.Error())
+				return err
+			}
+			s.end("event", "the guest has ended")
+			s.out.info("the guest has ended")
+			return nil
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				s.reload(e)
+			} else if killed == nil {
+				e.Stop()
+				killed, late = sig, time.After(stopLimit)
+			}
+		case <-late:
+			text := fmt.Sprintf("%v: the guest freezes at its next appraisal", killed)
+			s.end("ended", text)
+			s.out.warn(text + ", until another enforcer goes on")
+			signal.Reset(killed)
+			_ = syscall.Kill(os.Getpid(), killed.(syscall.Signal))
 		}
-		end("ended", fmt.Sprintf("%v: the guest freezes at its next appraisal", s))
-		out.warn(fmt.Sprintf("%v: the guest freezes at its next appraisal, until another enforcer goes on", s))
-		signal.Reset(s)
-		_ = syscall.Kill(os.Getpid(), s.(syscall.Signal))
+	}
+}
+
+// end completes the audit.
+func (s *session) end(note, text string) {
+	s.audit.Note(note, text)
+	if err := s.audit.Close(auditLimit); err != nil {
+		s.out.warn(err.Error())
+	}
+	if n := s.audit.Lost(); n > 0 {
+		s.out.warn(fmt.Sprintf("%d audit records were lost", n))
 	}
 }
 
 // reload reads what may change. What cannot be read changes nothing.
-func (f *runFlags) reload(e *enforcer.Enforcer, audit *enforcer.Audit, out *output) {
-	trust, err := f.loadTrust()
+func (s *session) reload(e *enforcer.Enforcer) {
+	trust, err := s.files.loadTrust()
 	if err != nil {
-		audit.Note("reload-failed", err.Error())
-		out.warn("reloading: " + err.Error())
+		s.tell("reload-failed", "reloading: "+err.Error(), s.out.warn)
 		return
 	}
 	e.SetTrust(trust)
-	text := fmt.Sprintf("%d keys and %d denied digests count from now on", len(trust.Keys.Keys()), len(trust.Denied))
-	audit.Note("reload", text)
-	out.info(text)
-}
-
-func (f *runFlags) openAudit(out *output) (io.WriteCloser, error) {
-	if f.audit == "-" {
-		return struct {
-			io.Writer
-			io.Closer
-		}{out.stdout, io.NopCloser(nil)}, nil
-	}
-	return os.OpenFile(f.audit, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	s.tell("reload", fmt.Sprintf("%d keys and %d denied digests count from now on", len(trust.Keys.Keys()), len(trust.Denied)), s.out.info)
 }
 
 func parseDevice(text string) (*enforcer.Device, error) {
