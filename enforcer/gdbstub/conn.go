@@ -15,22 +15,20 @@ var (
 	errCut    = errors.New("QEMU closed the connection, and goes on")
 )
 
-// conn is a stream socket that does not block, with a buffer each way.
+// conn is a stream socket, with a buffer for what comes in and a batch of what goes out.
 type conn struct {
 	fd       int
-	peer     int           // a pidfd of the process at the other end, 0 if that is not known
+	peer     int           // a pidfd of the process at the other end, not above 0 if that is not known
 	patience time.Duration // for what QEMU answers at once
 	err      error         // the first there was; nothing is sent or taken any more
 
-	out      []byte // a batch of packets
-	sent     bool
-	asked    int    // the replies to out[asked:] were not taken yet
-	orders   int    // to how many of these it has to be OK
-	question []byte // what the last reply that was taken or waited for belongs to
+	out      []byte   // packets that were not sent yet
+	pending  []string // the texts of those whose replies were not taken yet
+	orders   int      // to how many of these it has to be OK
+	question string   // what the last reply that was taken or waited for belongs to
 
 	buf  [16 << 10]byte // buf[r:w] was received and not yet taken
 	r, w int
-	poll [1]unix.PollFd
 }
 
 func (c *conn) soon() time.Time { return time.Now().Add(c.patience) }
@@ -53,15 +51,8 @@ func (c *conn) write(b []byte) error {
 // hungUp tells whether the connection ended because QEMU did. A process closes what it
 // has open some time before it is gone.
 func (c *conn) hungUp() error {
-	until := time.Now().Add(c.patience)
-	for left := c.patience; c.peer > 0 && left > 0; left = time.Until(until) {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(c.peer), Events: unix.POLLIN}}, int(left.Milliseconds()))
-		if n > 0 || err != nil && err != unix.EINTR {
-			return errHungUp
-		}
-		if n == 0 && err == nil {
-			return errCut
-		}
+	if c.peer > 0 && readable(c.peer, c.soon()) == errSilent {
+		return errCut
 	}
 	return errHungUp
 }
@@ -70,52 +61,53 @@ func (c *conn) hungUp() error {
 // from sleep takes as long as QEMU takes to reply, and the guest stands still meanwhile.
 const spin = 200 * time.Microsecond
 
-// fill receives more, and waits for ever if until is zero.
+// fill receives more, and waits for ever if until is zero. Who sends all the time gains
+// none.
 func (c *conn) fill(until time.Time) error {
 	c.r, c.w = 0, copy(c.buf[:], c.buf[c.r:c.w])
 	if c.w == len(c.buf) {
 		return fmt.Errorf("it sent a packet of more than %d bytes", c.w)
 	}
-	var awake time.Time
-	if !until.IsZero() {
-		awake = time.Now().Add(spin)
+	start := time.Now()
+	if !until.IsZero() && start.After(until) {
+		return errSilent
 	}
 	for {
-		n, err := unix.Read(c.fd, c.buf[c.w:]) // which does not wait
+		n, _, err := unix.Recvfrom(c.fd, c.buf[c.w:], unix.MSG_DONTWAIT)
 		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN && time.Now().Before(awake):
-			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // QEMU may need this processor
-		case err == unix.EAGAIN:
-			if err := c.wait(until); err != nil {
-				return err
-			}
-		case err == unix.ECONNRESET || err == nil && n == 0:
-			return c.hungUp()
-		case err != nil:
-			return fmt.Errorf("reading: %w", err)
-		default:
+		case n > 0:
 			c.w += n
 			return nil
+		case err == unix.EAGAIN && !until.IsZero() && time.Since(start) < spin:
+			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // QEMU may need this processor
+		case err == unix.EAGAIN:
+			if err := readable(c.fd, until); err != nil {
+				return err
+			}
+		case err == nil || err == unix.ECONNRESET:
+			return c.hungUp()
+		case err != unix.EINTR:
+			return fmt.Errorf("reading: %w", err)
 		}
 	}
 }
 
-// wait waits until there is something to receive, or somebody wakes us for nothing. Who
-// sends all the time gains none.
-func (c *conn) wait(until time.Time) error {
-	var limit *unix.Timespec
-	if !until.IsZero() {
-		left := time.Until(until)
-		if left <= 0 {
-			return errSilent
+// readable waits until there is something to read, for ever if until is zero.
+func readable(fd int, until time.Time) error {
+	for {
+		var limit *unix.Timespec
+		if !until.IsZero() {
+			t := unix.NsecToTimespec(max(0, int64(time.Until(until))))
+			limit = &t
 		}
-		t := unix.NsecToTimespec(int64(left))
-		limit = &t
+		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, limit, nil)
+		switch {
+		case n > 0:
+			return nil
+		case err == nil:
+			return errSilent
+		case err != unix.EINTR:
+			return fmt.Errorf("waiting: %w", err)
+		}
 	}
-	c.poll[0] = unix.PollFd{Fd: int32(c.fd), Events: unix.POLLIN}
-	if _, err := unix.Ppoll(c.poll[:], limit, nil); err != nil && err != unix.EINTR {
-		return fmt.Errorf("waiting: %w", err)
-	}
-	return nil
 }

@@ -10,25 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Trap is what the hypervisor makes a trap of.
+// Trap is what the hypervisor makes a trap of, by the stub's number of it.
 type Trap int
 
 const (
-	// Hardware is the processor's debug registers. There are four, and memory is
-	// left alone.
-	Hardware Trap = iota
 	// Software lets the hypervisor change memory, which KVM does and TCG does not.
-	Software
+	Software Trap = iota
+	// Hardware is the processor's debug registers. Memory is left alone.
+	Hardware
 )
 
-// kind is the stub's number of a trap, and how many there may be: so many debug
-// registers, or what can be set in one write.
-func (t Trap) kind() (number, most int) {
-	if t == Software {
-		return 0, 32
-	}
-	return 1, 4
-}
+// debugRegisters is how many hardware traps there can be.
+const debugRegisters = 4
 
 // Guest is a QEMU guest. After an error of the connection every call gives that
 // error, and only Freeze and Close do something.
@@ -41,8 +34,7 @@ type Guest struct {
 	selected int      // the one that g, P and m are about; -1 if not known
 	planted  []uint64
 	last     guest.Stop
-	running  bool    // between Answer and Run
-	pieces   []piece // of the last Read
+	running  bool // between Answer and Run
 }
 
 var _ guest.Guest = (*Guest)(nil)
@@ -98,9 +90,8 @@ func (g *Guest) Fresh() (bool, error) {
 
 // Adopt removes traps of earlier connections. QEMU says E22 where there was none.
 func (g *Guest) Adopt(addrs []uint64) (found []uint64, err error) {
-	kind, _ := g.Trap.kind()
 	for _, a := range addrs {
-		g.c.ask("z%d,%x,1", kind, a)
+		g.c.ask("z%d,%x,1", g.Trap, a)
 		switch p := g.c.reply(); string(p) {
 		case "OK":
 			found = append(found, a)
@@ -118,20 +109,19 @@ func (g *Guest) Plant(addrs []uint64) error {
 	if g.running {
 		return errRunning
 	}
-	kind, most := g.Trap.kind()
 	want := slices.Compact(slices.Sorted(slices.Values(addrs)))
-	if len(want) > most {
-		return fmt.Errorf("planting %d traps: there can be %d", len(want), most)
+	if g.Trap == Hardware && len(want) > debugRegisters {
+		return fmt.Errorf("planting %d traps: there can be %d", len(want), debugRegisters)
 	}
 	for _, a := range g.planted {
 		if !slices.Contains(want, a) {
-			g.c.order("z%d,%x,1", kind, a)
+			g.c.order("z%d,%x,1", g.Trap, a)
 		}
 	}
 	for _, a := range want {
 		if !slices.Contains(g.planted, a) {
-			g.c.order("z%d,%x,1", kind, a) // an earlier connection may have set it
-			g.c.order("Z%d,%x,1", kind, a)
+			g.c.order("z%d,%x,1", g.Trap, a) // an earlier connection may have set it
+			g.c.order("Z%d,%x,1", g.Trap, a)
 		}
 	}
 	g.planted = want
@@ -141,14 +131,8 @@ func (g *Guest) Plant(addrs []uint64) error {
 // Freeze has nothing to do for a guest that stands still between calls. After an
 // error it makes sure that it does.
 func (g *Guest) Freeze() error {
-	err := g.c.err
-	if err == nil && g.running {
-		_, err = g.Run(time.Nanosecond)
-	}
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, guest.ErrEnded), err == errReleased, err == errClosed:
+	switch err := g.halt(); {
+	case err == nil, errors.Is(err, guest.ErrEnded), err == errReleased, err == errClosed:
 		return err
 	}
 	if err := g.c.sync(); err != nil {
@@ -157,14 +141,18 @@ func (g *Guest) Freeze() error {
 	return nil
 }
 
+// halt stops a guest that an answer has let run on.
+func (g *Guest) halt() error {
+	if g.running {
+		g.Run(time.Nanosecond)
+	}
+	return g.c.err
+}
+
 // Release removes all traps, those of earlier connections included, and lets the guest
 // run.
 func (g *Guest) Release() error {
-	if g.running {
-		if _, err := g.Run(time.Nanosecond); err != nil {
-			return err
-		}
-	}
+	g.halt()
 	g.c.order("D;1")
 	if err := g.c.obeyed(); err != nil {
 		return err

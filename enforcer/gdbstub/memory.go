@@ -15,9 +15,9 @@ const (
 
 // piece of a range.
 type piece struct {
-	r   *guest.Range
-	off int
-	buf []byte
+	r    *guest.Range
+	addr uint64
+	buf  []byte
 }
 
 // Read fills the ranges as the virtual CPU's page tables have it.
@@ -25,36 +25,44 @@ func (g *Guest) Read(vcpu int, ranges []guest.Range) error {
 	if g.running {
 		return errRunning
 	}
-	g.pieces = g.pieces[:0]
-	for i := range ranges {
-		r := &ranges[i]
-		r.Err = nil
-		for off := 0; off < len(r.Buf); off += pieceSize {
-			g.pieces = append(g.pieces, piece{r, off, r.Buf[off:min(off+pieceSize, len(r.Buf))]})
-		}
-	}
 	if err := g.selectVCPU(vcpu); err != nil {
 		return err
 	}
-	for batch := range slices.Chunk(g.pieces, batchSize) {
+	var pieces []piece
+	for i := range ranges {
+		r := &ranges[i]
+		r.Err = nil
+		addr := r.Addr
+		for buf := range slices.Chunk(r.Buf, pieceSize) {
+			pieces = append(pieces, piece{r, addr, buf})
+			addr += pieceSize
+		}
+	}
+	for batch := range slices.Chunk(pieces, batchSize) {
 		for _, p := range batch {
-			g.c.ask("m%x,%x", p.r.Addr+uint64(p.off), len(p.buf))
+			g.c.ask("m%x,%x", p.addr, len(p.buf))
 		}
 		for _, p := range batch {
-			p.fill(&g.c)
+			p.fill(g.c.reply(), &g.c)
 		}
 	}
 	return g.c.err
 }
 
 // fill takes the reply to the request for the piece.
-func (p *piece) fill(c *conn) {
-	text := c.reply()
-	if len(text) == 3 && text[0] == 'E' {
-		p.r.Err = fmt.Errorf("reading %d bytes of the guest's memory at %#x: QEMU answered %s", len(p.r.Buf), p.r.Addr, text)
-		return
+func (p *piece) fill(reply []byte, c *conn) {
+	if len(reply) == 3 && reply[0] == 'E' {
+		p.r.Err = fmt.Errorf("reading %d bytes of the guest's memory at %#x: QEMU answered %s", len(p.r.Buf), p.r.Addr, reply)
+	} else if !decode(p.buf, reply) {
+		c.refuse(reply)
 	}
-	if n, err := hex.Decode(p.buf, text[:min(len(text), 2*len(p.buf))]); err != nil || n != len(p.buf) || len(text) != 2*n {
-		c.refuse(text)
+}
+
+// decode fills b from exactly as many digits as it takes.
+func decode(b, digits []byte) bool {
+	if len(digits) != hex.EncodedLen(len(b)) {
+		return false
 	}
+	_, err := hex.Decode(b, digits)
+	return err == nil
 }

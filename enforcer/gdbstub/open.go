@@ -2,7 +2,6 @@ package gdbstub
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -39,19 +38,12 @@ func Dial(path string) (*Guest, error) {
 // OpenFD opens the guest at the other end of a socket pair. The descriptor is the
 // Guest's from then on, also after an error.
 func OpenFD(fd int) (*Guest, error) {
-	kind, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	if err == nil && kind != unix.SOCK_STREAM {
-		err = errors.New("not a stream socket")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("opening descriptor %d as a connection to QEMU: %w", fd, err)
-	}
 	unix.CloseOnExec(fd)
 	return open(fd, "", 0)
 }
 
 func open(fd int, id string, peer int) (*Guest, error) {
-	g := &Guest{c: conn{fd: fd, peer: peer, patience: patience}, id: id, selected: -1}
+	g := &Guest{Trap: Hardware, c: conn{fd: fd, peer: peer, patience: patience}, id: id, selected: -1}
 	if err := g.begin(); err != nil {
 		g.Close()
 		return nil, err
@@ -60,9 +52,6 @@ func open(fd int, id string, peer int) (*Guest, error) {
 }
 
 func (g *Guest) begin() error {
-	if err := unix.SetNonblock(g.c.fd, true); err != nil {
-		return fmt.Errorf("opening the connection to QEMU: %w", err)
-	}
 	c := &g.c
 	if err := c.sync(); err != nil {
 		return fmt.Errorf("speaking to QEMU, which serves one debugger at a time: %w", err)
@@ -80,16 +69,16 @@ func (g *Guest) begin() error {
 // takes no P, and which no other architecture has.
 func (g *Guest) checkRegisters() {
 	var xml []byte
-	for n, more := 0, true; more && g.c.err == nil; {
-		g.c.ask("qXfer:features:read:i386-64bit.xml:%x,%x", n, packetSize/2)
+	for next, more := 0, true; more; {
+		g.c.ask("qXfer:features:read:i386-64bit.xml:%x,%x", next, packetSize/2)
 		p := g.c.reply()
 		more = len(p) > 1 && p[0] == 'm' && len(xml) < maxXML
-		if len(p) == 0 || p[0] != 'l' && !more {
+		if !more && !bytes.HasPrefix(p, []byte("l")) {
 			g.c.refuse(p)
 			return
 		}
 		xml = append(xml, p[1:]...)
-		n += len(p) - 1 - bytes.Count(p, []byte("}")) // with which it escapes
+		next += len(p) - 1 - bytes.Count(p, []byte("}")) // with which it escapes
 	}
 	list := strings.Split(string(xml), "<reg ")[1:]
 	for i, name := range registerNames {
@@ -123,15 +112,13 @@ func (g *Guest) listThreads() {
 // identity names the process that listens at the other end by what no two processes
 // of a host have in common: its id, when it was started (field 22 of proc(5)'s
 // stat), and the boot of the host. Empty if that cannot be known. peer is a pidfd of
-// that process, 0 if there is none.
+// that process, not above 0 if there is none.
 func identity(fd int) (id string, peer int) {
 	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil || cred.Pid <= 0 {
 		return "", 0
 	}
-	if peer, err = unix.PidfdOpen(int(cred.Pid), 0); err != nil {
-		peer = 0
-	}
+	peer, _ = unix.PidfdOpen(int(cred.Pid), 0)
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cred.Pid))
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	// The name of the program, field 2, is in parentheses and may hold any.

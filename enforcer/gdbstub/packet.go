@@ -13,12 +13,9 @@ func (c *conn) ask(format string, args ...any) {
 	if c.err != nil {
 		return
 	}
-	if c.asked == len(c.out) {
-		c.out, c.sent, c.asked = c.out[:0], false, 0
-	}
-	start := len(c.out) + 1
-	c.out = fmt.Appendf(append(c.out, '$'), format, args...)
-	c.out = fmt.Appendf(c.out, "#%02x", sum(c.out[start:]))
+	text := fmt.Sprintf(format, args...)
+	c.out = fmt.Appendf(c.out, "$%s#%02x", text, sum([]byte(text)))
+	c.pending = append(c.pending, text)
 }
 
 // order asks for what is answered by OK. In a batch, orders come first.
@@ -51,8 +48,7 @@ func (c *conn) take(until time.Time) []byte {
 	if c.err != nil {
 		return nil
 	}
-	c.question = c.out[c.asked+1:]
-	c.question = c.question[:bytes.IndexByte(c.question, '#')]
+	c.question = c.pending[0]
 	if c.send() != nil {
 		return nil
 	}
@@ -64,17 +60,17 @@ func (c *conn) take(until time.Time) []byte {
 		c.fail(err)
 		return nil
 	}
-	c.asked += len("$#00") + len(c.question)
+	c.pending = c.pending[1:]
 	return p
 }
 
 // send sends the batch, if that was not done yet.
 func (c *conn) send() error {
-	if c.err == nil && !c.sent {
-		c.sent = true
+	if c.err == nil && len(c.out) > 0 {
 		if err := c.write(c.out); err != nil {
 			c.fail(err)
 		}
+		c.out = c.out[:0]
 	}
 	return c.err
 }
@@ -94,23 +90,17 @@ func (c *conn) refuse(p []byte) {
 // receive takes the text of the next packet.
 func (c *conn) receive(until time.Time) ([]byte, error) {
 	for {
-		b := c.buf[c.r:c.w]
-		switch {
-		case len(b) == 0:
-		case b[0] == '+': // it understood
-			c.r++
-			continue
-		case b[0] != '$':
+		b := bytes.TrimLeft(c.buf[c.r:c.w], "+") // it understood
+		if len(b) > 0 && b[0] != '$' {
 			return nil, fmt.Errorf("it sent %q where a packet begins", b[0])
-		default:
-			if end := bytes.IndexByte(b, '#'); end >= 0 && end+2 < len(b) {
-				c.r += end + 3
-				text, check := b[1:end], string(b[end+1:end+3])
-				if s := fmt.Sprintf("%02x", sum(text)); s != check {
-					return nil, fmt.Errorf("it answered with the checksum %q, not %s", check, s)
-				}
-				return text, nil
+		}
+		if end := bytes.IndexByte(b, '#'); end >= 0 && end+2 < len(b) {
+			text, check := b[1:end], string(b[end+1:end+3])
+			if s := fmt.Sprintf("%02x", sum(text)); s != check {
+				return nil, fmt.Errorf("it answered with the checksum %q, not %s", check, s)
 			}
+			c.r = c.w - len(b) + end + 3
+			return text, nil
 		}
 		if err := c.fill(until); err != nil {
 			return nil, err

@@ -2,7 +2,6 @@ package gdbstub
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"math/bits"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
@@ -27,10 +26,7 @@ const (
 // parseRegisters decodes the reply to g.
 func parseRegisters(p []byte) (r guest.Registers, ok bool) {
 	var b [atEnd]byte
-	if len(p) < 2*len(b) {
-		return r, false
-	}
-	if _, err := hex.Decode(b[:], p[:2*len(b)]); err != nil {
+	if len(p) < 2*len(b) || !decode(b[:], p[:2*len(b)]) {
 		return r, false
 	}
 	for i, reg := range []*uint64{

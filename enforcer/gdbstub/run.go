@@ -48,20 +48,19 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 // reply more.
 func (g *Guest) await(limit time.Duration) []byte {
 	c := &g.c
+	if limit == 0 {
+		p := c.take(time.Time{})
+		for paused(p) {
+			c.pending = append(c.pending, c.question)
+			p = c.take(time.Time{})
+		}
+		return p
+	}
 	if c.err != nil {
 		return nil
 	}
-	var until time.Time
-	if limit > 0 {
-		until = time.Now().Add(limit)
-	}
-	asked := c.asked
-	p := c.take(until)
-	for limit == 0 && paused(p) {
-		c.asked = asked
-		p = c.take(until)
-	}
-	if limit > 0 && errors.Is(c.err, errSilent) {
+	p := c.take(time.Now().Add(limit))
+	if errors.Is(c.err, errSilent) {
 		c.err = c.write([]byte{interrupt})
 		p = c.take(c.soon())
 	}

@@ -36,7 +36,7 @@ func newStub(t testing.TB, replies map[string]string) (*stub, *Guest) {
 		t.Fatal(err)
 	}
 	s := &stub{fd: pair[1], rip: hook, replies: replies, done: make(chan struct{})}
-	g := &Guest{c: conn{fd: pair[0], patience: time.Minute}, selected: -1}
+	g := &Guest{Trap: Hardware, c: conn{fd: pair[0], patience: time.Minute}, selected: -1}
 	go s.serve()
 	t.Cleanup(func() { g.Close(); <-s.done; unix.Close(s.fd) })
 	return s, g
@@ -397,6 +397,28 @@ func TestSync(t *testing.T) {
 	}
 }
 
+// TestLate: who sends all the time gains none.
+func TestLate(t *testing.T) {
+	s, g := newStub(t, nil)
+	if _, err := unix.Write(s.fd, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.c.fill(time.Now().Add(-time.Second)); err != errSilent {
+		t.Errorf("got %v", err)
+	}
+	if err := g.c.fill(time.Time{}); err != nil || g.c.w != 1 {
+		t.Errorf("%d bytes, %v", g.c.w, err)
+	}
+	_, err := unix.Write(s.fd, []byte(strings.Repeat("+", len(g.c.buf)+1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.c.r, g.c.w = 0, 0
+	if p, err := g.c.receive(time.Time{}); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("got %q, %v", p, err)
+	}
+}
+
 func TestPlantRefuses(t *testing.T) {
 	s, g := newStub(t, nil)
 	if err := g.begin(); err != nil {
@@ -474,7 +496,7 @@ func FuzzReplies(f *testing.F) {
 			t.Skip("more than a socket holds")
 		}
 		unix.Shutdown(pair[1], unix.SHUT_WR)
-		g := &Guest{c: conn{fd: pair[0], patience: time.Minute}, selected: -1}
+		g := &Guest{Trap: Hardware, c: conn{fd: pair[0], patience: time.Minute}, selected: -1}
 		defer g.Close()
 		first := session(g)
 		if _, err := g.Run(0); err == nil {
