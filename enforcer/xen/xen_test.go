@@ -56,10 +56,12 @@ func newDomain(t *testing.T, dir string, lines ...string) *domain {
 	d := &domain{t: t, name: strings.ToLower(strings.NewReplacer("/", "-", "_", "").Replace(t.Name()))}
 	d.log = "/var/log/xen/console/guest-" + d.name + ".log"
 	config := filepath.Join(os.TempDir(), d.name)
-	text := fmt.Sprintf("name=%q\nkernel=%q\nramdisk=%q\nmemory=192\non_reboot=\"destroy\"\non_crash=\"preserve\"\n%s\n",
+	text := fmt.Sprintf("name=%q\nkernel=%q\nramdisk=%q\nmemory=192\non_crash=\"preserve\"\n%s\n",
 		d.name, filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "guest.cpio.gz"), strings.Join(lines, "\n"))
-	if !strings.Contains(text, "extra=") {
-		text += "extra=\"console=hvc0 panic=0\"\n"
+	for _, usual := range []string{`extra="console=hvc0 panic=0"`, `on_reboot="destroy"`} {
+		if key, _, _ := strings.Cut(usual, "\""); !strings.Contains(text, key) {
+			text += usual + "\n"
+		}
 	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -127,6 +129,9 @@ func denied(g *Guest, s *guest.Stop) (guest.Answer, error) {
 	return guest.Answer{Return: true, RAX: ^uint64(13) + 1, RIP: le.Uint64(back[:]), RSP: s.Regs.RSP + 8}, nil
 }
 
+// passed lets the function run.
+func passed(s *guest.Stop) guest.Answer { return guest.Answer{RIP: s.Regs.RIP + 5} }
+
 // patience is longer than anything takes that the guest does.
 const patience = 2 * time.Minute
 
@@ -143,7 +148,7 @@ func serve(t *testing.T, g *Guest, n int, deny bool) {
 			all, err := g.VCPUs()
 			t.Fatalf("no hit: %+x, %v", all, err)
 		}
-		a := guest.Answer{RIP: s.Regs.RIP + 5}
+		a := passed(&s)
 		if deny {
 			if a, err = denied(g, &s); err != nil {
 				t.Fatal(err)
@@ -280,7 +285,7 @@ func TestByHand(t *testing.T) {
 	d.xl("pause", d.name)
 	if s, err := g.Run(time.Second); err == nil && s.Hit {
 		t.Log("a hit was pending")
-		if err := g.Answer(&s, guest.Answer{RIP: s.Regs.RIP + 5}); err != nil {
+		if err := g.Answer(&s, passed(&s)); err != nil {
 			t.Fatal(err)
 		}
 	} else if err != nil {
@@ -296,7 +301,7 @@ func TestByHand(t *testing.T) {
 			break
 		}
 		if err == nil && s.Hit {
-			err = g.Answer(&s, guest.Answer{RIP: s.Regs.RIP + 5})
+			err = g.Answer(&s, passed(&s))
 		}
 		if err != nil && !errors.Is(err, guest.ErrEnded) {
 			t.Fatal(err)

@@ -1,5 +1,8 @@
+//go:build amd64
+
 // Command testguest is the first process of a domain in which the package's tests set traps.
-// It executes itself again and again, and says how that went.
+// It executes itself again and again, and says how that went. The kernel's command line asks
+// for more: see the words below.
 package main
 
 import (
@@ -8,41 +11,85 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// Words on the kernel's command line.
+const (
+	wordSMP     = "smp"     // a worker on each processor, not only on the first
+	wordForeign = "foreign" // the programs of foreign.go, too
+)
+
+// A process that is traced is so with its first thread only.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	if os.Getpid() != 1 {
+		if len(os.Args) > 1 {
+			program(os.Args[1:])
+		}
 		return
 	}
-	_ = syscall.Mount("proc", "/proc", "proc", 0, "")
-	_ = syscall.Mount("dev", "/dev", "devtmpfs", 0, "")
+	for _, m := range [][2]string{{"proc", "/proc"}, {"devtmpfs", "/dev"}, {"sysfs", "/sys"}, {"tracefs", "/sys/kernel/tracing"}} {
+		_ = os.Mkdir(m[1], 0o755) // where there is none yet
+		if err := syscall.Mount(m[0], m[1], m[0], 0, ""); err != nil {
+			say("mounting %s: %v", m[1], err)
+		}
+	}
 	line, _ := os.ReadFile("/proc/cmdline")
+	words := strings.Fields(string(line))
 	workers := 1
-	if strings.Contains(string(line), "smp") {
+	if slices.Contains(words, wordSMP) {
 		workers = runtime.NumCPU()
 	}
-	fmt.Printf("GUEST ready, %d processors\n", runtime.NumCPU())
-	done := make(chan string)
+	say("ready, %d processors", runtime.NumCPU())
 	for w := range workers {
-		go func() {
-			for n := 0; ; n++ {
-				err := exec.Command("/init").Run()
-				switch {
-				case err == nil:
-					done <- fmt.Sprintf("GUEST %d.%d ran", w, n)
-				case errors.Is(err, syscall.EACCES):
-					done <- fmt.Sprintf("GUEST %d.%d denied", w, n)
-				default:
-					done <- fmt.Sprintf("GUEST %d.%d %v", w, n, err)
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-		}()
+		go work(w)
 	}
-	for text := range done {
-		fmt.Println(text)
+	if slices.Contains(words, wordForeign) {
+		go foreign()
+	}
+	select {}
+}
+
+var console sync.Mutex
+
+// say writes one line to the console.
+func say(format string, args ...any) {
+	console.Lock()
+	defer console.Unlock()
+	fmt.Printf("GUEST "+format+"\n", args...)
+}
+
+// pin keeps this goroutine, and the processes that it starts, on one processor.
+func pin(processor int) error {
+	runtime.LockOSThread()
+	var set unix.CPUSet
+	set.Set(processor)
+	return unix.SchedSetaffinity(0, &set)
+}
+
+// work executes a program again and again on one processor.
+func work(processor int) {
+	if err := pin(processor); err != nil {
+		say("%d stays nowhere: %v", processor, err)
+	}
+	for n := 0; ; n++ {
+		err := exec.Command("/init").Run()
+		switch {
+		case err == nil:
+			say("%d.%d ran", processor, n)
+		case errors.Is(err, syscall.EACCES):
+			say("%d.%d denied", processor, n)
+		default:
+			say("%d.%d %v", processor, n, err)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
