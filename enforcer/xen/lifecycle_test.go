@@ -1,0 +1,430 @@
+package xen
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+)
+
+// A guardian is a process of its own that guards a domain, so that it can be killed. It does
+// what it is told, one command after the other, and says where that led.
+type guardian struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	in  *json.Encoder
+	out *json.Decoder
+}
+
+// task is what a guardian is started for, as JSON in its environment.
+type task struct {
+	Domain             string
+	Fresh              bool
+	Hold, Hook, Upcall uint64
+	Code               []byte
+}
+
+const taskVariable = "VMSEAL_XEN_TASK"
+
+// Commands to a guardian.
+const (
+	commandRun  = "run"  // until the next hit
+	commandPass = "pass" // let the function of the last hit run
+	commandDeny = "deny" // answer for it
+)
+
+// TestMain is a guardian, where a test has started this program for that.
+func TestMain(m *testing.M) {
+	text := os.Getenv(taskVariable)
+	if text == "" {
+		os.Exit(m.Run())
+	}
+	var k task
+	err := json.Unmarshal([]byte(text), &k)
+	if err == nil {
+		err = k.guard()
+	}
+	fmt.Fprintln(os.Stderr, "guardian:", err)
+	os.Exit(1)
+}
+
+func (k *task) guard() error {
+	g, err := Open(k.Domain, Options{Upcall: k.Upcall})
+	if err != nil {
+		return err
+	}
+	if k.Fresh {
+		err = g.Hold(k.Hold, k.Code)
+	} else {
+		_, err = g.Adopt([]uint64{k.Hook})
+	}
+	if err == nil {
+		err = g.Plant([]uint64{k.Hook})
+	}
+	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
+	var s guest.Stop
+	for err == nil {
+		var command string
+		if err := errors.Join(out.Encode(s), in.Decode(&command)); err != nil {
+			return err
+		}
+		switch command {
+		case commandRun:
+			s, err = g.Run(0)
+		case commandPass:
+			err = g.Answer(&s, passed(&s))
+		case commandDeny:
+			var a guest.Answer
+			if a, err = denied(g, &s); err == nil {
+				err = g.Answer(&s, a)
+			}
+		}
+	}
+	return err
+}
+
+// guardian starts one, which has planted the trap when it is given.
+func (d *domain) guardian(k kernelFacts, fresh bool) *guardian {
+	d.t.Helper()
+	text, err := json.Marshal(task{d.name, fresh, k.hold, k.hook, k.upcall, k.code})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	p := &guardian{t: d.t, cmd: exec.Command(os.Args[0])}
+	p.cmd.Env = append(os.Environ(), taskVariable+"="+string(text))
+	p.cmd.Stderr = os.Stderr
+	in, err := p.cmd.StdinPipe()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(p.kill)
+	p.in, p.out = json.NewEncoder(in), json.NewDecoder(out)
+	p.reply()
+	return p
+}
+
+func (p *guardian) tell(command string) {
+	p.t.Helper()
+	if err := p.in.Encode(command); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *guardian) reply() (s guest.Stop) {
+	p.t.Helper()
+	if err := p.out.Decode(&s); err != nil {
+		p.t.Fatalf("the guardian says nothing: %v", err)
+	}
+	return s
+}
+
+// hit has it wait for the next one.
+func (p *guardian) hit() guest.Stop {
+	p.t.Helper()
+	p.tell(commandRun)
+	s := p.reply()
+	if !s.Hit {
+		p.t.Fatalf("no hit: %+v", s)
+	}
+	return s
+}
+
+// kill is SIGKILL: the process does nothing any more.
+func (p *guardian) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
+
+// book has what was answered to the worker of each processor, in the order of its lines.
+type book map[int][]string
+
+// Words that the workers of the guest say when they were answered.
+const (
+	wordRan    = "ran"
+	wordDenied = "denied"
+)
+
+// check compares what the guest's workers have said with what was answered: not one execution
+// was completed that nobody has allowed. What was allowed last may not have been said yet.
+func (d *domain) check(b book) {
+	d.t.Helper()
+	for worker, answers := range b {
+		said := d.saidBy(worker)
+		if len(said) > len(answers) || !slices.Equal(said, answers[:len(said)]) {
+			d.t.Errorf("processor %d was answered %q, and its worker says %q", worker, answers, said)
+		}
+	}
+}
+
+// checkReleased compares all that was answered, in a guest that runs on unguarded.
+func (d *domain) checkReleased(b book) {
+	d.t.Helper()
+	for worker, answers := range b {
+		d.said(fmt.Sprintf("GUEST %d.%d ran", worker, len(answers)+5), 1)
+		if said := d.saidBy(worker)[:len(answers)]; !slices.Equal(said, answers) {
+			d.t.Errorf("processor %d was answered %q, and its worker says %q", worker, answers, said)
+		}
+	}
+}
+
+// saidBy is what became of the executions on a processor.
+func (d *domain) saidBy(worker int) (said []string) {
+	text, _ := os.ReadFile(d.log)
+	for line := range strings.Lines(string(text)) {
+		prefix := fmt.Sprintf("GUEST %d.%d ", worker, len(said))
+		if _, word, ok := strings.Cut(line, prefix); ok {
+			said = append(said, strings.TrimSpace(word))
+		}
+	}
+	return said
+}
+
+// serve has a guardian answer so many hits, by turns in both ways.
+func (p *guardian) serve(n int, b book) {
+	p.t.Helper()
+	for range n {
+		s := p.hit()
+		command, word := commandPass, wordRan
+		if len(b[s.VCPU])%2 == 1 {
+			command, word = commandDeny, wordDenied
+		}
+		p.tell(command)
+		p.reply()
+		b[s.VCPU] = append(b[s.VCPU], word)
+	}
+}
+
+// stands waits until the domain uses no processor any more.
+func (d *domain) stands() {
+	d.t.Helper()
+	used := func() string {
+		fields := strings.Fields(d.xl("list", d.name))
+		return fields[len(fields)-1]
+	}
+	for before, end := "", time.Now().Add(patience); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+		now := used()
+		if now == before {
+			return
+		}
+		before = now
+	}
+	d.t.Fatal("the domain does not come to a stand")
+}
+
+// TestKilled: whenever who guards a guest is killed, the guest comes to a stand, and no program was
+// executed there that was not allowed; the next to guard it goes on where that was.
+func TestKilled(t *testing.T) {
+	onlyPV(t)
+	for name, form := range forms {
+		t.Run(name, func(t *testing.T) {
+			dir, k := bed(t)
+			d := newDomain(t, dir, append(config(), form...)...)
+			b := book{}
+			p := d.guardian(k, true)
+			p.kill() // before anything ran behind the trap
+			d.stands()
+			p = d.guardian(k, false)
+			p.hit() // of the first process
+			p.tell(commandPass)
+			p.reply()
+			p.serve(6, b)
+			p.tell(commandRun)
+			p.kill() // waiting, or at a hit
+			d.stands()
+			d.check(b)
+			p = d.guardian(k, false)
+			p.serve(6, b)
+			pending := p.hit()
+			p.kill()
+			d.stands()
+			d.check(b)
+			p = d.guardian(k, false)
+			again := p.hit()
+			for again.VCPU != pending.VCPU { // another one hit, too
+				p.tell(commandPass)
+				p.reply()
+				b[again.VCPU] = append(b[again.VCPU], wordRan)
+				again = p.hit()
+			}
+			if again.Regs != pending.Regs {
+				t.Errorf("the hit was\n%+x, and is now\n%+x", pending.Regs, again.Regs)
+			}
+			p.tell(commandDeny)
+			p.reply()
+			b[again.VCPU] = append(b[again.VCPU], wordDenied)
+			p.serve(6, b)
+			p.kill()
+			d.stands()
+			d.check(b)
+			byHand(t, d, k, b)
+		})
+	}
+}
+
+// byHand unpauses the domain when it was frozen: it stops at its next trap.
+func byHand(t *testing.T, d *domain, k kernelFacts, b book) {
+	t.Helper()
+	g := d.again(k)
+	answer(t, g, b, true)
+	if err := g.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	d.xl("unpause", d.name)
+	d.stands()
+	g.Close()
+	g = d.again(k)
+	for range 5 {
+		answer(t, g, b, false)
+	}
+	if err := g.Release(); err != nil {
+		t.Fatal(err)
+	}
+	d.checkReleased(b)
+}
+
+// answer answers the next hit, and says whose it was.
+func answer(t *testing.T, g *Guest, b book, pass bool) (vcpu int) {
+	t.Helper()
+	s, err := g.Run(patience)
+	if err != nil || !s.Hit {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	reply(t, g, &s, b, pass)
+	return s.VCPU
+}
+
+func reply(t *testing.T, g *Guest, s *guest.Stop, b book, pass bool) {
+	t.Helper()
+	a, word := passed(s), wordRan
+	if !pass {
+		var err error
+		if a, err = denied(g, s); err != nil {
+			t.Fatal(err)
+		}
+		word = wordDenied
+	}
+	if err := g.Answer(s, a); err != nil {
+		t.Fatal(err)
+	}
+	b[s.VCPU] = append(b[s.VCPU], word)
+}
+
+// TestBothHit: two virtual CPUs that hit at the same time are answered one after the other, each
+// with its own answer.
+func TestBothHit(t *testing.T) {
+	onlyPV(t)
+	d, g, _ := planted(t, forms["2 vCPUs"])
+	b := book{}
+	serve(t, g, 1, false) // the first process
+	both := 0
+	for end := time.Now().Add(patience); both < 4; {
+		if time.Now().After(end) {
+			t.Fatalf("both have hit at the same time only %d times", both)
+		}
+		s, err := g.Run(patience)
+		if err != nil || !s.Hit {
+			t.Fatalf("%+v, %v", s, err)
+		}
+		waits := g.hitMeanwhile(t, s.VCPU)
+		reply(t, g, &s, b, both%2 == 0)
+		if !waits {
+			continue
+		}
+		both++
+		if other := answer(t, g, b, both%2 == 0); other == s.VCPU {
+			t.Errorf("virtual CPU %d was answered, and has hit again before the other one was told of", other)
+		}
+	}
+	if err := g.Release(); err != nil {
+		t.Fatal(err)
+	}
+	d.checkReleased(b)
+}
+
+// hitMeanwhile reports whether the other virtual CPU hits the trap while this one waits for its answer: it
+// may be idle, and wait for this one. A breakpoint pauses the whole domain: that pause is taken back
+// for the other one.
+func (g *Guest) hitMeanwhile(t *testing.T, vcpu int) (hit bool) {
+	t.Helper()
+	do := func(cmd uint32, words ...uint32) {
+		t.Helper()
+		if err := g.domctl(cmd, words...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if g.pv {
+		do(domctlPauseVCPU, uint32(vcpu))
+		do(domctlUnpause)
+	}
+	for end := time.Now().Add(5 * time.Second); !hit && time.Now().Before(end); time.Sleep(glance) {
+		r, err := g.look(1 - vcpu)
+		if err != nil && !isOffline(err) {
+			t.Fatal(err)
+		}
+		hit = err == nil && (g.isPlanted(r.RIP) || g.pv && g.isPlanted(r.RIP-1))
+	}
+	if g.pv {
+		do(domctlPause)
+		do(domctlUnpauseVCPU, uint32(vcpu))
+	}
+	return hit
+}
+
+// answerUntilError lets everything run until there is nothing more to answer.
+func answerUntilError(g *Guest) (answered int, err error) {
+	for ; ; answered++ {
+		s, err := g.Run(0)
+		if err == nil {
+			err = g.Answer(&s, passed(&s))
+		}
+		if err != nil {
+			return answered, err
+		}
+	}
+}
+
+// TestRebooted: a guest that reboots has ended. The domain that comes in its place is another one, which
+// nobody guards and nobody touches.
+func TestRebooted(t *testing.T) {
+	onlyPV(t)
+	dir, k := bed(t)
+	d := newDomain(t, dir, append(config(), "vcpus=1", `on_reboot="restart"`)...)
+	g := d.held(k, Options{})
+	if err := g.Plant([]uint64{k.hook}); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, g, 5, false)
+	id := strings.TrimSpace(d.xl("domid", d.name))
+	rebooting := make(chan string, 1)
+	go func() {
+		out, err := exec.Command("xl", "reboot", d.name).CombinedOutput()
+		rebooting <- fmt.Sprintf("%s %v", out, err)
+	}()
+	_, err := answerUntilError(g)
+	t.Log(<-rebooting)
+	if !errors.Is(err, guest.ErrEnded) {
+		t.Fatal(err)
+	}
+	if _, err := g.Run(0); !errors.Is(err, guest.ErrEnded) {
+		t.Errorf("after its end: %v", err)
+	}
+	d.said("GUEST ready", 2)
+	if now := strings.TrimSpace(d.xl("domid", d.name)); now == id {
+		t.Errorf("the domain is still the one of number %s", id)
+	}
+	d.said("ran", d.count("ran")+10)
+}
