@@ -122,7 +122,7 @@ func (m *monitor) next(until time.Time) (s guest.Stop, hit bool, err error) {
 		_, ours := m.g.traps[e.rip()]
 		switch {
 		case !ours || e.reason != m.trap.reason:
-			if err := m.giveBack(e); err != nil {
+			if err := m.giveBack(e); err != nil || time.Now().After(until) { // there may be no end of them
 				return s, false, err
 			}
 			continue
