@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -427,4 +428,56 @@ func TestRebooted(t *testing.T) {
 		t.Errorf("the domain is still the one of number %s", id)
 	}
 	d.said("ran", d.count("ran")+10)
+}
+
+// TestSaved: a guest that is saved cannot be guarded any more. Restored, it does not come past
+// the trap.
+func TestSaved(t *testing.T) {
+	onlyPV(t)
+	d, g, k := planted(t, forms["1 vCPU"])
+	serve(t, g, 5, false)
+	image := filepath.Join(t.TempDir(), "saved")
+	saving := make(chan string, 1)
+	go func() {
+		out, err := exec.Command("xl", "save", d.name, image).CombinedOutput()
+		saving <- fmt.Sprintf("%s %v", out, err)
+	}()
+	answered, err := answerUntilError(g)
+	t.Log(err)
+	if err == nil || errors.Is(err, guest.ErrEnded) {
+		t.Errorf("a guest that was suspended: %v", err)
+	}
+	t.Log(<-saving)
+	g.Close()
+	d.xl("restore", image)
+	d.stopped(k)
+	if n := len(d.saidBy(0)); n > 5+answered-1 { // without the first process
+		t.Errorf("%d programs were executed, and %d allowed", n, 5+answered-1)
+	}
+}
+
+// stopped waits until a domain that Xen does not watch has come to the trap: a breakpoint is an error of
+// its kernel, and an instruction is one of a loop.
+func (d *domain) stopped(k kernelFacts) {
+	d.t.Helper()
+	if strings.Contains(config()[0], `"pv"`) {
+		d.said("int3: 0000", 1)
+		return
+	}
+	g, err := Open(d.name, Options{})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer g.Close()
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		_, err := g.Run(look)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		all, err := g.VCPUs()
+		if err == nil && all[0].RIP >= k.hook && all[0].RIP < k.hook+uint64(len(nop)) {
+			return
+		}
+	}
+	d.t.Fatal("the domain has not come to the trap")
 }
