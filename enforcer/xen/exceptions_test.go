@@ -57,7 +57,6 @@ func (d *domain) foreign() map[string][]string {
 // registers that it has no reason to change) is in a guarded guest as it was in the same
 // guest before it was guarded.
 func TestForeign(t *testing.T) {
-	onlyPV(t)
 	dir, k := bed(t)
 	d := newDomain(t, dir, append(config(), "vcpus=2", `extra="console=hvc0 panic=0 smp foreign"`)...)
 	g := d.held(k, Options{})
