@@ -2,209 +2,183 @@ package xen
 
 import (
 	"errors"
-	"fmt"
-	"slices"
 	"time"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
-	"golang.org/x/sys/unix"
 )
 
-// Vectors (X86_EXC_*).
-const (
-	vectorDB = 1
-	vectorBP = 3
-)
+const vectorDB, vectorBP = 1, 3 // X86_EXC_DB, X86_EXC_BP
 
-// Layout of struct xen_domctl_gdbsx_domstatus.
-const (
-	statusPaused = 0
-	statusVCPU   = 4
-)
+// breakpoint is int3, and what it leaves of the nop.
+var breakpoint = []byte{0xcc, 0x1f, 0x44, 0x00, 0x00}
 
 // debug is Xen's facility for debuggers: each breakpoint in the kernel pauses the domain,
 // and says so to who asks.
-type debug struct {
-	g *Guest
-	// untold are virtual CPUs that Xen has told of, once, before we could act on it.
-	untold []int
+type debug struct{ g *Guest }
+
+// attach has each virtual CPU that stands behind a trap hit it once more.
+func (d *debug) attach() {
+	d.again()
+	d.g.do(setDebugging, 1)
 }
 
-func (d *debug) code() []byte { return append([]byte{0xcc}, nop[1:]...) }
-
-// probe refuses a Xen in which the facility is not compiled in: on that one a breakpoint
-// would be the guest's, which dies of it.
-func (d *debug) probe() error {
-	vcpu, _, err := d.status()
-	if err != nil {
-		return fmt.Errorf("this Xen was built without CONFIG_GDBSX: it has no debugging calls (%w)", d.g.ended(err))
-	}
-	if vcpu >= 0 {
-		d.untold = append(d.untold, vcpu)
-	}
-	return nil
-}
-
-func (d *debug) attach() error {
-	if err := d.again(); err != nil {
-		return err
-	}
-	return d.set(1)
-}
-
-func (d *debug) detach() error {
-	if err := d.again(); err != nil {
-		return err
-	}
-	return d.set(0)
-}
-
-func (d *debug) close() {}
-
-func (d *debug) set(on uint32) error {
-	if err := d.g.domctl(domctlSetDebugging, on); err != nil {
-		return fmt.Errorf("switching debugging to %d: %w", on, err)
-	}
-	return nil
-}
-
-// again has each virtual CPU that stands behind a trap hit it once more. A breakpoint that
-// is not ours, which Xen told of meanwhile, is given back.
-func (d *debug) again() error {
-	for {
-		vcpu, _, err := d.status()
-		if err != nil {
-			return err
-		}
-		if vcpu < 0 {
-			break
-		}
-		d.untold = append(d.untold, vcpu)
-	}
-	for v := range d.g.vcpus {
-		r, err := d.g.look(v)
-		switch {
-		case isOffline(err):
-			continue
-		case err != nil:
-		case r.CPL() == 0 && d.ours(r.RIP-1):
-			err = d.goTo(v, r.RIP-1)
-		case slices.Contains(d.untold, v):
-			err = d.inject(v, vectorBP)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	d.untold = nil
-	return nil
-}
-
-func (d *debug) ours(addr uint64) bool { _, is := d.g.traps[addr]; return is }
-
-// goTo changes where a virtual CPU, whose context was got, goes on.
-func (d *debug) goTo(vcpu int, rip uint64) error {
-	d.g.h.setReg(regRIP, rip)
-	return d.g.h.setContext(d.g.domain, vcpu)
+func (d *debug) detach() {
+	d.again()
+	d.g.do(setDebugging, 0)
 }
 
 // status gives the virtual CPU that has hit a breakpoint, and forgets it: -1 if there is
-// none, or if the domain is not paused.
-func (d *debug) status() (vcpu int, paused bool, err error) {
-	u := d.g.h.union()
-	clear(u)
-	if err := d.g.h.domctl(d.g.domain, domctlDebuggerStatus); err != nil {
-		return -1, false, err
+// none, or if the domain is not paused (struct xen_domctl_gdbsx_domstatus).
+func (d *debug) status() (vcpu int, paused bool) {
+	if d.g.do(getBreakpoint); d.g.err != nil {
+		return -1, false
 	}
-	return int(int32(le.Uint32(u[statusVCPU:]))), u[statusPaused] != 0, nil
+	status := d.g.mem.domctl.union[0] // paused, vcpu_id
+	return int(int32(status >> 32)), uint8(status) != 0
+}
+
+// behind tells whether a virtual CPU with these registers has hit a trap.
+func (d *debug) behind(r guest.Registers) bool { return r.CPL() == 0 && d.g.ours(r.RIP-1) }
+
+// again puts each virtual CPU that stands behind a trap before it. A breakpoint that is not
+// ours, which Xen tells of once, is given back.
+func (d *debug) again() {
+	for v, _ := d.status(); v >= 0; v, _ = d.status() {
+		if r, err := d.g.look(v); err == nil && !d.behind(r) {
+			d.inject(vectorBP)
+		}
+	}
+	for v := range d.g.vcpus {
+		if r, err := d.g.look(v); err == nil && d.behind(r) {
+			d.g.goTo(r.RIP - 1)
+		}
+	}
 }
 
 // next polls: Xen sends no event when a breakpoint is hit. The longer there was none, the
 // less often.
-func (d *debug) next(until time.Time) (s guest.Stop, hit bool, err error) {
-	for pause := 20 * time.Microsecond; ; pause = min(2*pause, glance) {
-		vcpu, paused, err := d.status()
-		if err != nil {
-			return s, false, err
+func (d *debug) next(until time.Time) (s guest.Stop) {
+	for pause := 20 * time.Microsecond; d.g.err == nil; pause = min(2*pause, glance) {
+		vcpu, paused := d.status()
+		switch {
+		case vcpu >= 0:
+			s = d.stopped(vcpu)
+		case paused:
+			d.debugExceptions()
 		}
-		if paused {
-			if s, hit, err = d.stopped(vcpu); hit || err != nil {
-				return s, hit, err
-			}
-		}
-		if !time.Now().Before(until) {
-			return s, false, nil
+		if s.Hit || !time.Now().Before(until) {
+			break
 		}
 		time.Sleep(pause)
 	}
+	return s
 }
 
-// stopped looks why the domain is paused. A breakpoint that is not ours is given back to
-// the guest, and so is a debug exception, of which Xen does not say who had it.
-func (d *debug) stopped(vcpu int) (s guest.Stop, hit bool, err error) {
-	if vcpu < 0 {
-		return s, false, d.debugExceptions()
+// stopped looks at what a virtual CPU has hit. A breakpoint that is not ours is given back
+// to the guest.
+func (d *debug) stopped(vcpu int) (s guest.Stop) {
+	at := time.Now()
+	d.g.forget()
+	r, err := d.g.look(vcpu)
+	if d.g.check(getContext.doing, err); err != nil {
+		return s
 	}
-	s = guest.Stop{VCPU: vcpu, At: time.Now()}
-	d.g.m.forget()
-	if s.Regs, err = d.g.look(vcpu); err != nil {
-		return s, false, err
-	}
-	switch addr := s.Regs.RIP - 1; {
-	case s.Regs.CPL() != 0 || !d.ours(addr):
-		err = d.inject(vcpu, vectorBP)
+	addr := r.RIP - 1
+	switch {
+	case !d.behind(r):
+		d.inject(vectorBP)
 	case !d.g.isPlanted(addr): // the trap was removed meanwhile
-		err = d.goTo(vcpu, addr)
+		d.g.goTo(addr)
 	default:
-		s.Regs.RIP, s.Hit = addr, true
-		return s, true, nil
+		r.RIP = addr
+		return guest.Stop{VCPU: vcpu, Hit: true, Regs: r, At: at}
 	}
-	if err == nil {
-		err = d.g.domctl(domctlUnpause)
-	}
-	return s, false, err
+	d.g.do(unpauseDomain)
+	return s
 }
 
 // Bits of DR6 that say what a debug exception was for.
 const dr6Causes = 0xf | 1<<13 | 1<<14 // B0 to B3, BD, BS
 
 // debugExceptions gives back what a virtual CPU in the kernel had, and has not been told
-// of. A domain that somebody paused has none.
-func (d *debug) debugExceptions() error {
+// of; Xen does not say who had it. A domain that somebody paused has none.
+func (d *debug) debugExceptions() {
 	for v := range d.g.vcpus {
 		r, err := d.g.look(v)
-		if isOffline(err) {
+		c := &d.g.mem.context
+		if err != nil || r.CPL() != 0 || c.debug[6]&dr6Causes == 0 || r.RIP == c.traps[vectorDB][1] {
 			continue
 		}
-		if err != nil {
-			return err
-		}
-		handler := le.Uint64(d.g.h.context()[contextTraps+16*vectorDB+8:])
-		if r.CPL() != 0 || d.g.h.reg(contextDebug+8*6)&dr6Causes == 0 || r.RIP == handler {
-			continue
-		}
-		if err := d.inject(v, vectorDB); err != nil {
-			return err
-		}
-		return d.g.domctl(domctlUnpause)
+		d.inject(vectorDB)
+		d.g.do(unpauseDomain)
+		return
 	}
-	return nil
 }
 
-func (d *debug) answer(s *guest.Stop, a guest.Answer) error {
-	h := d.g.h
-	if err := h.getContext(d.g.domain, s.VCPU); err != nil { // reading memory may have got another
-		return err
+func (d *debug) answer(s *guest.Stop, a guest.Answer) {
+	if d.g.looked != s.VCPU {
+		_, err := d.g.look(s.VCPU)
+		d.g.check(getContext.doing, err)
 	}
 	if a.Return {
-		h.setReg(regRAX, a.RAX)
-		h.setReg(regRSP, a.RSP)
+		d.g.mem.context.regs.rax, d.g.mem.context.regs.rsp = a.RAX, a.RSP
 	}
-	if err := d.goTo(s.VCPU, a.RIP); err != nil {
-		return err
-	}
-	return d.g.domctl(domctlUnpause)
+	d.g.goTo(a.RIP)
+	d.g.do(unpauseDomain)
 }
 
-// isOffline tells of a virtual CPU that was not started yet.
-func isOffline(err error) bool { return errors.Is(err, unix.ENODATA) }
+// Flags of the processor that an exception clears.
+const flagsCleared = 1<<8 | 1<<14 | 1<<16 | 1<<17 | 1<<18 // TF, NT, RF, VM, AC
+
+const (
+	flagIF = 1 << 9
+
+	flatKernelCS, flatKernelSS = 0xe033, 0xe02b // FLAT_KERNEL_CS and _SS
+
+	givingBack = "giving an exception back to the guest"
+
+	maskOffset = 1 // of evtchn_upcall_mask in struct vcpu_info
+	maskEvents = 4 // TI_GET_IF: the handler runs with events masked
+)
+
+// inject gives an exception to the virtual CPU of the context, whose kernel had it. For a PV
+// guest it does what Xen itself does if no debugger is attached (create_bounce_frame,
+// xen/arch/x86/x86_64/entry.S): a frame on the stack, and on to the handler that the kernel
+// has registered.
+func (d *debug) inject(vector int) {
+	if !d.g.pv { // Xen gives no other exception of these guests than that of int3
+		d.g.raise(dmOp{vcpu: uint32(d.g.looked), vector: uint8(vector), kind: dmSoftware, length: 1})
+		return
+	}
+	regs, trap := &d.g.mem.context.regs, d.g.mem.context.traps[vector]
+	handler := trap[1]
+	if handler == 0 || d.g.Upcall == 0 {
+		d.g.check(givingBack, errors.New("the kernel has no handler for it yet, or the profile does not say where its xen_vcpu_info is"))
+	}
+	mask := []guest.Range{{Addr: d.g.mem.context.gsBase + d.g.Upcall + maskOffset, Buf: make([]byte, 1)}}
+	d.g.read(d.g.contextRoot(), mask)
+	d.g.check(givingBack, mask[0].Err)
+	masked := uint64(mask[0].Buf[0])
+	flags := regs.rflags &^ flagIF
+	if masked == 0 {
+		flags |= flagIF
+	}
+	frame := []uint64{regs.rcx, regs.r11, regs.rip, masked<<32 | regs.cs&0xfffc, flags, regs.rsp, regs.ss & 0xffff}
+	stack := regs.rsp&^15 - 8*uint64(len(frame))
+	for i, v := range frame {
+		d.put(stack+8*uint64(i), le.AppendUint64(nil, v))
+	}
+	if trap[0]>>8&maskEvents != 0 {
+		d.put(mask[0].Addr, []byte{1})
+	}
+	regs.rflags &^= flagsCleared
+	regs.ss, regs.rsp, regs.cs = flatKernelSS, stack, flatKernelCS
+	d.g.goTo(handler)
+}
+
+// put writes where the virtual CPU of the context sees it.
+func (d *debug) put(addr uint64, b []byte) {
+	frame, err := d.g.translate(d.g.contextRoot(), addr)
+	d.g.check(givingBack, err)
+	d.g.write(frame, addr, b)
+}

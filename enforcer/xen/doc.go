@@ -5,6 +5,9 @@
 // domains from xenstore. The structures are those of xen/include/public; the releases
 // that are known to have them so are in a table, and every other is refused.
 //
+// An error that is not expected is kept. From then on nothing is done to the domain but to pause
+// it, so that no step is taken on the word of one that failed.
+//
 // # Holding
 //
 // A trap replaces the nop at the entry of a function of the kernel, which is a call until

@@ -2,9 +2,11 @@ package xen
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"time"
 
@@ -22,25 +24,22 @@ var loop = []byte{0xeb, 0xfe}
 const (
 	kernelMap = 0xffffffff80000000 // __START_KERNEL_map of Linux: physical address 0 of an unmoved kernel
 
-	glance = time.Millisecond       // between looks at a virtual CPU that is waited for
-	look   = 100 * time.Millisecond // between looks at whether the domain is still there
+	glance  = time.Millisecond       // between looks at a virtual CPU that is waited for
+	look    = 100 * time.Millisecond // between looks at whether the domain is still there
+	forever = 1 << 62                // more than a century
 )
 
-// facility is what Xen offers for traps.
+// facility is what Xen offers for traps. Its errors are kept in the hypervisor.
 type facility interface {
-	// code is what a trap is made of, as long as nop.
-	code() []byte
 	// attach makes hits arrive. The domain is paused, and may have been somebody
 	// else's before: what was hit and not answered is hit again.
-	attach() error
+	attach()
 	// next gives the next hit, if there is one by then.
-	next(until time.Time) (s guest.Stop, hit bool, err error)
+	next(until time.Time) guest.Stop
 	// answer lets the virtual CPU of a hit go on.
-	answer(s *guest.Stop, a guest.Answer) error
+	answer(s *guest.Stop, a guest.Answer)
 	// detach is the reverse of attach. The domain is paused and has no traps.
-	detach() error
-	// close gives up what this process holds.
-	close()
+	detach()
 }
 
 // Guest is a domain.
@@ -48,256 +47,213 @@ type Guest struct {
 	// Upcall is the per-CPU offset of the kernel's xen_vcpu_info; see debug.inject.
 	Upcall uint64
 
-	h      *hypervisor
-	m      memory
-	domain uint16
-	pv     bool
+	*hypervisor
 	vcpus  int
+	looked int    // the virtual CPU whose state is in shared.context
+	root   uint64 // of the kernel's page tables, where they were seen last
 	id     string
-	f      facility
-	kind   string // of f
 
-	space    space             // of the kernel, where it was seen last
+	f        facility
+	kind     string // of f
+	code     []byte // that a trap of f is, as long as nop
+	attached bool
 	traps    map[uint64]uint64 // frames of all addresses that ever were trapped
 	planted  []uint64
-	attached bool
-	taken    bool // paused by somebody else before; see resume
-	running  bool
-	last     guest.Stop
-	err      error
+
+	taken   bool // paused by somebody else before; see resume
+	running bool
+	last    guest.Stop
 }
 
-var (
-	_ guest.Guest  = (*Guest)(nil)
-	_ guest.Holder = (*Guest)(nil)
+var _ guest.Holder = (*Guest)(nil)
 
-	errReleased = errors.New("the guest was released")
-)
+var errGone = errors.New("the guest was released or closed")
 
-// domctl is one about the whole domain.
-func (g *Guest) domctl(cmd uint32, words ...uint32) error {
-	return g.ended(g.h.domctl(g.domain, cmd, words...))
-}
-
-// ended tells that a domain that Xen does not know is gone.
-func (g *Guest) ended(err error) error {
-	if errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("%w: there is no domain %d any more", guest.ErrEnded, g.domain)
-	}
-	return err
-}
-
-func (g *Guest) pause() error {
-	if err := g.domctl(domctlPause); err != nil {
-		return fmt.Errorf("pausing domain %d: %w", g.domain, err)
-	}
-	return nil
-}
-
-// resume takes one pause back; the first time, all that there are: those of xl create
-// -p and of a process that died.
-func (g *Guest) resume() error {
-	var err error
-	if g.taken {
-		err = g.domctl(domctlUnpause)
-	} else {
-		err = g.resumeAll()
-	}
-	if err != nil {
-		return fmt.Errorf("unpausing domain %d: %w", g.domain, err)
-	}
-	g.taken = true
-	return nil
-}
-
-// resumeAll takes pauses back until there is none. A breakpoint pauses the domain, too, and
-// must not be among them: the virtual CPUs stand still until it is done.
-func (g *Guest) resumeAll() error {
-	_, debugging := g.f.(*debug)
-	each := func(cmd uint32) (err error) {
-		for v := 0; debugging && v < g.vcpus && err == nil; v++ {
-			err = g.domctl(cmd, uint32(v))
-		}
-		return err
-	}
-	err := each(domctlPauseVCPU)
-	for err == nil {
-		err = g.domctl(domctlUnpause)
-	}
-	if err != unix.EINVAL { // it is not paused any more
-		return err
-	}
-	if err = g.domctl(domctlPause); err == nil { // without which Xen frees no virtual CPU
-		err = errors.Join(each(domctlUnpauseVCPU), g.domctl(domctlUnpause))
-	}
-	return err
-}
-
-// alive fails if the domain has ended, or has left this host.
-func (g *Guest) alive() error {
-	i, err := g.h.info(g.domain)
-	switch {
-	case err != nil:
-		return g.ended(err)
-	case !i.shutdown():
-		return nil
-	case i.reason() == shutdownSuspend:
-		return errors.New("the domain was suspended, to be saved or migrated: the guest cannot be guarded elsewhere")
-	}
-	return fmt.Errorf("%w: domain %d was shut down (reason %d)", guest.ErrEnded, g.domain, i.reason())
-}
-
-// look gets the state of a virtual CPU, of which the kernel's address space may be
-// learned.
+// look gets the state of a virtual CPU into shared.context, and from it where the kernel's
+// page tables are. ENODATA, of one that was not started yet, is the only error that is not kept.
 func (g *Guest) look(vcpu int) (guest.Registers, error) {
-	if err := g.h.getContext(g.domain, vcpu); err != nil {
-		return guest.Registers{}, g.ended(err)
+	// struct xen_domctl_vcpucontext: vcpu, ctxt
+	err := g.domctl(getContext, uint64(vcpu), address(&g.mem.context))
+	if err != nil {
+		if err != unix.ENODATA {
+			g.check(getContext.doing, err)
+		}
+		return guest.Registers{}, err
 	}
-	r := g.h.registers(g.pv)
-	if s := g.contextSpace(); s.levels > 0 && r.CPL() == 0 {
-		g.space = s
+	g.looked = vcpu
+	u := &g.mem.context.regs
+	r := guest.Registers{
+		RAX: u.rax, RBX: u.rbx, RCX: u.rcx, RDX: u.rdx, RSI: u.rsi, RDI: u.rdi, RBP: u.rbp, RSP: u.rsp,
+		R8: u.r8, R9: u.r9, R10: u.r10, R11: u.r11, R12: u.r12, R13: u.r13, R14: u.r14, R15: u.r15,
+		RIP: u.rip, RFLAGS: u.rflags, CS: uint16(u.cs),
+	}
+	if g.pv && g.mem.context.flags&inKernel != 0 {
+		r.CS = 0x10 // of a kernel without Xen; this one runs at the processor's level 3, too
+	}
+	if root := g.contextRoot(); root != 0 && r.CPL() == 0 {
+		g.root = root
 	}
 	return r, nil
 }
 
-// contextSpace is where the virtual CPU whose context was got last is.
-func (g *Guest) contextSpace() space {
-	switch {
-	case g.pv:
-		return space{g.h.control(3), 4}
-	case g.h.control(0)&cr0Paging == 0:
-		return space{}
-	case g.h.control(4)&cr4LA57 != 0:
-		return space{g.h.control(3), 5}
+// contextRoot is where the page tables are of the virtual CPU of the context.
+func (g *Guest) contextRoot() uint64 {
+	c := &g.mem.context.control
+	return rootOf(c[0], c[3], c[4])
+}
+
+// goTo changes where the virtual CPU of the context goes on, and what else was changed
+// there. Xen would reset the extended part, of which the context has nothing, to that of a
+// CPU without AVX: it is carried around the call.
+func (g *Guest) goTo(rip uint64) {
+	vcpu, union := uint64(g.looked), &g.mem.domctl.union
+	// struct xen_domctl_vcpuextstate: vcpu, xfeature_mask, size, buffer
+	g.do(getXstate, vcpu) // tells the size that it may have
+	if union[2] > uint64(len(g.mem.xstate)) {
+		g.check(getXstate.doing, fmt.Errorf("it has %d bytes", union[2]))
 	}
-	return space{g.h.control(3), 4}
+	g.do(getXstate, vcpu, union[1], union[2], address(&g.mem.xstate)) // and that it has
+	features, size := union[1], union[2]
+	g.mem.context.regs.rip = rip
+	g.do(putContext, vcpu, address(&g.mem.context))
+	g.do(putXstate, vcpu, features, size, address(&g.mem.xstate))
+}
+
+// resume takes one pause back; the first time, all that there are: those of xl create
+// -p and of a process that died. A breakpoint pauses the domain, too, and must not be among
+// them: the virtual CPUs stand still until it is done.
+func (g *Guest) resume() {
+	if g.taken {
+		g.do(unpauseDomain)
+		return
+	}
+	g.each(pauseVCPU)
+	err := g.domctl(unpauseDomain)
+	for err == nil {
+		err = g.domctl(unpauseDomain)
+	}
+	if err != unix.EINVAL { // it is not paused any more
+		g.check(unpauseDomain.doing, err)
+	}
+	g.do(pauseDomain) // without which Xen frees no virtual CPU
+	g.each(unpauseVCPU)
+	g.do(unpauseDomain)
+	g.taken = true
+}
+
+// each does something to each virtual CPU, if it may hit a breakpoint that pauses the domain.
+func (g *Guest) each(c command) {
+	for v := 0; v < g.vcpus && g.kind == string(Debug); v++ {
+		g.do(c, uint64(v))
+	}
+}
+
+// alive keeps it as an error if the domain has ended, or has left this host.
+func (g *Guest) alive() {
+	i, err := g.info()
+	switch {
+	case err != nil || i.flags&(flagShutdown|flagDying) == 0:
+	case i.reason == shutdownSuspend:
+		err = errors.New("the domain was suspended, to be saved or migrated: the guest cannot be guarded elsewhere")
+	default:
+		err = fmt.Errorf("%w: domain %d was shut down (reason %d)", guest.ErrEnded, g.domain, i.reason)
+	}
+	g.check(getInfo.doing, err)
 }
 
 // Fresh reports whether no virtual CPU has run yet.
 func (g *Guest) Fresh() (bool, error) {
-	i, err := g.h.info(g.domain)
-	return err == nil && i.cpuTime == 0, g.ended(err)
+	i, err := g.info()
+	return err == nil && i.cpuTime == 0, err
 }
 
-// VCPUs gives the registers of those that are online.
-func (g *Guest) VCPUs() ([]guest.Registers, error) {
-	var all []guest.Registers
+// VCPUs gives the registers of those that were started.
+func (g *Guest) VCPUs() (all []guest.Registers, err error) {
 	for v := range g.vcpus {
-		r, err := g.look(v)
-		if isOffline(err) {
-			continue // not started yet
+		if r, err := g.look(v); err == nil {
+			all = append(all, r)
 		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, r)
 	}
-	return all, nil
+	return all, g.err
 }
 
 // Read reads as the virtual CPU sees memory.
 func (g *Guest) Read(vcpu int, ranges []guest.Range) error {
-	s := g.space
+	root := g.root
 	if !g.last.Hit || g.last.VCPU != vcpu {
 		if _, err := g.look(vcpu); err != nil {
 			return err
 		}
-		s = g.contextSpace()
+		root = g.contextRoot()
 	}
-	g.m.read(s, ranges)
-	return nil
+	g.read(root, ranges)
+	return g.err
 }
 
 // Hold keeps a fresh guest from getting beyond an instruction by a loop in its place.
 func (g *Guest) Hold(addr uint64, code []byte) error {
-	g.m.forget()
-	if _, err := g.look(0); err != nil {
-		return err
-	}
-	frame, err := (addr-kernelMap)>>12, error(nil) // before paging is on
-	if s := g.contextSpace(); s.levels > 0 {
-		frame, err = g.m.translate(s, addr)
+	g.forget()
+	_, err := g.look(0)
+	frame := (addr - kernelMap) >> 12 // before paging is on
+	if root := g.contextRoot(); err == nil && root != 0 {
+		frame, err = g.translate(root, addr)
 	}
 	if err != nil {
 		return err
 	}
-	there := make([]byte, len(code))
-	err = g.m.readFrame(frame, addr, there)
-	switch {
-	case err != nil || bytes.Equal(there, make([]byte, len(there))):
+	if there, err := g.frame(frame, addr); err != nil || bytes.HasPrefix(there, make([]byte, len(code))) {
 		return fmt.Errorf("%w: no kernel is in memory", errors.ErrUnsupported)
-	case !bytes.Equal(there, code):
-		return fmt.Errorf("another kernel than the profile's was loaded: at %#x lies % x, not % x", addr, there, code)
 	}
-	if err := g.m.write(frame, addr, loop); err != nil {
-		return err
+	if err := g.expect(frame, addr, code); err != nil {
+		return fmt.Errorf("another kernel than the profile's was loaded: %w", err)
 	}
-	if err := g.resume(); err != nil {
-		return err
-	}
-	for n := 0; ; n++ {
+	g.write(frame, addr, loop)
+	g.resume()
+	for g.err == nil && g.mem.context.regs.rip != addr {
 		time.Sleep(glance)
-		r, err := g.look(0)
-		if err != nil {
-			return err
-		}
-		if r.RIP == addr {
-			break
-		}
-		if n%100 == 0 {
-			if err := g.alive(); err != nil {
-				return err
-			}
-		}
+		_, err = g.look(0)
+		g.check(getContext.doing, err)
+		g.alive()
 	}
-	if err := g.pause(); err != nil {
-		return err
+	g.do(pauseDomain)
+	if r, err := g.look(0); err == nil && (r.RIP != addr || r.CPL() != 0) {
+		g.check("holding", fmt.Errorf("virtual CPU 0 has left the loop at %#x for %#x", addr, r.RIP))
 	}
-	g.m.forget()
-	r, err := g.look(0)
-	if err != nil {
-		return err
-	}
-	if r.RIP != addr || r.CPL() != 0 {
-		return fmt.Errorf("virtual CPU 0 has left the loop at %#x for %#x", addr, r.RIP)
-	}
-	return g.m.write(frame, addr, code[:len(loop)])
+	g.write(frame, addr, code[:len(loop)])
+	return g.err
 }
 
 // Plant writes what differs, and first notes what it is going to write. After an error the
 // domain stays paused.
 func (g *Guest) Plant(addrs []uint64) error {
 	want := slices.Compact(slices.Sorted(slices.Values(addrs)))
-	if err := g.pause(); err != nil {
-		return err
+	g.do(pauseDomain)
+	notYet := g.locate(want)
+	if notYet == nil {
+		g.check("noting the traps", g.saveTraps())
+		g.attach()
+		g.replace(g.planted, want, g.code, nop)
+		g.replace(want, g.planted, nop, g.code)
+		g.planted = want
 	}
-	err := g.locate(want)
-	if err == nil {
-		err = g.plant(want)
-	}
-	if err != nil && !errors.Is(err, guest.ErrNotYet) {
-		return err
-	}
-	return errors.Join(err, g.domctl(domctlUnpause))
+	g.do(unpauseDomain)
+	return errors.Join(g.err, notYet)
 }
 
 // locate learns where the addresses lie, all of them or none.
 func (g *Guest) locate(want []uint64) error {
-	g.m.forget()
+	g.forget()
 	found := maps.Clone(g.traps)
 	for _, a := range want {
-		if _, known := found[a]; known {
+		if g.ours(a) {
 			continue
 		}
-		if g.space.levels == 0 {
-			return guest.ErrNotYet
+		frame, err := g.translate(g.root, a)
+		if err == nil {
+			err = g.expect(frame, a, nop)
 		}
-		frame, err := g.m.translate(g.space, a)
 		if err != nil {
 			return fmt.Errorf("%w: %#x: %w", guest.ErrNotYet, a, err)
-		}
-		if err := g.expect(frame, a, nop); err != nil {
-			return fmt.Errorf("%w: %w", guest.ErrNotYet, err)
 		}
 		found[a] = frame
 	}
@@ -305,115 +261,75 @@ func (g *Guest) locate(want []uint64) error {
 	return nil
 }
 
-func (g *Guest) plant(want []uint64) error {
-	if err := g.saveTraps(); err != nil {
-		return err
-	}
+func (g *Guest) attach() {
 	if !g.attached {
-		if err := g.f.attach(); err != nil {
-			return err
-		}
+		g.f.attach()
 		g.attached = true
 	}
-	for _, a := range g.planted {
-		if !slices.Contains(want, a) {
-			if err := g.replace(a, g.f.code(), nop); err != nil {
-				return err
-			}
+}
+
+// replace changes the code at the addresses that are not among the others.
+func (g *Guest) replace(addrs, others []uint64, from, to []byte) {
+	for _, a := range addrs {
+		if !slices.Contains(others, a) {
+			g.check("changing a trap", g.expect(g.traps[a], a, from))
+			g.write(g.traps[a], a, to)
 		}
 	}
-	for _, a := range want {
-		if !slices.Contains(g.planted, a) {
-			if err := g.replace(a, nop, g.f.code()); err != nil {
-				return err
-			}
-		}
-	}
-	g.planted = want
-	return nil
+}
+
+// ours tells whether there may be a trap of ours.
+func (g *Guest) ours(addr uint64) bool {
+	_, known := g.traps[addr]
+	return known
 }
 
 func (g *Guest) isPlanted(addr uint64) bool { return slices.Contains(g.planted, addr) }
 
-// expect compares what lies at an address.
-func (g *Guest) expect(frame, addr uint64, code []byte) error {
-	there := make([]byte, len(code))
-	if err := g.m.readFrame(frame, addr, there); err != nil {
-		return err
+// left are the addresses at which there is a trap.
+func (g *Guest) left() (found []uint64) {
+	g.forget()
+	for a, frame := range g.traps {
+		if g.expect(frame, a, g.code) == nil {
+			found = append(found, a)
+		}
 	}
-	if !bytes.Equal(there, code) {
-		return fmt.Errorf("at %#x lies % x, not % x", addr, there, code)
-	}
-	return nil
-}
-
-// replace changes code of a paused guest.
-func (g *Guest) replace(addr uint64, from, to []byte) error {
-	if err := g.expect(g.traps[addr], addr, from); err != nil {
-		return err
-	}
-	return g.m.write(g.traps[addr], addr, to)
+	return found
 }
 
 // Adopt leaves traps where they are, and says where that is.
 func (g *Guest) Adopt(addrs []uint64) (found []uint64, err error) {
-	for a, frame := range g.traps {
-		if slices.Contains(addrs, a) && g.expect(frame, a, g.f.code()) == nil {
-			found = append(found, a)
-		}
-	}
-	g.planted = slices.Sorted(slices.Values(found))
-	return found, nil
+	g.planted = slices.DeleteFunc(g.left(), func(a uint64) bool { return !slices.Contains(addrs, a) })
+	return slices.Clone(g.planted), g.err
 }
 
 // Run waits for the next hit.
 func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
-	if g.err != nil {
-		return guest.Stop{}, g.err
-	}
 	if g.last.Hit {
 		return guest.Stop{}, errors.New("the last hit was not answered")
 	}
 	if !g.running {
-		if err := g.resume(); err != nil {
-			return guest.Stop{}, err
-		}
+		g.resume()
+		g.running = true
 	}
-	g.running, g.last = true, guest.Stop{}
-	var end time.Time
-	if limit > 0 {
-		end = time.Now().Add(limit)
-	}
-	for {
-		until := time.Now().Add(look)
-		if limit > 0 && end.Before(until) {
-			until = end
-		}
-		s, hit, err := g.wait(until)
-		if err == nil && !hit {
-			err = g.alive()
+	for end := time.Now().Add(cmp.Or(limit, forever)); g.err == nil; g.alive() {
+		until := time.Now().Add(min(look, time.Until(end)))
+		if g.attached {
+			g.last = g.f.next(until)
+		} else {
+			time.Sleep(time.Until(until))
 		}
 		switch {
-		case err != nil:
-			return guest.Stop{}, err
-		case hit:
-			g.running, g.last = false, s
-			return s, nil
-		case limit > 0 && !time.Now().Before(end):
+		case g.last.Hit:
+			return g.last, g.err
+		case !time.Now().Before(end):
+			g.forget()
+			g.do(pauseDomain)
 			g.running = false
-			g.m.forget()
-			return guest.Stop{At: time.Now()}, g.pause()
+			return guest.Stop{At: time.Now()}, g.err
 		}
 	}
-}
-
-func (g *Guest) wait(until time.Time) (guest.Stop, bool, error) {
-	if g.attached {
-		s, hit, err := g.f.next(until)
-		return s, hit, g.ended(err)
-	}
-	time.Sleep(time.Until(until))
-	return guest.Stop{}, false, nil
+	return guest.Stop{}, g.err
 }
 
 // Answer lets the virtual CPU of the last hit go on.
@@ -421,19 +337,17 @@ func (g *Guest) Answer(s *guest.Stop, a guest.Answer) error {
 	if !g.last.Hit || s.VCPU != g.last.VCPU || s.Regs.RIP != g.last.Regs.RIP {
 		return fmt.Errorf("answering virtual CPU %d at %#x: that is not the last hit", s.VCPU, s.Regs.RIP)
 	}
-	if err := g.ended(g.f.answer(s, a)); err != nil {
-		return err
-	}
+	g.f.answer(s, a)
 	g.running, g.last = true, guest.Stop{}
-	return nil
+	return g.err
 }
 
 // Freeze pauses the domain once more.
 func (g *Guest) Freeze() error {
-	if g.err != nil {
+	if errors.Is(g.err, errGone) {
 		return g.err
 	}
-	return g.pause()
+	return g.domctl(pauseDomain)
 }
 
 // Release puts the kernel's code back and lets the guest run.
@@ -441,41 +355,27 @@ func (g *Guest) Release() error {
 	if len(g.traps) == 0 {
 		return fmt.Errorf("domain %d has no traps of ours that are known of here", g.domain)
 	}
-	if err := g.pause(); err != nil {
-		return err
-	}
-	if !g.attached {
-		if err := g.f.attach(); err != nil {
-			return err
-		}
-	}
-	for a, frame := range g.traps {
-		if g.expect(frame, a, g.f.code()) == nil {
-			if err := g.m.write(frame, a, nop); err != nil {
-				return err
-			}
-		}
-	}
+	g.do(pauseDomain)
+	g.attach()
+	g.replace(g.left(), nil, g.code, nop)
 	g.planted = nil
-	if err := g.f.detach(); err != nil {
-		return err
-	}
+	g.f.detach()
 	g.taken = false
-	if err := g.resume(); err != nil {
-		return err
+	g.resume()
+	if g.err != nil {
+		return g.err
 	}
-	g.err = errReleased
-	return g.forgetTraps()
+	g.err = errGone
+	return os.Remove(g.notePath())
 }
 
 // Close gives up what this process holds, not the guest.
 func (g *Guest) Close() error {
-	g.m.drop()
-	if g.f != nil {
-		g.f.close()
+	if m, ok := g.f.(*monitor); ok {
+		m.close()
 	}
-	g.err = errors.New("the guest was closed")
-	return g.h.close()
+	g.err = errGone
+	return g.close()
 }
 
 // Identity names the domain.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
+	"golang.org/x/sys/unix"
 )
 
 // A guardian is a process of its own that guards a domain, so that it can be killed. It does
@@ -361,26 +362,26 @@ func TestBothHit(t *testing.T) {
 // for the other one.
 func (g *Guest) hitMeanwhile(t *testing.T, vcpu int) (hit bool) {
 	t.Helper()
-	do := func(cmd uint32, words ...uint32) {
+	do := func(c command, arg ...uint64) {
 		t.Helper()
-		if err := g.domctl(cmd, words...); err != nil {
+		if err := g.domctl(c, arg...); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if g.pv {
-		do(domctlPauseVCPU, uint32(vcpu))
-		do(domctlUnpause)
+		do(pauseVCPU, uint64(vcpu))
+		do(unpauseDomain)
 	}
 	for end := time.Now().Add(5 * time.Second); !hit && time.Now().Before(end); time.Sleep(glance) {
 		r, err := g.look(1 - vcpu)
-		if err != nil && !isOffline(err) {
+		if err != nil && err != unix.ENODATA {
 			t.Fatal(err)
 		}
 		hit = err == nil && (g.isPlanted(r.RIP) || g.pv && g.isPlanted(r.RIP-1))
 	}
 	if g.pv {
-		do(domctlPause)
-		do(domctlUnpauseVCPU, uint32(vcpu))
+		do(pauseDomain)
+		do(unpauseVCPU, uint64(vcpu))
 	}
 	return hit
 }

@@ -3,13 +3,14 @@ package xen
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
+	"golang.org/x/sys/unix"
 )
 
 // tables are frames of a guest that is only page tables.
@@ -23,12 +24,11 @@ func (m tables) enter(frame, index, entry uint64) {
 	le.PutUint64(m[frame][8*index:], entry)
 }
 
-// TestTranslate: addresses whose indices are 1, 2, 3, 4 and 5 from the top, in pages of each size.
+// TestTranslate: addresses whose indices are 2, 3, 4 and 5 from the top, in pages of each size.
 func TestTranslate(t *testing.T) {
 	const present, large, nx = entryPresent, entryLarge, 1 << 63
 	m := tables{}
-	m.enter(10, 1, 11<<12|present)    // level 5
-	m.enter(11, 2, 12<<12|present|nx) // level 4
+	m.enter(11, 2, 12<<12|present|nx)
 	m.enter(12, 3, 13<<12|present)
 	m.enter(13, 4, 14<<12|present)
 	m.enter(14, 5, 0x1234<<12|present|nx)
@@ -37,33 +37,43 @@ func TestTranslate(t *testing.T) {
 	m.enter(12, 8, 0x80000<<12|present|large)          // 1 GiB
 	m.enter(11, 9, 0x80000<<12|present|large)          // reserved
 	m.enter(11, 256, 12<<12|present)
-	at := func(five, four, three, two, one uint64) uint64 {
-		return five<<48 | four<<39 | three<<30 | two<<21 | one<<12 | 0x678
+	at := func(four, three, two, one uint64) uint64 {
+		return four<<39 | three<<30 | two<<21 | one<<12 | 0x678
 	}
-	// The frame that a translation comes to through the entry that is no table.
+	// The frames that a translation comes to through the entry that is no table, and without a root.
 	m.enter(0x80000, 0, 0)
-	four, five := space{11<<12 | 0xfff, 4}, space{10 << 12, 5}
+	m.enter(0, 2, 12<<12|present)
+	const root = 11<<12 | 0xfff
 	for name, tt := range map[string]struct {
-		s    space
-		addr uint64
-		want uint64 // 0: not mapped
+		root, addr uint64
+		want       uint64 // 0: not mapped
 	}{
-		"4 KiB":                      {four, at(0, 2, 3, 4, 5), 0x1234},
-		"4 KiB, five levels":         {five, at(1, 2, 3, 4, 5), 0x1234},
-		"upper half":                 {four, 0xffff<<48 | at(0, 256, 3, 4, 5), 0x1234},
-		"2 MiB":                      {four, at(0, 2, 3, 7, 0x1ff), 0x401ff},
-		"1 GiB":                      {five, at(1, 2, 8, 0x1ff, 0x1fe), 0x80000 | 0x1ff<<9 | 0x1fe},
-		"not present":                {four, at(0, 2, 3, 4, 6), 0},
-		"no table":                   {four, at(0, 3, 3, 4, 5), 0},
-		"large in the fourth level":  {four, at(0, 9, 0, 0, 0), 0},
-		"not canonical":              {four, at(1, 2, 3, 4, 5), 0},
-		"not canonical, upper half":  {four, 0xfffe<<48 | at(0, 256, 3, 4, 5), 0},
-		"not canonical, five levels": {five, 1<<57 | at(1, 2, 3, 4, 5), 0},
+		"4 KiB":                     {root, at(2, 3, 4, 5), 0x1234},
+		"upper half":                {root, 0xffff<<48 | at(256, 3, 4, 5), 0x1234},
+		"2 MiB":                     {root, at(2, 3, 7, 0x1ff), 0x401ff},
+		"1 GiB":                     {root, at(2, 8, 0x1ff, 0x1fe), 0x80000 | 0x1ff<<9 | 0x1fe},
+		"not present":               {root, at(2, 3, 4, 6), 0},
+		"no table":                  {root, at(3, 3, 4, 5), 0},
+		"large in the fourth level": {root, at(9, 0, 0, 0), 0},
+		"not canonical":             {root, 1<<48 | at(2, 3, 4, 5), 0},
+		"not canonical, upper half": {root, 0xfffe<<48 | at(256, 3, 4, 5), 0},
+		"no root":                   {0, at(2, 3, 4, 5), 0},
 	} {
-		mem := memory{frames: m}
-		got, err := mem.translate(tt.s, tt.addr)
+		h := hypervisor{frames: m}
+		got, err := h.translate(tt.root, tt.addr)
 		if tt.want == 0 && !errors.Is(err, errNotMapped) || tt.want != 0 && (err != nil || got != tt.want) {
 			t.Errorf("%s: frame %#x, %v, want %#x", name, got, err, tt.want)
+		}
+	}
+}
+
+// TestRoot: what is not four levels of page tables is none.
+func TestRoot(t *testing.T) {
+	for _, tt := range []struct{ cr0, cr4, want uint64 }{
+		{cr0Paging, 0, 0x1000}, {cr0Paging, ^uint64(cr4LA57), 0x1000}, {0, 0, 0}, {cr0Paging, cr4LA57, 0},
+	} {
+		if got := rootOf(tt.cr0, 0x1000, tt.cr4); got != tt.want {
+			t.Errorf("cr0 %#x, cr4 %#x: %#x", tt.cr0, tt.cr4, got)
 		}
 	}
 }
@@ -82,8 +92,8 @@ func TestRead(t *testing.T) {
 		{Addr: 2*pageSize - 1, Buf: make([]byte, 2)},
 		{Addr: 7, Buf: nil},
 	}
-	mem := memory{frames: m}
-	mem.read(space{11 << 12, 4}, r)
+	h := hypervisor{frames: m}
+	h.read(11<<12, r)
 	if r[0].Err != nil || !bytes.Equal(r[0].Buf, []byte{2, 2, 2, 3, 3}) {
 		t.Errorf("% x, %v", r[0].Buf, r[0].Err)
 	}
@@ -94,56 +104,89 @@ func TestRead(t *testing.T) {
 
 // FuzzTranslate: whatever a guest has for page tables, a walk ends.
 func FuzzTranslate(f *testing.F) {
-	f.Add(uint64(0x12345678), uint64(11<<12|1), uint64(11<<12|1|0x80), true)
-	f.Fuzz(func(t *testing.T, addr, a, b uint64, five bool) {
+	f.Add(uint64(0x12345678), uint64(11<<12|1), uint64(11<<12|1|0x80))
+	f.Fuzz(func(t *testing.T, addr, a, b uint64) {
 		m := tables{}
 		for i := range uint64(512) {
 			m.enter(a>>12&frameMask, i, []uint64{a, b}[i&1])
 			m.enter(b>>12&frameMask, i, []uint64{b, a}[i&1])
 		}
-		s := space{a, 4}
-		if five {
-			s.levels = 5
-		}
-		mem := memory{frames: m}
-		if frame, err := mem.translate(s, addr); err == nil && frame > frameMask {
+		h := hypervisor{frames: m}
+		if frame, err := h.translate(a, addr); err == nil && frame > frameMask {
 			t.Fatalf("frame %#x", frame)
 		}
 	})
 }
 
-// TestTrapsFile: what was noted is found again, by the same domain alone.
-func TestTrapsFile(t *testing.T) {
+// TestNote: what was noted is found again, by the same domain alone.
+func TestNote(t *testing.T) {
 	stateDir = filepath.Join(t.TempDir(), "made")
-	one := &Guest{domain: 3, id: "xen domain 3 uuid 00 boot b", kind: "debug", traps: map[uint64]uint64{0xffffffff81000100: 0x1000, 0xffffffff81000200: 7}}
+	guest := func(domain uint16, id, kind string) *Guest {
+		return &Guest{hypervisor: &hypervisor{domain: domain}, id: id, kind: kind, traps: map[uint64]uint64{}}
+	}
+	const id, kind = "xen domain 3 uuid 00 boot b", "debug"
+	one := guest(3, id, kind)
+	one.traps = map[uint64]uint64{0xffffffff81000100: 0x1000, 0xffffffff81000200: 7}
 	if err := one.saveTraps(); err != nil {
 		t.Fatal(err)
 	}
-	like := func(change func(g *Guest)) *Guest {
-		g := &Guest{domain: one.domain, id: one.id, kind: one.kind, traps: map[uint64]uint64{}}
-		change(g)
-		return g
-	}
-	same := like(func(*Guest) {})
-	if err := same.loadTraps(); err != nil || !reflect.DeepEqual(same.traps, one.traps) {
+	same := guest(3, id, kind)
+	if err := same.loadTraps(); err != nil || !maps.Equal(same.traps, one.traps) {
 		t.Errorf("%v, %v", same.traps, err)
 	}
 	for name, g := range map[string]*Guest{
-		"another run":    like(func(g *Guest) { g.id += "x" }),
-		"another domain": like(func(g *Guest) { g.domain++ }),
+		"another run":    guest(3, id+"x", kind),
+		"another domain": guest(4, id, kind),
 	} {
 		if err := g.loadTraps(); err != nil || len(g.traps) != 0 {
 			t.Errorf("%s: %v, %v", name, g.traps, err)
 		}
 	}
-	if err := like(func(g *Guest) { g.kind = "monitor str" }).loadTraps(); err == nil {
+	if err := guest(3, id, "monitor str").loadTraps(); err == nil {
 		t.Error("traps of another kind are taken for ours")
 	}
-	if err := os.WriteFile(one.trapsPath(), []byte(trapsHead+one.id+"\ndebug\nffff 1\nnonsense\n"), 0o600); err != nil {
+	good, err := os.ReadFile(one.notePath())
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := like(func(*Guest) {}).loadTraps(); err == nil || !strings.Contains(err.Error(), "nonsense") {
-		t.Errorf("a damaged file: %v", err)
+	for name, text := range map[string]string{
+		"cut":           string(good[:len(good)-1]),
+		"more":          string(good) + "{}",
+		"empty":         "",
+		"unknown field": strings.Replace(string(good), "{", `{"a":1,`, 1),
+		"twice":         strings.Replace(string(good), `"kind"`, `"kind":"debug","kind"`, 1),
+		"no number":     strings.Replace(string(good), ":7", `:"7"`, 1),
+	} {
+		if err := os.WriteFile(one.notePath(), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		g := guest(3, id, kind)
+		if err := g.loadTraps(); text == string(good) || err == nil || len(g.traps) != 0 {
+			t.Errorf("%s: %v, %v", name, g.traps, err)
+		}
+	}
+}
+
+// TestSticky: after an error Xen is asked for nothing but to pause.
+func TestSticky(t *testing.T) {
+	h := hypervisor{fd: -1, mem: new(shared)}
+	h.check("first", errNotMapped)
+	h.check("second", os.ErrInvalid)
+	if !errors.Is(h.err, errNotMapped) || errors.Is(h.err, os.ErrInvalid) {
+		t.Error(h.err)
+	}
+	unpause := h.domctl(unpauseDomain)
+	_, mapped := h.mapFrame(1, 0)
+	h.write(1, 0, nil)
+	if h.calls != 0 || !errors.Is(unpause, errNotMapped) || mapped == nil {
+		t.Errorf("%d calls, %v, %v", h.calls, unpause, mapped)
+	}
+	if err := h.domctl(pauseDomain); h.calls != 1 || !errors.Is(err, unix.EBADF) {
+		t.Errorf("%d calls, %v", h.calls, err)
+	}
+	h.raise(dmOp{}) // the command that paused is still there
+	if h.calls != 1 {
+		t.Error("something was done after a pause")
 	}
 }
 

@@ -1,9 +1,10 @@
 package xen
 
 import (
-	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 	"golang.org/x/sys/unix"
@@ -14,7 +15,7 @@ type trap struct {
 	name   string
 	event  uint32 // XEN_DOMCTL_MONITOR_EVENT_*
 	reason uint32 // VM_EVENT_REASON_*
-	sync   uint32 // option of the monitor: stop the virtual CPU
+	vector uint8  // of the exception that it is if nobody watches, if it is one
 	code   []byte
 }
 
@@ -22,153 +23,281 @@ type trap struct {
 // nobody has it watch, never let the function run: behind the instruction is a jump
 // back to it (a breakpoint is an exception that the kernel does not survive).
 var traps = []trap{
-	{"str", 9, 13, 0, []byte{0x0f, 0x00, 0xc8, 0xeb, 0xfb}},  // str %eax: no program needs it
-	{"int3", 3, 6, 0, []byte{0xcc, 0x1f, 0x44, 0x00, 0x00}},  // the kernel has its own, for probes and for patching itself
-	{"icebp", 5, 9, 1, []byte{0xf1, 0xeb, 0xfd, 0x66, 0x90}}, // for debuggers of hardware
+	{"str", 9, 13, 0, []byte{0x0f, 0x00, 0xc8, 0xeb, 0xfb}},         // str %eax: no program needs it
+	{"int3", 3, 6, vectorBP, breakpoint},                            // the kernel has its own, for probes and for patching itself
+	{"icebp", 5, 9, vectorDB, []byte{0xf1, 0xeb, 0xfd, 0x66, 0x90}}, // for debuggers of hardware
 }
 
-// Operations of struct xen_domctl_monitor_op and struct xen_domctl_vm_event_op.
 const (
-	monitorEnable       = 0
+	// Of struct xen_domctl_monitor_op: op, event, options.
+	monitorEnable       = 0 // XEN_DOMCTL_MONITOR_OP_ENABLE
 	monitorDisable      = 1
-	monitorCapabilities = 2
+	monitorCapabilities = 2 // gives a bit for each event
+	stopVCPU            = 1 // debug_exception.sync; other events always do
 
-	eventEnable  = 0
+	// Of struct xen_domctl_vm_event_op: op, mode; enabling gives a port.
+	eventEnable  = 0 // XEN_VM_EVENT_ENABLE
 	eventDisable = 1
 	eventMonitor = 2 // XEN_DOMCTL_VM_EVENT_OP_MONITOR
 
-	eventVersion = 7 // the layout of events that this package has
+	eventVersion = 7 // VM_EVENT_INTERFACE_VERSION
+
+	flagVCPUPaused   = 1 << 0 // VM_EVENT_FLAG_VCPU_PAUSED
+	flagEmulate      = 1 << 2
+	flagSetRegisters = 1 << 8
+
+	evtchnBind   = 0x84501 // IOCTL_EVTCHN_BIND_INTERDOMAIN (include/uapi/xen/evtchn.h)
+	evtchnNotify = 0x44504 // IOCTL_EVTCHN_NOTIFY
 )
 
-// monitor is Xen's facility for watching guests from outside: a virtual CPU that comes to
-// a trap waits for the answer, and the others run on.
-type monitor struct {
-	g    *Guest
-	trap trap
-	ring *ring
+// event is vm_event_request_t, with a struct vm_event_debug, and vm_event_response_t
+// (xen/include/public/vm_event.h).
+type event struct {
+	version, flags, reason, vcpu uint32
+	_                            [2]uint64
+	pending                      uint64 // pending_dbg
+	length                       uint32 // insn_length
+	kind                         uint8  // type
+	_                            [11]byte
+	regs                         eventRegs
 }
 
-func newMonitor(g *Guest, name string) (*monitor, error) {
-	if g.h.v.event != eventVersion {
-		return nil, fmt.Errorf("the monitor of Xen %s has events of version %d, want %d", g.h.v.release, g.h.v.event, eventVersion)
+// eventRegs is struct vm_event_regs_x86.
+type eventRegs struct {
+	rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi uint64
+	r8, r9, r10, r11, r12, r13, r14, r15   uint64
+	rflags, dr6, dr7, rip                  uint64
+	cr0, cr2, cr3, cr4                     uint64
+	_                                      [138]byte
+	cs                                     uint16 // cs_sel
+	_                                      [12]byte
+}
+
+func (u *eventRegs) registers() guest.Registers {
+	return guest.Registers{
+		RAX: u.rax, RBX: u.rbx, RCX: u.rcx, RDX: u.rdx, RSI: u.rsi, RDI: u.rdi, RBP: u.rbp, RSP: u.rsp,
+		R8: u.r8, R9: u.r9, R10: u.r10, R11: u.r11, R12: u.r12, R13: u.r13, R14: u.r14, R15: u.r15,
+		RIP: u.rip, RFLAGS: u.rflags, CS: u.cs,
 	}
-	if err := g.domctl(domctlMonitor, monitorCapabilities, 0); err != nil {
-		return nil, fmt.Errorf("asking what Xen can watch: %w", err)
-	}
-	can := le.Uint32(g.h.union()[4:])
+}
+
+const slots = 8 // as many as fit into a page, and a power of two
+
+// ring is vm_event_sring_t (DEFINE_RING_TYPES of xen/include/public/io/ring.h).
+type ring struct {
+	requests, wake     uint32 // req_prod; req_event: wake us at this request
+	responses, wakeXen uint32
+	_                  [48]byte
+	slots              [slots]event
+}
+
+// monitor is Xen's facility for watching guests from outside: a virtual CPU that comes to
+// a trap waits for the answer, and the others run on. Events come in a ring, which answers go
+// back in, and an event channel tells of them.
+type monitor struct {
+	g     *Guest
+	trap  trap
+	ring  *ring
+	fd    int // of /dev/xen/evtchn
+	port  uint32
+	taken uint32 // requests
+	last  *event // that was a hit
+}
+
+func newMonitor(g *Guest, name string) *monitor {
+	g.do(setMonitor, monitorCapabilities)
+	can := g.mem.domctl.union[0] >> 32
 	for _, t := range traps {
-		if (name == "" || name == t.name) && can>>t.event&1 != 0 {
-			return &monitor{g: g, trap: t}, nil
+		if (name == "" || name == t.name) && can>>t.event&1 != 0 && g.release != "4.14" { // whose events are of version 6
+			return &monitor{g: g, trap: t, fd: -1}
 		}
 	}
-	return nil, fmt.Errorf("xen does not stop at the trap %q here (it can watch %#x)", name, can)
+	g.check("watching it", fmt.Errorf("xen %s does not stop at the trap %q here (it can watch %#x)", g.release, name, can))
+	return &monitor{fd: -1}
 }
 
-func (m *monitor) code() []byte { return m.trap.code }
-
-// attach opens the ring and has every virtual CPU that waits for an answer come to the
-// trap again. A ring that was left behind is opened anew.
-func (m *monitor) attach() (err error) {
-	if m.ring, err = openRing(m.g); err != nil {
-		return err
+// attach has every virtual CPU that waits for an answer come to the trap again. A ring that
+// a process has left behind is made anew.
+func (m *monitor) attach() {
+	m.g.mem.args = [5]uint64{pair(uint32(m.g.domain), paramMonitorRing)} // struct xen_hvm_param: domid, index, value
+	_, err := m.g.call(hypercallHVM, hvmGetParam, address(&m.g.mem.args))
+	m.g.check("asking where the ring for events is", err)
+	frame := m.g.mem.args[1]
+	page, err := m.g.mapFrame(frame, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil { // it was taken from the guest before
+		m.g.move(memoryPopulate, frame)
+		page, err = m.g.mapFrame(frame, unix.PROT_READ|unix.PROT_WRITE)
 	}
-	if err := m.watch(monitorEnable); err != nil {
-		return err
+	if err != nil {
+		m.g.check("making a ring for events", err)
+		return
 	}
+	m.ring = (*ring)(unsafe.Pointer(&page[0]))
+	*m.ring = ring{wake: 1, wakeXen: 1}
+	_ = m.g.domctl(setEvents, pair(eventDisable, eventMonitor)) // forgets what was watched for, too
+	m.g.do(setEvents, pair(eventEnable, eventMonitor))
+	m.bind(uint32(m.g.mem.domctl.union[1]))
+	m.g.move(memoryDecrease, frame) // the guest must not reach the ring
+	m.g.do(setMonitor, pair(monitorEnable, m.trap.event), stopVCPU)
 	for v := range m.g.vcpus {
-		m.ring.respond(&event{vcpu: v, reason: m.trap.reason}, flagVCPUPaused)
+		m.free(v)
 	}
-	return m.ring.notify()
 }
 
-func (m *monitor) watch(op uint32) error {
-	err := m.g.domctl(domctlMonitor, op, m.trap.event, m.trap.sync)
-	if err != nil && !(op == monitorEnable && err == unix.EEXIST) {
-		return fmt.Errorf("having Xen watch for %s: %w", m.trap.name, err)
-	}
-	return nil
-}
-
-func (m *monitor) close() {
-	if m.ring != nil {
-		m.ring.giveUp()
-		m.ring = nil
-	}
+// bind opens the event channel of which Xen has told the number.
+func (m *monitor) bind(remote uint32) {
+	fd, err := unix.Open("/dev/xen/evtchn", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	m.g.check("reaching event channels", err)
+	port, err := ioctl(fd, evtchnBind, unsafe.Pointer(&[2]uint32{uint32(m.g.domain), remote}))
+	m.g.check("binding an event channel", err)
+	m.fd, m.port = fd, uint32(port)
 }
 
 // detach lets the virtual CPUs that wait come to where the trap was.
-func (m *monitor) detach() error {
+func (m *monitor) detach() {
 	if s := m.g.last; s.Hit {
-		m.ring.respond(&event{vcpu: s.VCPU, reason: m.trap.reason}, flagVCPUPaused)
+		m.free(s.VCPU)
 	}
-	for e := m.ring.take(); e != nil; e = m.ring.take() {
-		m.ring.respond(e, flagVCPUPaused)
+	for e := m.take(); e != nil; e = m.take() {
+		m.respond(e, flagVCPUPaused)
 	}
-	return errors.Join(m.ring.notify(), m.watch(monitorDisable), m.ring.close()) // events before their ring
+	m.g.do(setMonitor, pair(monitorDisable, m.trap.event), stopVCPU) // before the ring
+	m.g.do(setEvents, pair(eventDisable, eventMonitor))
 }
 
-func (m *monitor) next(until time.Time) (s guest.Stop, hit bool, err error) {
-	for {
-		e := m.ring.take()
-		if e == nil {
-			if ready, err := m.ring.wait(until); !ready || err != nil {
-				return s, false, err
-			}
-			continue
-		}
-		if e.version != eventVersion || e.vcpu >= m.g.vcpus {
-			return s, false, fmt.Errorf("event of version %d for virtual CPU %d", e.version, e.vcpu)
-		}
-		_, ours := m.g.traps[e.rip()]
+// close leaves the ring as it is to who comes next.
+func (m *monitor) close() {
+	_ = unix.Close(m.fd)
+	_ = unix.MunmapPtr(unsafe.Pointer(m.ring), pageSize)
+}
+
+// next waits for a hit. It looks once, and then until the time is over: there may be no end of
+// events that are not ours.
+func (m *monitor) next(until time.Time) (s guest.Stop) {
+	for over := false; m.g.err == nil && !over; over = time.Now().After(until) {
+		e := m.take()
 		switch {
-		case !ours || e.reason != m.trap.reason:
-			if err := m.giveBack(e); err != nil || time.Now().After(until) { // there may be no end of them
-				return s, false, err
-			}
-			continue
-		case !m.g.isPlanted(e.rip()): // removed meanwhile
-			m.ring.respond(e, flagVCPUPaused)
-			if err := m.ring.notify(); err != nil {
-				return s, false, err
-			}
-			continue
+		case e == nil:
+			m.wait(until)
+		case e.version != eventVersion || int(e.vcpu) >= m.g.vcpus:
+			m.g.check("taking an event", fmt.Errorf("it is of version %d and virtual CPU %d", e.version, e.vcpu))
+		case !m.g.ours(e.regs.rip) || e.reason != m.trap.reason:
+			m.giveBack(e)
+		case !m.g.isPlanted(e.regs.rip): // removed meanwhile
+			m.respond(e, flagVCPUPaused)
+		default:
+			m.last = e
+			m.g.forget()
+			m.g.root = rootOf(e.regs.cr0, e.regs.cr3, e.regs.cr4)
+			return guest.Stop{VCPU: int(e.vcpu), Hit: true, Regs: e.regs.registers(), At: time.Now()}
 		}
-		m.g.m.forget()
-		m.g.space = e.space()
-		return guest.Stop{VCPU: e.vcpu, Hit: true, Regs: e.registers(), At: time.Now()}, true, nil
 	}
+	return s
+}
+
+// wait waits for the event channel.
+func (m *monitor) wait(until time.Time) {
+	t := unix.NsecToTimespec(max(0, int64(time.Until(until))))
+	n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(m.fd), Events: unix.POLLIN}}, &t, nil)
+	if err == unix.EINTR || err == nil && n == 0 {
+		return
+	}
+	var port [4]byte
+	if err == nil {
+		_, err = unix.Read(m.fd, port[:])
+	}
+	if err == nil {
+		_, err = unix.Write(m.fd, port[:]) // unmasks it
+	}
+	m.g.check("waiting for an event", err)
+}
+
+// take gives the next event, nil if there is none.
+func (m *monitor) take() *event {
+	if m.g.err != nil || atomic.LoadUint32(&m.ring.requests) == m.taken {
+		return nil
+	}
+	e := m.ring.slots[m.taken%slots]
+	m.taken++
+	atomic.StoreUint32(&m.ring.wake, m.taken+1)
+	return &e
+}
+
+// respond puts an answer into the ring and has Xen look at it, which it does at once.
+func (m *monitor) respond(e *event, flags uint32) {
+	if m.g.err != nil {
+		return
+	}
+	e.version, e.flags = eventVersion, flags
+	m.ring.slots[m.ring.responses%slots] = *e
+	atomic.AddUint32(&m.ring.responses, 1)
+	_, err := ioctl(m.fd, evtchnNotify, unsafe.Pointer(&m.port))
+	m.g.check("notifying Xen", err)
+}
+
+// free lets a virtual CPU that waits for an answer go on where it is.
+func (m *monitor) free(vcpu int) {
+	m.respond(&event{vcpu: uint32(vcpu), reason: m.trap.reason}, flagVCPUPaused)
 }
 
 // giveBack lets an event be what it would be if nobody watched: the exception goes to
 // the guest, other instructions are carried out by Xen.
-func (m *monitor) giveBack(e *event) error {
-	flags := uint32(flagVCPUPaused)
-	switch m.trap.name {
-	case "str":
-		flags |= flagEmulate
-	case "int3":
-		if err := m.g.h.injectEvent(m.g.domain, e.vcpu, vectorBP, dmSoftware, e.insnLength(), 0); err != nil {
-			return err
-		}
-	case "icebp":
-		if err := m.g.h.injectEvent(m.g.domain, e.vcpu, vectorDB, e.kind(), e.insnLength(), e.pending()); err != nil {
-			return err
-		}
+func (m *monitor) giveBack(e *event) {
+	if m.trap.vector == 0 {
+		m.respond(e, flagVCPUPaused|flagEmulate)
+		return
 	}
-	m.ring.respond(e, flags)
-	return m.ring.notify()
+	m.g.raise(dmOp{vcpu: e.vcpu, vector: m.trap.vector, kind: e.kind, length: uint8(e.length), pending: e.pending})
+	m.respond(e, flagVCPUPaused)
 }
 
-func (m *monitor) answer(s *guest.Stop, a guest.Answer) error {
-	e := m.ring.last
-	if e.vcpu != s.VCPU || e.rip() != s.Regs.RIP {
-		return errors.New("the last event is of another virtual CPU")
-	}
+func (m *monitor) answer(_ *guest.Stop, a guest.Answer) {
+	regs := &m.last.regs
 	if a.Return {
-		e.set(eventRAX, a.RAX)
-		e.set(eventRSP, a.RSP)
+		regs.rax, regs.rsp = a.RAX, a.RSP
 	}
-	e.set(eventRIP, a.RIP)
-	m.ring.respond(e, flagVCPUPaused|flagSetRegisters)
-	return m.ring.notify()
+	regs.rip = a.RIP
+	m.respond(m.last, flagVCPUPaused|flagSetRegisters)
+}
+
+// dmOp is struct xen_dm_op with a struct xen_dm_op_inject_event
+// (xen/include/public/hvm/dm_op.h).
+type dmOp struct {
+	op, _                   uint32
+	vcpu                    uint32
+	vector, kind, length, _ uint8
+	errorCode, _            uint32
+	pending                 uint64
+}
+
+const (
+	dmOpInject = 13         // XEN_DMOP_inject_event
+	dmSoftware = 6          // XEN_DMOP_EVENT_sw_exc
+	dmNoError  = 0xffffffff // error_code: none
+
+	hvmGetParam      = 1  // HVMOP_get_param
+	paramMonitorRing = 28 // HVM_PARAM_MONITOR_RING_PFN
+
+	memoryDecrease = 1 // XENMEM_decrease_reservation
+	memoryPopulate = 6 // XENMEM_populate_physmap
+)
+
+// raise gives a guest that is not PV an exception, as if the processor had raised it.
+func (h *hypervisor) raise(op dmOp) {
+	op.op, op.errorCode = dmOpInject, dmNoError
+	h.mem.dm = op
+	h.mem.args = [5]uint64{address(&h.mem.dm), uint64(unsafe.Sizeof(op))} // struct xen_dm_op_buf
+	_, err := h.call(hypercallDM, uint64(h.domain), 1, address(&h.mem.args))
+	h.check(givingBack, err)
+}
+
+// move gives the guest a frame or takes it away (struct xen_memory_reservation: extent_start,
+// nr_extents, extent_order and mem_flags, domid).
+func (h *hypervisor) move(op, frame uint64) {
+	h.mem.args = [5]uint64{address(&h.mem.args[4]), 1, 0, uint64(h.domain), frame}
+	n, err := h.call(hypercallMemory, op, address(&h.mem.args))
+	if err == nil && n != 1 {
+		err = unix.ENOMEM
+	}
+	h.check("moving a frame of the guest", err)
 }

@@ -2,10 +2,17 @@ package xen
 
 import (
 	"bytes"
-	"encoding/hex"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Kind says how traps are made.
@@ -30,104 +37,175 @@ type Options struct {
 // Open finds a domain by its name or number, takes what of this Xen fits it, and pauses
 // it.
 func Open(name string, o Options) (*Guest, error) {
-	h, err := openHypervisor()
-	if err != nil {
-		return nil, err
+	g := &Guest{hypervisor: new(hypervisor), traps: map[uint64]uint64{}, Upcall: o.Upcall}
+	if g.open(); g.err == nil {
+		g.begin(name, o)
 	}
-	g := &Guest{h: h, traps: map[uint64]uint64{}, Upcall: o.Upcall}
-	if err := g.begin(name, o); err != nil {
-		g.Close()
-		return nil, fmt.Errorf("domain %s: %w", name, err)
+	if g.err != nil {
+		err := fmt.Errorf("domain %s: %w", name, g.err)
+		_ = g.Close()
+		return nil, err
 	}
 	return g, nil
 }
 
-func (g *Guest) begin(name string, o Options) error {
-	i, err := g.find(name)
-	if err != nil {
-		return err
-	}
+func (g *Guest) begin(name string, o Options) {
+	g.find(name)
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return err
+	g.check("telling this boot from others", err)
+	i, err := g.info()
+	g.check(getInfo.doing, err)
+	g.pv, g.vcpus = i.flags&flagHVM == 0, int(i.lastVCPU)+1
+	g.frames = map[uint64][]byte{}
+	g.id = fmt.Sprintf("xen domain %d uuid %x boot %s", g.domain, i.handle, bytes.TrimSpace(boot))
+	g.choose(o)
+	g.check("reading "+g.notePath(), g.loadTraps())
+	if g.err == nil {
+		g.do(pauseDomain)
 	}
-	g.pv, g.vcpus = !i.hvm(), int(i.lastVCPU)+1
-	g.m = memory{h: g.h, domain: g.domain, fixed: g.pv, frames: map[uint64][]byte{}}
-	g.id = fmt.Sprintf("xen domain %d uuid %s boot %s", g.domain, hex.EncodeToString(i.handle[:]), bytes.TrimSpace(boot))
-	if err := g.choose(o); err != nil {
-		return err
-	}
-	if err := g.loadTraps(); err != nil {
-		return err
-	}
-	return g.pause()
 }
 
-// choose takes a facility, and touches nothing of the guest.
-func (g *Guest) choose(o Options) error {
-	kind := o.Kind
-	if kind == Auto {
-		kind = Monitor
-		if g.pv {
-			kind = Debug
-		}
-	}
+// choose takes a facility, and touches nothing of the guest. A Xen in which debugging is not
+// compiled in is refused, as it does not look at a virtual CPU that there is not: on that one
+// a breakpoint would be the guest's, which dies of it.
+func (g *Guest) choose(o Options) {
 	switch {
-	case kind == Debug:
-		d := &debug{g: g}
-		g.kind, g.f = string(Debug), d
-		return d.probe()
+	case o.Kind == Debug || o.Kind == Auto && g.pv:
+		g.f, g.kind, g.code = &debug{g}, string(Debug), breakpoint
+		if err := g.domctl(pauseVCPU, 1<<32-1); err != unix.EBUSY && err != unix.EINVAL {
+			g.check("this Xen was built without CONFIG_GDBSX, it has no debugging calls", err)
+		}
 	case g.pv:
-		return fmt.Errorf("it is a PV guest, which Xen has no monitor for")
+		g.check("watching it", errors.New("for PV guests Xen has no monitor"))
+	default:
+		m := newMonitor(g, o.Trap)
+		g.f, g.kind, g.code = m, "monitor "+m.trap.name, m.trap.code
 	}
-	m, err := newMonitor(g, o.Trap)
-	if err != nil {
-		return err
-	}
-	g.kind, g.f = "monitor "+m.trap.name, m
-	return nil
 }
 
 // Chosen says what Open took.
 func (g *Guest) Chosen() string {
-	guestKind := "an HVM or PVH guest"
-	if g.pv {
-		guestKind = "a PV guest"
-	}
-	return fmt.Sprintf("domain %d is %s on Xen %s: traps are of the kind %s", g.domain, guestKind, g.h.v.release, g.kind)
-}
-
-// find looks for a number, or for a name that a domain has in xenstore.
-func (g *Guest) find(name string) (info, error) {
-	if n, err := strconv.ParseUint(name, 10, 16); err == nil && n > 0 && n < firstReserved {
-		g.domain = uint16(n)
-		return g.h.info(g.domain)
-	}
-	var found []uint16
-	store, err := openStore()
-	if err != nil {
-		return info{}, err
-	}
-	defer store.close()
-	ids, err := store.list("/local/domain")
-	if err != nil {
-		return info{}, err
-	}
-	for _, id := range ids {
-		n, err := strconv.ParseUint(id, 10, 16)
-		if err != nil || n == 0 {
-			continue
-		}
-		if got, err := store.read("/local/domain/" + id + "/name"); err == nil && got == name {
-			found = append(found, uint16(n))
-		}
-	}
-	if len(found) != 1 {
-		return info{}, fmt.Errorf("there are %d domains of that name", len(found))
-	}
-	g.domain = found[0]
-	return g.h.info(g.domain)
+	is := map[bool]string{true: "a PV guest", false: "an HVM or PVH guest"}[g.pv]
+	return fmt.Sprintf("domain %d is %s on Xen %s: traps are of the kind %s", g.domain, is, g.release, g.kind)
 }
 
 // firstReserved is DOMID_FIRST_RESERVED.
 const firstReserved = 0x7ff0
+
+// find takes a number, or looks for a name in xenstore.
+func (g *Guest) find(name string) {
+	n, err := strconv.ParseUint(name, 10, 16)
+	if err != nil {
+		n, err = lookUp(name)
+	}
+	if err == nil && (n == 0 || n >= firstReserved) {
+		err = fmt.Errorf("%d is no guest", n)
+	}
+	g.check("finding it", err)
+	g.domain = uint16(n)
+}
+
+// Messages of xenstore (XS_*, xen/include/public/io/xs_wire.h).
+const (
+	storeDirectory = 1
+	storeRead      = 2
+	storePayload   = 4096
+)
+
+// storeHeader is struct xsd_sockmsg, that begins them.
+type storeHeader struct{ Kind, Request, Transaction, Length uint32 }
+
+// lookUp gives the number of the domain that has a name in xenstore.
+func lookUp(name string) (n uint64, err error) {
+	f, err := os.OpenFile("/dev/xen/xenbus", os.O_RDWR, 0)
+	if err != nil {
+		return 0, fmt.Errorf("reaching xenstore: %w", err)
+	}
+	defer f.Close()
+	domains, err := ask(f, storeDirectory, "/local/domain")
+	if err != nil {
+		return 0, err
+	}
+	var found []string
+	for id := range strings.SplitSeq(domains, "\x00") {
+		if got, err := ask(f, storeRead, "/local/domain/"+id+"/name"); err == nil && got == name {
+			found = append(found, id)
+		}
+	}
+	if len(found) != 1 {
+		return 0, fmt.Errorf("there are %d domains of that name", len(found))
+	}
+	return strconv.ParseUint(found[0], 10, 16)
+}
+
+// ask sends xenstore one request and takes its reply.
+func ask(f *os.File, kind uint32, path string) (string, error) {
+	head := storeHeader{Kind: kind, Length: uint32(len(path) + 1)}
+	msg, _ := binary.Append(nil, le, head)
+	_, err := f.Write(append(append(msg, path...), 0))
+	if err == nil {
+		err = binary.Read(f, le, &head)
+	}
+	text := make([]byte, min(head.Length, storePayload))
+	if err == nil {
+		_, err = io.ReadFull(f, text)
+	}
+	if err == nil && (head.Kind != kind || head.Length > storePayload) {
+		err = fmt.Errorf("it says %q", text)
+	}
+	if err != nil {
+		return "", fmt.Errorf("asking xenstore for %s: %w", path, err)
+	}
+	return string(text), nil
+}
+
+// stateDir holds, for each guarded domain, a file that says where its traps may lie:
+// whoever takes the domain over or releases it reads that. It is in memory, as domains
+// do not outlive dom0.
+var stateDir = "/run/vmseal"
+
+// note is such a file.
+type note struct {
+	Guest string            `json:"guest"` // Guest.Identity
+	Kind  string            `json:"kind"`
+	Traps map[uint64]uint64 `json:"traps"` // frames of addresses
+}
+
+func (g *Guest) notePath() string { return fmt.Sprintf("%s/xen-%d.traps", stateDir, g.domain) }
+
+// saveTraps notes where traps are about to be. A trap that is noted need not be there.
+func (g *Guest) saveTraps() error {
+	text, _ := json.Marshal(note{g.id, g.kind, g.traps}) // of texts and numbers: never fails
+	_ = os.MkdirAll(stateDir, 0o700)                     // without which nothing can be written
+	if err := os.WriteFile(g.notePath()+".tmp", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(g.notePath()+".tmp", g.notePath())
+}
+
+// loadTraps reads what another process has noted of this domain. A file of another
+// domain that had this number counts as none.
+func (g *Guest) loadTraps() error {
+	text, err := os.ReadFile(g.notePath())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	var n note
+	if err == nil {
+		err = json.Unmarshal(text, &n)
+	}
+	if err != nil {
+		return err
+	}
+	again, _ := json.Marshal(n)
+	switch {
+	case !bytes.Equal(again, text):
+		return errors.New("it is not as it was written")
+	case n.Guest != g.id:
+		return nil
+	case n.Kind != g.kind:
+		return fmt.Errorf("the domain has traps of the kind %s, not %s", n.Kind, g.kind)
+	}
+	maps.Copy(g.traps, n.Traps)
+	return nil
+}

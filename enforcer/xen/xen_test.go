@@ -138,7 +138,7 @@ const patience = 2 * time.Minute
 // serve answers so many hits.
 func serve(t *testing.T, g *Guest, n int, deny bool) {
 	t.Helper()
-	before := g.h.calls
+	before := g.calls
 	for range n {
 		s, err := g.Run(patience)
 		if err != nil {
@@ -158,7 +158,7 @@ func serve(t *testing.T, g *Guest, n int, deny bool) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d hits, %d hypercalls", n, g.h.calls-before)
+	t.Logf("%d hits, %d hypercalls", n, g.calls-before)
 }
 
 // kinds are those that the bed can run, by what Xen it has booted.
@@ -236,9 +236,12 @@ func TestAnswers(t *testing.T) {
 			if err := g.Release(); err != nil {
 				t.Fatal(err)
 			}
+			g.err = nil // to look into the guest once more
+			g.forget()
 			if err := g.expect(g.traps[k.hook], k.hook, nop); err != nil {
 				t.Error(err)
 			}
+			g.err = errGone
 			d.said("ran", d.count("ran")+10)
 			if _, err := g.Run(0); err == nil {
 				t.Error("a released guest is guarded on")
