@@ -21,7 +21,7 @@ func TestImports(t *testing.T) {
 		"enforcer/xen":             {"enforcer/guest", unix},
 		"enforcer/xen/testguest":   nil,
 		"enforcer/gdbstub":         {"enforcer/guest", unix},
-		"enforcer/cmd/enforcer":    append([]string{"enforcer", "enforcer/gdbstub", unix}, core...),
+		"enforcer/cmd/enforcer":    append([]string{"enforcer", "enforcer/gdbstub", "enforcer/xen", unix}, core...),
 	}
 	for _, path := range golist(t, "./...") {
 		name := strings.TrimPrefix(path, module)

@@ -2,46 +2,57 @@ package main
 
 import (
 	"flag"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/vmseal/vmseal/enforcer/gdbstub"
 	"github.com/vmseal/vmseal/enforcer/guest"
+	"github.com/vmseal/vmseal/enforcer/xen"
 )
 
-// opener reaches a guest and stops it.
-type opener func() (guest.Guest, error)
+// opener reaches a guest and stops it. upcall is where the profile has its xen_vcpu_info; 0
+// if that is not known.
+type opener func(upcall uint64) (guest.Guest, error)
+
+// traps are those that --trap may name, by how --guest begins.
+var traps = map[string][]string{
+	"gdb":         {"hardware", "software"},
+	"xen":         {"str", "int3", "icebp"},
+	"xen-debug":   {"int3"},
+	"xen-monitor": {"str", "int3", "icebp"},
+}
+
+// kinds are the facilities of Xen that --guest may ask for.
+var kinds = map[string]xen.Kind{"xen": xen.Auto, "xen-debug": xen.Debug, "xen-monitor": xen.Monitor}
 
 // parseGuest tells what --guest and --trap mean, and reaches for nothing yet.
 func parseGuest(name, trap string) (opener, error) {
-	t := gdbstub.Hardware
-	switch trap {
-	case "hardware":
-	case "software":
-		t = gdbstub.Software
-	default:
-		return nil, usagef("--trap: %q is neither hardware nor software", trap)
+	backend, rest, _ := strings.Cut(name, ":")
+	if trap != "" && !slices.Contains(traps[backend], trap) {
+		return nil, usagef("--trap: %q is none of those that %q has: %q", trap, name, traps[backend])
 	}
-	var open func() (*gdbstub.Guest, error)
+	if kind, ok := kinds[backend]; ok && rest != "" {
+		return func(upcall uint64) (guest.Guest, error) {
+			return xen.Open(rest, xen.Options{Kind: kind, Trap: trap, Upcall: upcall})
+		}, nil
+	}
+	stub := func(g *gdbstub.Guest, err error) (guest.Guest, error) {
+		if err == nil && trap == "software" {
+			g.Trap = gdbstub.Software
+		}
+		return g, err
+	}
 	path, isPath := strings.CutPrefix(name, "gdb:unix:")
 	number, isFD := strings.CutPrefix(name, "gdb:fd:")
 	fd, err := strconv.Atoi(number)
 	switch {
 	case isPath && path != "":
-		open = func() (*gdbstub.Guest, error) { return gdbstub.Dial(path) }
+		return func(uint64) (guest.Guest, error) { return stub(gdbstub.Dial(path)) }, nil
 	case isFD && err == nil && fd > 2:
-		open = func() (*gdbstub.Guest, error) { return gdbstub.OpenFD(fd) }
-	default:
-		return nil, usagef("--guest: %q is neither gdb:unix:SOCKET nor gdb:fd:N", name)
+		return func(uint64) (guest.Guest, error) { return stub(gdbstub.OpenFD(fd)) }, nil
 	}
-	return func() (guest.Guest, error) {
-		g, err := open()
-		if err != nil {
-			return nil, err
-		}
-		g.Trap = t
-		return g, nil
-	}, nil
+	return nil, usagef("--guest: %q is not gdb:unix:SOCKET, gdb:fd:N or xen:NAME", name)
 }
 
 const releaseAbout = `Release removes all traps from a guest and lets it run, guarded by nobody. It is the
@@ -50,15 +61,15 @@ only way to that: an enforcer that ends leaves its traps behind.`
 func releaseCommand(args []string, out *output) error {
 	var name string
 	set := flag.NewFlagSet("release", flag.ContinueOnError)
-	set.StringVar(&name, "guest", "", "`guest` to release: gdb:unix:SOCKET")
+	set.StringVar(&name, "guest", "", "`guest` to release: gdb:unix:SOCKET or xen:NAME")
 	if err := parse(set, args, out, releaseAbout, "guest"); err != nil {
 		return err
 	}
-	open, err := parseGuest(name, "hardware")
+	open, err := parseGuest(name, "")
 	if err != nil {
 		return err
 	}
-	g, err := open()
+	g, err := open(0)
 	if err != nil {
 		return err
 	}

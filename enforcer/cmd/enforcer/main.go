@@ -26,7 +26,9 @@ const usage = `Enforcer keeps the signatures of a guest's files from outside the
   enforcer release --guest GUEST                         let a guest run unguarded
 
 GUEST is gdb:unix:SOCKET or gdb:fd:N: the gdb stub of a QEMU that was started with
--S, so that the guest has not run yet. 'enforcer COMMAND --help' explains more.
+-S, so that the guest has not run yet; or xen:NAME or xen:ID: a domain of this host that
+was created paused (xl create -p). xen-debug: and xen-monitor: instead of xen: ask for one
+of Xen's two facilities. 'enforcer COMMAND --help' explains more.
 
 Exit codes: 0 done (run: the guest has ended); 1 failed, before a guest was guarded;
 2 wrong usage; 4 the guest was left frozen, or freezes at its next appraisal.

@@ -203,6 +203,10 @@ func TestUsage(t *testing.T) {
 		"descriptor":      append([]string{"run", "--guest", "gdb:fd:x"}, files...),
 		"standard stream": append([]string{"run", "--guest", "gdb:fd:1"}, files...),
 		"trap":            append([]string{"run", "--guest", "gdb:unix:/none", "--trap", "soft"}, files...),
+		"trap of Xen":     append([]string{"run", "--guest", "gdb:unix:/none", "--trap", "str"}, files...),
+		"trap of QEMU":    append([]string{"run", "--guest", "xen:none", "--trap", "hardware"}, files...),
+		"no int3":         append([]string{"run", "--guest", "xen-debug:none", "--trap", "str"}, files...),
+		"no domain":       append([]string{"run", "--guest", "xen-monitor:"}, files...),
 		"device":          append([]string{"run", "--guest", "gdb:unix:/none", "--device", "vda"}, files...),
 		"release":         {"release"},
 	} {
@@ -224,6 +228,15 @@ func TestUnreachable(t *testing.T) {
 	code, _, errs := call(append([]string{"run", "--guest", "gdb:unix:" + k.path("none"), "--audit", k.path("audit")}, files...)...)
 	if code != exitFailed || !strings.Contains(errs, k.path("none")) || !strings.Contains(errs, "hint: start QEMU with -S") {
 		t.Errorf("exit %d\n%s", code, errs)
+	}
+	if _, err := os.Stat("/dev/xen/privcmd"); err == nil {
+		t.Skip("this is a dom0: /dev/xen/privcmd is there")
+	}
+	for _, name := range []string{"xen:none", "xen-debug:1", "xen-monitor:none"} {
+		code, _, errs := call(append([]string{"run", "--guest", name, "--audit", k.path("audit")}, files...)...)
+		if code != exitFailed || !strings.Contains(errs, "/dev/xen/privcmd") || !strings.Contains(errs, "hint: Xen guests are reached from dom0") {
+			t.Errorf("%s: exit %d\n%s", name, code, errs)
+		}
 	}
 }
 

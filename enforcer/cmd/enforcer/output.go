@@ -90,6 +90,8 @@ func outcome(err error) (code int, hint string) {
 		hint = "the profile was signed with a key that is not in the trust store: sign it with the image's key, or add that key with 'signer key trust'"
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT) && strings.Contains(err.Error(), "connecting"):
 		hint = "start QEMU with -S -gdb unix:SOCKET,server=on,wait=off before the enforcer"
+	case strings.Contains(err.Error(), "/dev/xen/"):
+		hint = "Xen guests are reached from dom0, by root, through /dev/xen/privcmd, hypercall, evtchn and xenbus"
 	case errors.Is(err, fs.ErrPermission):
 		hint = "the enforcer has to be able to read its files and to reach the guest's socket"
 	}

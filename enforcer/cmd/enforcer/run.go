@@ -15,8 +15,8 @@ import (
 	"github.com/vmseal/vmseal/enforcer"
 )
 
-const runAbout = `Run guards a guest until it ends. The guest must not have run yet (QEMU's -S), or
-have been guarded by an enforcer with the same --state before. Its kernel is started
+const runAbout = `Run guards a guest until it ends. The guest must not have run yet (QEMU's -S, xl create
+-p), or have been guarded by an enforcer with the same --state before. Its kernel is started
 with the initrd that 'imagetool initrd' was appended to, and with rdinit=/vmseal-init.
 
 Each decision is a line of JSON in the audit. What must not happen freezes the guest,
@@ -37,11 +37,11 @@ type runFlags struct {
 
 func (f *runFlags) register(set *flag.FlagSet) {
 	f.files.register(set)
-	set.StringVar(&f.guest, "guest", "", "`guest`: gdb:unix:SOCKET or gdb:fd:N")
+	set.StringVar(&f.guest, "guest", "", "`guest`: gdb:unix:SOCKET, gdb:fd:N or xen:NAME")
 	set.StringVar(&f.device, "device", "", "the one disk or partition, `major:minor` in the guest, whose files may be used")
 	set.StringVar(&f.audit, "audit", "-", "`file` to append the audit to; - is standard output")
 	set.StringVar(&f.state, "state", "", "`file` in which a later enforcer finds how far the guest has come")
-	set.StringVar(&f.trap, "trap", "hardware", "hardware or software breakpoints")
+	set.StringVar(&f.trap, "trap", "", "what traps are: hardware (default) or software breakpoints of QEMU; str, int3 or icebp\nof Xen (default: the first that it offers)")
 	set.StringVar(&f.name, "name", "", "`name` of the guest in the audit (default: that of --guest)")
 	set.BoolVar(&f.allowDigest, "allow-digest", false, "let files with a digest only be read where the policy appraises reading")
 }
@@ -74,7 +74,7 @@ func runCommand(args []string, out *output) error {
 		defer file.Close()
 		log = file
 	}
-	g, err := open()
+	g, err := open(f.profile.Variables.XenVCPUInfo)
 	if err != nil {
 		return err
 	}
@@ -84,6 +84,9 @@ func runCommand(args []string, out *output) error {
 	}
 	s := session{files: &f.files, out: out, audit: enforcer.NewAudit(log, cmp.Or(f.name, f.guest)), lines: make(chan func(), 16)}
 	go s.print()
+	if g, ok := g.(interface{ Chosen() string }); ok {
+		s.tell("event", g.Chosen(), out.info)
+	}
 	return s.guard(enforcer.New(enforcer.Config{
 		Guest: g, Profile: f.profile, Rules: f.profile.Policy, Trust: trust, Device: device, AllowDigest: f.allowDigest,
 		State: enforcer.State{Path: f.state, Pins: f.pins}, Audit: s.audit.Hit, Event: func(text string) { s.tell("event", text, out.info) },
