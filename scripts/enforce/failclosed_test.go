@@ -40,7 +40,7 @@ func TestFailClosed(t *testing.T) {
 			}
 			// What was released is guarded by nobody, and no enforcer says otherwise.
 			e.end(syscall.SIGKILL)
-			_, err := output(peer(filepath.Join(binDir, "enforcer"), "release", "--guest", "gdb:unix:"+v.gdb))
+			_, err := output(peer(filepath.Join(binDir, "enforcer"), "release", "--guest", v.address))
 			must(t, err)
 			v.expect(0, "echo the guest runs")
 			e = startEnforcer(t, v, gd)

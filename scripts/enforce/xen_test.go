@@ -23,6 +23,8 @@ var xenBeds = map[string][]string{
 func TestXen(t *testing.T) {
 	if dom0 != "" {
 		t.Run("plain", testPlainDomain)
+		t.Run("guarded", testGuardedDomain)
+		t.Run("posture", testDomainPosture)
 		return
 	}
 	g := theXenGuest(t)
@@ -32,7 +34,7 @@ func TestXen(t *testing.T) {
 			job := filepath.Join(workDir(t), "job")
 			script := fmt.Sprintf("#!/bin/sh\n%s=%s TMPDIR=/tmp exec ./enforce.test -test.v -test.run '^TestXen$'\n", dom0Env, kind)
 			must(t, os.WriteFile(job, []byte(script), 0o755))
-			args := append(args, "--seconds", "900", "--disk", g.image, job)
+			args := append(args, "--seconds", "1800", "--disk", g.image, job)
 			cmd := peer("../xen", append(args, files...)...)
 			var stderr strings.Builder
 			cmd.Stdout, cmd.Stderr = os.Stdout, &stderr // as it comes: it takes minutes
@@ -53,12 +55,18 @@ func TestXen(t *testing.T) {
 func xenJob(t *testing.T, g *xenGuest) []string {
 	t.Helper()
 	gd := newGuard(t, &g.guest, "6.1")
-	program, guarded := filepath.Join(gd.dir, "enforce.test"), filepath.Join(gd.dir, "initrd-guarded")
+	in := func(name string) string { return filepath.Join(gd.dir, name) }
+	program, guarded, foreign := in("enforce.test"), in("initrd-guarded"), in("initrd-foreign")
 	build := exec.Command("go", "test", "-c", "-o", program, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	_, err := output(build)
 	must(t, err)
 	must(t, concatenate(guarded, g.initrd, gd.overlay))
-	return []string{program, filepath.Join(binDir, "enforcer"), g.kernels["6.1"].image, g.initrd, guarded,
+	rules, err := os.ReadFile(gd.policy)
+	must(t, err)
+	must(t, os.WriteFile(in("foreign"), append([]byte("dont_appraise fsmagic=0x9fa0\n"), rules...), 0o644))
+	must(t, gd.makeOverlay(in("foreign"), in("foreign.cpio.gz")))
+	must(t, concatenate(foreign, g.initrd, in("foreign.cpio.gz")))
+	return []string{program, filepath.Join(binDir, "enforcer"), g.kernels["6.1"].image, g.initrd, guarded, foreign,
 		gd.profile, gd.trust, gd.policy, gd.denied}
 }
