@@ -92,9 +92,21 @@ func (d *domain) openConsole() {
 	d.answers = bufio.NewReader(io.TeeReader(tty, d.console))
 }
 
-// awaitAgent waits for the guest's agent. What comes before it are messages of the kernel.
+// awaitAgent waits for the guest's agent. What comes before it are messages of the kernel. It gives up early if the
+// enforcer ends.
 func (d *domain) awaitAgent() {
 	d.t.Helper()
+	ready := make(chan struct{})
+	defer close(ready)
+	if d.enforcer != nil {
+		go func() {
+			select {
+			case <-d.enforcer.exited:
+				d.agent.(io.Closer).Close()
+			case <-ready:
+			}
+		}()
+	}
 	for {
 		switch line := d.answer(bootLimit); {
 		case strings.TrimSpace(line) == "READY":

@@ -3,6 +3,7 @@ package enforce
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,7 +84,7 @@ func output(cmd *exec.Cmd) ([]byte, error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return nil, errors.New(strings.Join(cmd.Args, " ") + ": " + err.Error() + "\n" + clip(stderr.String()+stdout.String()))
+		return nil, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, clip(stderr.String()+stdout.String()))
 	}
 	return stdout.Bytes(), nil
 }

@@ -1,6 +1,7 @@
 package enforce
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -27,27 +28,53 @@ func TestXen(t *testing.T) {
 		t.Run("posture", testDomainPosture)
 		return
 	}
-	g := theXenGuest(t)
+	need(t)
+	bed, err := output(peer("../xen-bed"))
+	skipWithout(t, err)
+	g := makeXenGuest(t, strings.TrimSpace(string(bed)))
 	files := xenJob(t, g)
 	for kind, args := range xenBeds {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			job := filepath.Join(workDir(t), "job")
 			script := fmt.Sprintf("#!/bin/sh\n%s=%s TMPDIR=/tmp exec ./enforce.test -test.v -test.run '^TestXen$'\n", dom0Env, kind)
 			must(t, os.WriteFile(job, []byte(script), 0o755))
 			args := append(args, "--seconds", "1800", "--disk", g.image, job)
 			cmd := peer("../xen", append(args, files...)...)
 			var stderr strings.Builder
-			cmd.Stdout, cmd.Stderr = os.Stdout, &stderr // as it comes: it takes minutes
-			err := cmd.Run()
-			var exit *exec.ExitError
-			switch {
-			case errors.As(err, &exit) && exit.ExitCode() == xenSkipped:
-				said := strings.Split(strings.TrimSpace(stderr.String()), "\n")
-				t.Skip(said[len(said)-1])
-			case err != nil:
-				t.Errorf("in dom0: %v\n%s", err, stderr.String())
+			cmd.Stdout, cmd.Stderr = &prefixed{prefix: kind + ": "}, &stderr
+			if err := cmd.Run(); err != nil {
+				err = fmt.Errorf("in dom0: %w\n%s", err, stderr.String())
+				skipWithout(t, err)
+				t.Error(err)
 			}
 		})
+	}
+}
+
+// skipWithout skips the test if there is no Xen to be had, and tells why.
+func skipWithout(t *testing.T, err error) {
+	t.Helper()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == xenSkipped {
+		t.Skip(strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " "))
+	}
+}
+
+// prefixed prints lines as they come: it takes minutes until there are all.
+type prefixed struct {
+	prefix string
+	rest   []byte
+}
+
+func (p *prefixed) Write(b []byte) (int, error) {
+	p.rest = append(p.rest, b...)
+	for {
+		line, rest, ok := bytes.Cut(p.rest, []byte("\n"))
+		if !ok {
+			return len(b), nil
+		}
+		fmt.Printf("%s%s\n", p.prefix, line)
+		p.rest = rest
 	}
 }
 
@@ -68,5 +95,5 @@ func xenJob(t *testing.T, g *xenGuest) []string {
 	must(t, gd.makeOverlay(in("foreign"), in("foreign.cpio.gz")))
 	must(t, concatenate(foreign, g.initrd, in("foreign.cpio.gz")))
 	return []string{program, filepath.Join(binDir, "enforcer"), g.kernels["6.1"].image, g.initrd, guarded, foreign,
-		gd.profile, gd.trust, gd.policy, gd.denied}
+		gd.profile, gd.trust, gd.denied}
 }

@@ -19,7 +19,7 @@ const xenDisk = "202:0"
 func domainGuard(t *testing.T) *guard {
 	t.Helper()
 	in := func(name string) string { return filepath.Join(jobDir, name) }
-	return &guard{kernel: "6.1", dir: jobDir, profile: in("profile"), trust: in("trust.pem"), policy: in("policy"), denied: in("deny"),
+	return &guard{kernel: "6.1", dir: jobDir, profile: in("profile"), trust: in("trust.pem"), denied: in("deny"),
 		state: filepath.Join(workDir(t), "state")}
 }
 

@@ -7,44 +7,30 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 )
 
 // xenGuest is a guest without systemd, that boots in seconds, with an initrd of its own.
 type xenGuest struct {
 	guest
+	bed    string // what scripts/xen-bed has made
 	initrd string
 }
 
-func theXenGuest(t *testing.T) *xenGuest {
+// makeXenGuest makes it, with the busybox of the test bed.
+func makeXenGuest(t *testing.T, bed string) *xenGuest {
 	t.Helper()
-	need(t)
-	g, err := madeXenGuest()
+	keys, err := theKeys()
 	must(t, err)
+	dir := workDir(t)
+	in := func(name string) string { return filepath.Join(dir, name) }
+	g := &xenGuest{guest: guest{dir: dir, image: in("signed.img"), kernels: make(map[string]kernel)}, bed: bed, initrd: in("initrd")}
+	must(t, g.build(in("plain.img")))
+	_, err = output(ours("imagetool", "sign", "--quiet", "--key", keys.sealed.private, in("plain.img"), "--out", g.image))
+	must(t, err)
+	must(t, g.spoil(keys))
 	return g
 }
-
-var madeXenGuest = sync.OnceValues(func() (*xenGuest, error) {
-	dir, err := newDir()
-	if err != nil {
-		return nil, err
-	}
-	keys, err := theKeys()
-	if err != nil {
-		return nil, err
-	}
-	g := &xenGuest{guest: guest{dir: dir, image: filepath.Join(dir, "signed.img"), kernels: make(map[string]kernel)},
-		initrd: filepath.Join(dir, "initrd")}
-	plain := filepath.Join(dir, "plain.img")
-	if err := g.build(plain); err != nil {
-		return nil, err
-	}
-	if _, err := output(ours("imagetool", "sign", "--quiet", "--key", keys.sealed.private, plain, "--out", g.image)); err != nil {
-		return nil, err
-	}
-	return g, g.spoil(keys)
-})
 
 // xenFiles are what the guest has of the Debian root.
 var xenFiles = []string{
@@ -147,22 +133,26 @@ func addSpares(root string) error {
 	return err
 }
 
-// makeInitrd makes an initrd of the root's busybox and modules.
+// takeBusybox takes the static busybox of dom0: with libraries, each program of the initrd would be four hits.
+func (g *xenGuest) takeBusybox() error {
+	return outputTo(filepath.Join(g.dir, "busybox"),
+		peer("sh", "-c", `zcat "$1/dom0.cpio.gz" | cpio -i --quiet --to-stdout bin/busybox`, "sh", g.bed))
+}
+
+// makeInitrd makes an initrd of busybox and the root's modules.
 func (g *xenGuest) makeInitrd(root string) error {
+	if err := g.takeBusybox(); err != nil {
+		return err
+	}
 	into := filepath.Join(g.dir, "initrd-root")
 	defer os.RemoveAll(into)
-	for _, dir := range []string{"bin", "proc", "dev", "root", "modules", "lib64", "lib"} {
+	for _, dir := range []string{"bin", "proc", "sys", "dev", "root", "modules"} {
 		if err := os.MkdirAll(filepath.Join(into, dir), 0o755); err != nil {
 			return err
 		}
 	}
 	modules := filepath.Join(root, "usr/lib/modules", g.kernels["6.1"].release, "kernel")
-	files := map[string]string{
-		"bin/busybox":                filepath.Join(root, "usr/bin/busybox"),
-		"lib64/ld-linux-x86-64.so.2": filepath.Join(root, "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
-		"lib/libc.so.6":              filepath.Join(root, "usr/lib/x86_64-linux-gnu/libc.so.6"),
-		"lib/libresolv.so.2":         filepath.Join(root, "usr/lib/x86_64-linux-gnu/libresolv.so.2"),
-	}
+	files := map[string]string{"bin/busybox": filepath.Join(g.dir, "busybox")}
 	for _, m := range []string{"lib/crc16", "fs/mbcache", "fs/jbd2/jbd2", "crypto/crc32c_generic", "fs/ext4/ext4", "drivers/block/xen-blkfront"} {
 		files["modules/"+filepath.Base(m)+".ko"] = filepath.Join(modules, m+".ko")
 	}
@@ -170,6 +160,11 @@ func (g *xenGuest) makeInitrd(root string) error {
 		to = filepath.Join(into, to)
 		if err := errors.Join(copyTo(to, from), os.Chmod(to, 0o755)); err != nil {
 			return fmt.Errorf("making the initrd: %w", err)
+		}
+	}
+	for _, name := range []string{"sh", "mount", "umount"} { // for vmseal-init
+		if err := os.Symlink("busybox", filepath.Join(into, "bin", name)); err != nil {
+			return err
 		}
 	}
 	if err := os.WriteFile(filepath.Join(into, "init"), []byte(xenInitrd), 0o755); err != nil {
