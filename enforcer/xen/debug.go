@@ -156,7 +156,7 @@ func (d *debug) inject(vector int) {
 		d.g.check(givingBack, errors.New("the kernel has no handler for it yet, or the profile does not say where its xen_vcpu_info is"))
 	}
 	mask := []guest.Range{{Addr: d.g.mem.context.gsBase + d.g.Upcall + maskOffset, Buf: make([]byte, 1)}}
-	d.g.read(d.g.contextRoot(), mask)
+	d.g.read(d.g.contextSpace(), mask)
 	d.g.check(givingBack, mask[0].Err)
 	masked := uint64(mask[0].Buf[0])
 	flags := regs.rflags &^ flagIF
@@ -178,7 +178,7 @@ func (d *debug) inject(vector int) {
 
 // put writes where the virtual CPU of the context sees it.
 func (d *debug) put(addr uint64, b []byte) {
-	frame, err := d.g.translate(d.g.contextRoot(), addr)
+	frame, err := d.g.translate(d.g.contextSpace(), addr)
 	d.g.check(givingBack, err)
 	d.g.write(frame, addr, b)
 }

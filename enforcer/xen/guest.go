@@ -49,8 +49,8 @@ type Guest struct {
 
 	*hypervisor
 	vcpus  int
-	looked int    // the virtual CPU whose state is in shared.context
-	root   uint64 // of the kernel's page tables, where they were seen last
+	looked int   // the virtual CPU whose state is in shared.context
+	space  space // of the kernel, where it was seen last
 	id     string
 
 	f        facility
@@ -69,8 +69,8 @@ var _ guest.Holder = (*Guest)(nil)
 
 var errGone = errors.New("the guest was released or closed")
 
-// look gets the state of a virtual CPU into shared.context, and from it where the kernel's
-// page tables are. ENODATA, of one that was not started yet, is the only error that is not kept.
+// look gets the state of a virtual CPU into shared.context, and from it the kernel's
+// address space. ENODATA, of one that was not started yet, is the only error that is not kept.
 func (g *Guest) look(vcpu int) (guest.Registers, error) {
 	// struct xen_domctl_vcpucontext: vcpu, ctxt
 	err := g.domctl(getContext, uint64(vcpu), address(&g.mem.context))
@@ -90,16 +90,16 @@ func (g *Guest) look(vcpu int) (guest.Registers, error) {
 	if g.pv && g.mem.context.flags&inKernel != 0 {
 		r.CS = 0x10 // of a kernel without Xen; this one runs at the processor's level 3, too
 	}
-	if root := g.contextRoot(); root != 0 && r.CPL() == 0 {
-		g.root = root
+	if s := g.contextSpace(); s.levels > 0 && r.CPL() == 0 {
+		g.space = s
 	}
 	return r, nil
 }
 
-// contextRoot is where the page tables are of the virtual CPU of the context.
-func (g *Guest) contextRoot() uint64 {
+// contextSpace is where the virtual CPU of the context is.
+func (g *Guest) contextSpace() space {
 	c := &g.mem.context.control
-	return rootOf(c[0], c[3], c[4])
+	return spaceOf(c[0], c[3], c[4])
 }
 
 // goTo changes where the virtual CPU of the context goes on, and what else was changed
@@ -179,14 +179,14 @@ func (g *Guest) VCPUs() (all []guest.Registers, err error) {
 
 // Read reads as the virtual CPU sees memory.
 func (g *Guest) Read(vcpu int, ranges []guest.Range) error {
-	root := g.root
+	s := g.space
 	if !g.last.Hit || g.last.VCPU != vcpu {
 		if _, err := g.look(vcpu); err != nil {
 			return err
 		}
-		root = g.contextRoot()
+		s = g.contextSpace()
 	}
-	g.read(root, ranges)
+	g.read(s, ranges)
 	return g.err
 }
 
@@ -195,8 +195,8 @@ func (g *Guest) Hold(addr uint64, code []byte) error {
 	g.forget()
 	_, err := g.look(0)
 	frame := (addr - kernelMap) >> 12 // before paging is on
-	if root := g.contextRoot(); err == nil && root != 0 {
-		frame, err = g.translate(root, addr)
+	if s := g.contextSpace(); err == nil && s.levels > 0 {
+		frame, err = g.translate(s, addr)
 	}
 	if err != nil {
 		return err
@@ -248,7 +248,7 @@ func (g *Guest) locate(want []uint64) error {
 		if g.ours(a) {
 			continue
 		}
-		frame, err := g.translate(g.root, a)
+		frame, err := g.translate(g.space, a)
 		if err == nil {
 			err = g.expect(frame, a, nop)
 		}

@@ -83,22 +83,29 @@ func (h *hypervisor) drop() {
 
 var errNotMapped = errors.New("not mapped in the guest")
 
-// rootOf is where page tables begin, 0 if there are none, or if they have five levels, which
-// Xen lets no guest have.
-func rootOf(cr0, cr3, cr4 uint64) uint64 {
-	if cr0&cr0Paging == 0 || cr4&cr4LA57 != 0 {
-		return 0
+// space is an address space of the guest.
+type space struct {
+	root   uint64 // cr3
+	levels int    // of its page tables: 4 or 5, 0 if there are none
+}
+
+func spaceOf(cr0, cr3, cr4 uint64) space {
+	switch {
+	case cr0&cr0Paging == 0:
+		return space{}
+	case cr4&cr4LA57 != 0:
+		return space{cr3, 5}
 	}
-	return cr3
+	return space{cr3, 4}
 }
 
 // translate gives the frame at an address, by the guest's own page tables.
-func (h *hypervisor) translate(root, addr uint64) (uint64, error) {
-	if top := int64(addr) >> 47; root == 0 || top != 0 && top != -1 {
+func (h *hypervisor) translate(s space, addr uint64) (uint64, error) {
+	if top := int64(addr) >> (11 + 9*s.levels); s.levels == 0 || top != 0 && top != -1 {
 		return 0, errNotMapped // not canonical
 	}
-	frame := root >> 12 & frameMask
-	for level := 3; level >= 0; level-- {
+	frame := s.root >> 12 & frameMask
+	for level := s.levels - 1; level >= 0; level-- {
 		table, err := h.frame(frame, addr>>(12+9*level)&511*8)
 		if err != nil {
 			return 0, err
@@ -117,13 +124,13 @@ func (h *hypervisor) translate(root, addr uint64) (uint64, error) {
 }
 
 // read fills the ranges, each on its own.
-func (h *hypervisor) read(root uint64, ranges []guest.Range) {
+func (h *hypervisor) read(s space, ranges []guest.Range) {
 	for i := range ranges {
 		r := &ranges[i]
 		r.Err = nil
 		for done := 0; done < len(r.Buf) && r.Err == nil; {
 			addr := r.Addr + uint64(done)
-			frame, err := h.translate(root, addr)
+			frame, err := h.translate(s, addr)
 			var there []byte
 			if err == nil {
 				there, err = h.frame(frame, addr)

@@ -24,11 +24,12 @@ func (m tables) enter(frame, index, entry uint64) {
 	le.PutUint64(m[frame][8*index:], entry)
 }
 
-// TestTranslate: addresses whose indices are 2, 3, 4 and 5 from the top, in pages of each size.
+// TestTranslate: addresses whose indices are 1, 2, 3, 4 and 5 from the top, in pages of each size.
 func TestTranslate(t *testing.T) {
 	const present, large, nx = entryPresent, entryLarge, 1 << 63
 	m := tables{}
-	m.enter(11, 2, 12<<12|present|nx)
+	m.enter(10, 1, 11<<12|present)    // level 5
+	m.enter(11, 2, 12<<12|present|nx) // level 4
 	m.enter(12, 3, 13<<12|present)
 	m.enter(13, 4, 14<<12|present)
 	m.enter(14, 5, 0x1234<<12|present|nx)
@@ -37,43 +38,49 @@ func TestTranslate(t *testing.T) {
 	m.enter(12, 8, 0x80000<<12|present|large)          // 1 GiB
 	m.enter(11, 9, 0x80000<<12|present|large)          // reserved
 	m.enter(11, 256, 12<<12|present)
-	at := func(four, three, two, one uint64) uint64 {
-		return four<<39 | three<<30 | two<<21 | one<<12 | 0x678
+	at := func(five, four, three, two, one uint64) uint64 {
+		return five<<48 | four<<39 | three<<30 | two<<21 | one<<12 | 0x678
 	}
 	// The frames that a translation comes to through the entry that is no table, and without a root.
 	m.enter(0x80000, 0, 0)
 	m.enter(0, 2, 12<<12|present)
-	const root = 11<<12 | 0xfff
+	four, five := space{11<<12 | 0xfff, 4}, space{10 << 12, 5}
 	for name, tt := range map[string]struct {
-		root, addr uint64
-		want       uint64 // 0: not mapped
+		s    space
+		addr uint64
+		want uint64 // 0: not mapped
 	}{
-		"4 KiB":                     {root, at(2, 3, 4, 5), 0x1234},
-		"upper half":                {root, 0xffff<<48 | at(256, 3, 4, 5), 0x1234},
-		"2 MiB":                     {root, at(2, 3, 7, 0x1ff), 0x401ff},
-		"1 GiB":                     {root, at(2, 8, 0x1ff, 0x1fe), 0x80000 | 0x1ff<<9 | 0x1fe},
-		"not present":               {root, at(2, 3, 4, 6), 0},
-		"no table":                  {root, at(3, 3, 4, 5), 0},
-		"large in the fourth level": {root, at(9, 0, 0, 0), 0},
-		"not canonical":             {root, 1<<48 | at(2, 3, 4, 5), 0},
-		"not canonical, upper half": {root, 0xfffe<<48 | at(256, 3, 4, 5), 0},
-		"no root":                   {0, at(2, 3, 4, 5), 0},
+		"4 KiB":                      {four, at(0, 2, 3, 4, 5), 0x1234},
+		"4 KiB, five levels":         {five, at(1, 2, 3, 4, 5), 0x1234},
+		"upper half":                 {four, 0xffff<<48 | at(0, 256, 3, 4, 5), 0x1234},
+		"2 MiB":                      {four, at(0, 2, 3, 7, 0x1ff), 0x401ff},
+		"1 GiB":                      {four, at(0, 2, 8, 0x1ff, 0x1fe), 0x80000 | 0x1ff<<9 | 0x1fe},
+		"1 GiB, five levels":         {five, at(1, 2, 8, 0x1ff, 0x1fe), 0x80000 | 0x1ff<<9 | 0x1fe},
+		"not present":                {four, at(0, 2, 3, 4, 6), 0},
+		"no table":                   {four, at(0, 3, 3, 4, 5), 0},
+		"large in the fourth level":  {four, at(0, 9, 0, 0, 0), 0},
+		"not canonical":              {four, at(1, 2, 3, 4, 5), 0},
+		"not canonical, upper half":  {four, 0xfffe<<48 | at(0, 256, 3, 4, 5), 0},
+		"not canonical, five levels": {five, 1<<57 | at(1, 2, 3, 4, 5), 0},
+		"no page tables":             {space{}, at(0, 2, 3, 4, 5), 0},
 	} {
 		h := hypervisor{frames: m}
-		got, err := h.translate(tt.root, tt.addr)
+		got, err := h.translate(tt.s, tt.addr)
 		if tt.want == 0 && !errors.Is(err, errNotMapped) || tt.want != 0 && (err != nil || got != tt.want) {
 			t.Errorf("%s: frame %#x, %v, want %#x", name, got, err, tt.want)
 		}
 	}
 }
 
-// TestRoot: what is not four levels of page tables is none.
-func TestRoot(t *testing.T) {
-	for _, tt := range []struct{ cr0, cr4, want uint64 }{
-		{cr0Paging, 0, 0x1000}, {cr0Paging, ^uint64(cr4LA57), 0x1000}, {0, 0, 0}, {cr0Paging, cr4LA57, 0},
+func TestSpace(t *testing.T) {
+	for _, tt := range []struct {
+		cr0, cr4 uint64
+		want     space
+	}{
+		{cr0Paging, 0, space{0x1000, 4}}, {cr0Paging, ^uint64(cr4LA57), space{0x1000, 4}}, {cr0Paging, cr4LA57, space{0x1000, 5}}, {0, 0, space{}},
 	} {
-		if got := rootOf(tt.cr0, 0x1000, tt.cr4); got != tt.want {
-			t.Errorf("cr0 %#x, cr4 %#x: %#x", tt.cr0, tt.cr4, got)
+		if got := spaceOf(tt.cr0, 0x1000, tt.cr4); got != tt.want {
+			t.Errorf("cr0 %#x, cr4 %#x: %+v, want %+v", tt.cr0, tt.cr4, got, tt.want)
 		}
 	}
 }
@@ -93,7 +100,7 @@ func TestRead(t *testing.T) {
 		{Addr: 7, Buf: nil},
 	}
 	h := hypervisor{frames: m}
-	h.read(11<<12, r)
+	h.read(space{11 << 12, 4}, r)
 	if r[0].Err != nil || !bytes.Equal(r[0].Buf, []byte{2, 2, 2, 3, 3}) {
 		t.Errorf("% x, %v", r[0].Buf, r[0].Err)
 	}
@@ -104,15 +111,19 @@ func TestRead(t *testing.T) {
 
 // FuzzTranslate: whatever a guest has for page tables, a walk ends.
 func FuzzTranslate(f *testing.F) {
-	f.Add(uint64(0x12345678), uint64(11<<12|1), uint64(11<<12|1|0x80))
-	f.Fuzz(func(t *testing.T, addr, a, b uint64) {
+	f.Add(uint64(0x12345678), uint64(11<<12|1), uint64(11<<12|1|0x80), true)
+	f.Fuzz(func(t *testing.T, addr, a, b uint64, five bool) {
 		m := tables{}
 		for i := range uint64(512) {
 			m.enter(a>>12&frameMask, i, []uint64{a, b}[i&1])
 			m.enter(b>>12&frameMask, i, []uint64{b, a}[i&1])
 		}
+		s := space{a, 4}
+		if five {
+			s.levels = 5
+		}
 		h := hypervisor{frames: m}
-		if frame, err := h.translate(a, addr); err == nil && frame > frameMask {
+		if frame, err := h.translate(s, addr); err == nil && frame > frameMask {
 			t.Fatalf("frame %#x", frame)
 		}
 	})
@@ -126,13 +137,13 @@ func TestNote(t *testing.T) {
 	}
 	const id, kind = "xen domain 3 uuid 00 boot b", "debug"
 	one := guest(3, id, kind)
-	one.traps = map[uint64]uint64{0xffffffff81000100: 0x1000, 0xffffffff81000200: 7}
+	one.traps, one.Upcall = map[uint64]uint64{0xffffffff81000100: 0x1000, 0xffffffff81000200: 7}, 5
 	if err := one.saveTraps(); err != nil {
 		t.Fatal(err)
 	}
 	same := guest(3, id, kind)
-	if err := same.loadTraps(); err != nil || !maps.Equal(same.traps, one.traps) {
-		t.Errorf("%v, %v", same.traps, err)
+	if err := same.loadTraps(); err != nil || !maps.Equal(same.traps, one.traps) || same.Upcall != 5 {
+		t.Errorf("%v, %d, %v", same.traps, same.Upcall, err)
 	}
 	for name, g := range map[string]*Guest{
 		"another run":    guest(3, id+"x", kind),

@@ -188,7 +188,7 @@ func (m *monitor) next(until time.Time) (s guest.Stop) {
 		default:
 			m.last = e
 			m.g.forget()
-			m.g.root = rootOf(e.regs.cr0, e.regs.cr3, e.regs.cr4)
+			m.g.space = spaceOf(e.regs.cr0, e.regs.cr3, e.regs.cr4)
 			return guest.Stop{VCPU: int(e.vcpu), Hit: true, Regs: e.regs.registers(), At: time.Now()}
 		}
 	}

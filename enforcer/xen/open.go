@@ -2,6 +2,7 @@ package xen
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -71,6 +72,9 @@ func (g *Guest) begin(name string, o Options) {
 func (g *Guest) choose(o Options) {
 	switch {
 	case o.Kind == Debug || o.Kind == Auto && g.pv:
+		if o.Trap != "" && o.Trap != "int3" {
+			g.check("choosing a trap", fmt.Errorf("a PV guest can have int3 alone, not %s", o.Trap))
+		}
 		g.f, g.kind, g.code = &debug{g}, string(Debug), breakpoint
 		if err := g.domctl(pauseVCPU, 1<<32-1); err != unix.EBUSY && err != unix.EINVAL {
 			g.check("this Xen was built without CONFIG_GDBSX, it has no debugging calls", err)
@@ -166,17 +170,18 @@ var stateDir = "/run/vmseal"
 
 // note is such a file.
 type note struct {
-	Guest string            `json:"guest"` // Guest.Identity
-	Kind  string            `json:"kind"`
-	Traps map[uint64]uint64 `json:"traps"` // frames of addresses
+	Guest  string            `json:"guest"` // Guest.Identity
+	Kind   string            `json:"kind"`
+	Upcall uint64            `json:"upcall"` // Guest.Upcall, which who releases does not know
+	Traps  map[uint64]uint64 `json:"traps"`  // frames of addresses
 }
 
 func (g *Guest) notePath() string { return fmt.Sprintf("%s/xen-%d.traps", stateDir, g.domain) }
 
 // saveTraps notes where traps are about to be. A trap that is noted need not be there.
 func (g *Guest) saveTraps() error {
-	text, _ := json.Marshal(note{g.id, g.kind, g.traps}) // of texts and numbers: never fails
-	_ = os.MkdirAll(stateDir, 0o700)                     // without which nothing can be written
+	text, _ := json.Marshal(note{g.id, g.kind, g.Upcall, g.traps}) // of texts and numbers: never fails
+	_ = os.MkdirAll(stateDir, 0o700)                               // without which nothing can be written
 	if err := os.WriteFile(g.notePath()+".tmp", text, 0o600); err != nil {
 		return err
 	}
@@ -206,6 +211,7 @@ func (g *Guest) loadTraps() error {
 	case n.Kind != g.kind:
 		return fmt.Errorf("the domain has traps of the kind %s, not %s", n.Kind, g.kind)
 	}
+	g.Upcall = cmp.Or(g.Upcall, n.Upcall)
 	maps.Copy(g.traps, n.Traps)
 	return nil
 }

@@ -59,13 +59,14 @@ const releaseAbout = `Release removes all traps from a guest and lets it run, gu
 only way to that: an enforcer that ends leaves its traps behind.`
 
 func releaseCommand(args []string, out *output) error {
-	var name string
+	var name, trap string
 	set := flag.NewFlagSet("release", flag.ContinueOnError)
 	set.StringVar(&name, "guest", "", "`guest` to release: gdb:unix:SOCKET or xen:NAME")
+	set.StringVar(&trap, "trap", "", "what it was guarded with, if 'enforcer run' was told")
 	if err := parse(set, args, out, releaseAbout, "guest"); err != nil {
 		return err
 	}
-	open, err := parseGuest(name, "")
+	open, err := parseGuest(name, trap)
 	if err != nil {
 		return err
 	}
