@@ -48,8 +48,12 @@ type hypervisor struct {
 	// but to pause it.
 	err error
 
-	pv     bool // so the numbers of frames mean the same for ever
-	frames map[uint64][]byte
+	pv       bool                // so the numbers of frames mean the same for ever
+	areas    [][]byte            // that are mapped
+	frames   map[uint64][]byte   // that were asked for, in areas
+	foreseen map[uint64][]byte   // that may be
+	asked    map[uint64][]uint64 // frames, at the last hit of each trap
+	trap     uint64              // that was hit last
 }
 
 // open reaches the hypervisor.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"unsafe"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
@@ -24,27 +26,34 @@ const (
 // maxFrames bounds the guest's frames that stay mapped from one hit to the next.
 const maxFrames = 512
 
-// mapFrame maps a machine frame of a PV guest, a guest frame of another (struct
-// privcmd_mmapbatch_v2).
-func (h *hypervisor) mapFrame(frame uint64, prot int) ([]byte, error) {
-	page, err := unix.Mmap(h.fd, 0, pageSize, prot, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("mapping frame %#x of the guest: %w", frame, err)
+// mapFrames maps frames one after the other: machine frames of a PV guest, guest frames of
+// another (struct privcmd_mmapbatch_v2). Where failed is not 0 there is nothing.
+func (h *hypervisor) mapFrames(prot int, frames ...uint64) (area []byte, failed []int32, err error) {
+	if area, err = unix.Mmap(h.fd, 0, len(frames)*pageSize, prot, unix.MAP_SHARED); err != nil {
+		return nil, nil, err
 	}
-	var failed int32
+	failed = make([]int32, len(frames))
 	batch := struct {
 		number uint32
 		domain uint16
-		page   *byte
+		area   *byte
 		frames *uint64
 		failed *int32
-	}{1, h.domain, &page[0], &frame, &failed}
-	_, err = h.request(privcmdMapBatch, unsafe.Pointer(&batch), false)
-	if err == nil && failed < 0 {
-		err = unix.Errno(-failed)
+	}{uint32(len(frames)), h.domain, &area[0], &frames[0], &failed[0]}
+	if _, err = h.request(privcmdMapBatch, unsafe.Pointer(&batch), false); err != nil {
+		_ = unix.Munmap(area)
+	}
+	return area, failed, err
+}
+
+// mapFrame maps one.
+func (h *hypervisor) mapFrame(frame uint64, prot int) ([]byte, error) {
+	page, failed, err := h.mapFrames(prot, frame)
+	if err == nil && failed[0] != 0 {
+		_ = unix.Munmap(page)
+		err = unix.Errno(-failed[0])
 	}
 	if err != nil {
-		_ = unix.Munmap(page)
 		return nil, fmt.Errorf("mapping frame %#x of the guest: %w", frame, err)
 	}
 	return page, nil
@@ -57,13 +66,17 @@ func (h *hypervisor) mapFrame(frame uint64, prot int) ([]byte, error) {
 // below its number, by its root with the balloon driver: forget drops such mappings,
 // and is called at the beginning of each hit.
 func (h *hypervisor) frame(n, addr uint64) (there []byte, err error) {
-	page := h.frames[n]
+	page, asked := h.frames[n]
+	if !asked {
+		page = h.foreseen[n]
+	}
 	if page == nil {
 		if page, err = h.mapFrame(n, unix.PROT_READ); err != nil {
 			return nil, err
 		}
-		h.frames[n] = page
+		h.areas = append(h.areas, page)
 	}
+	h.frames[n] = page
 	return page[addr%pageSize:], nil
 }
 
@@ -75,10 +88,31 @@ func (h *hypervisor) forget() {
 }
 
 func (h *hypervisor) drop() {
-	for _, page := range h.frames {
-		_ = unix.Munmap(page)
+	for _, area := range h.areas {
+		_ = unix.Munmap(area)
 	}
+	h.areas = nil
+	clear(h.foreseen)
 	clear(h.frames)
+}
+
+// foresee begins a hit: it forgets, and maps anew, all at once, what was asked for at the last
+// hit of the same trap, which is most of what will be.
+func (h *hypervisor) foresee(trap uint64) {
+	h.asked[h.trap] = slices.Collect(maps.Keys(h.frames))
+	h.forget()
+	h.trap = trap
+	frames := h.asked[trap]
+	area, failed, err := h.mapFrames(unix.PROT_READ, frames...)
+	if err != nil { // or there are none
+		return
+	}
+	h.areas = append(h.areas, area)
+	for i, n := range frames {
+		if failed[i] == 0 {
+			h.foreseen[n] = area[i*pageSize:][:pageSize]
+		}
+	}
 }
 
 var errNotMapped = errors.New("not mapped in the guest")

@@ -187,7 +187,7 @@ func (m *monitor) next(until time.Time) (s guest.Stop) {
 			m.respond(e, flagVCPUPaused)
 		default:
 			m.last = e
-			m.g.forget()
+			m.g.foresee(e.regs.rip)
 			m.g.space = spaceOf(e.regs.cr0, e.regs.cr3, e.regs.cr4)
 			return guest.Stop{VCPU: int(e.vcpu), Hit: true, Regs: e.regs.registers(), At: time.Now()}
 		}

@@ -57,7 +57,7 @@ func (g *Guest) begin(name string, o Options) {
 	i, err := g.info()
 	g.check(getInfo.doing, err)
 	g.pv, g.vcpus = i.flags&flagHVM == 0, int(i.lastVCPU)+1
-	g.frames = map[uint64][]byte{}
+	g.frames, g.foreseen, g.asked = map[uint64][]byte{}, map[uint64][]byte{}, map[uint64][]uint64{}
 	g.id = fmt.Sprintf("xen domain %d uuid %x boot %s", g.domain, i.handle, bytes.TrimSpace(boot))
 	g.choose(o)
 	g.check("reading "+g.notePath(), g.loadTraps())
