@@ -19,7 +19,7 @@ func TestImports(t *testing.T) {
 		"enforcer/guest":           nil,
 		"enforcer/guest/guesttest": {"enforcer/guest"},
 		"enforcer/xen":             {"enforcer/guest", unix},
-		"enforcer/xen/testguest":   nil,
+		"enforcer/xen/testguest":   {"golang.org/x/sys/cpu", unix},
 		"enforcer/gdbstub":         {"enforcer/guest", unix},
 		"enforcer/cmd/enforcer":    append([]string{"enforcer", "enforcer/gdbstub", "enforcer/xen", unix}, core...),
 	}
