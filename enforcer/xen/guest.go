@@ -371,6 +371,9 @@ func (g *Guest) Release() error {
 
 // Close gives up what this process holds, not the guest.
 func (g *Guest) Close() error {
+	if g.fd < 0 { // it did so before, or holds nothing
+		return nil
+	}
 	if m, ok := g.f.(*monitor); ok {
 		m.close()
 	}

@@ -83,7 +83,9 @@ func (h *hypervisor) close() error {
 	h.drop()
 	_ = unix.MunmapPtr(unsafe.Pointer(h.mem), unsafe.Sizeof(*h.mem))
 	h.mem = new(shared) // which Xen gets no more to see
-	return unix.Close(h.fd)
+	fd := h.fd
+	h.fd = -1
+	return unix.Close(fd)
 }
 
 // check keeps the first error.

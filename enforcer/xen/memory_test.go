@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 	"golang.org/x/sys/unix"
@@ -198,6 +199,37 @@ func TestSticky(t *testing.T) {
 	h.raise(dmOp{}) // the command that paused is still there
 	if h.calls != 1 {
 		t.Error("something was done after a pause")
+	}
+}
+
+// TestClosedTwice: the second time nothing is given up that is somebody else's by then.
+func TestClosedTwice(t *testing.T) {
+	fd, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem, err := unix.MmapPtr(-1, 0, nil, unsafe.Sizeof(shared{}), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &Guest{hypervisor: &hypervisor{fd: fd, mem: (*shared)(mem)}}
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+	again, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0) // gets the number that is free
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(again)
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := unix.FcntlInt(uintptr(again), unix.F_GETFD, 0); again != fd || err != nil {
+		t.Errorf("descriptor %d, then %d: %v", fd, again, err)
+	}
+	*g.mem = shared{} // of Go's own memory
+	if err := g.Freeze(); !errors.Is(err, errGone) {
+		t.Error(err)
 	}
 }
 
