@@ -35,7 +35,7 @@
 // The guest's frames are mapped, and its page tables are walked here. A mapped frame of a
 // PV guest stays what it is for as long as it is mapped. The number of a frame of another guest
 // can come to stand for another one, by the balloon driver, at the wish of its root:
-// these are mapped anew for each hit.
+// these are mapped anew for each hit, all at once that the last hit of the same trap has needed.
 //
 // # What stays behind
 //
