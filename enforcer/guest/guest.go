@@ -51,8 +51,8 @@ type Guest interface {
 	// Fresh reports whether the guest has not yet executed an instruction.
 	Fresh() (bool, error)
 
-	// Adopt removes the traps that an earlier process has left at these addresses,
-	// and tells where there were any.
+	// Adopt takes over the traps that an earlier process has left at these addresses,
+	// and tells where there were any. They may be gone until the next Plant.
 	Adopt(addrs []uint64) (found []uint64, err error)
 
 	// Plant sets traps at these addresses and removes all others. On an error other

@@ -85,6 +85,8 @@ func (d *debug) stopped(vcpu int) (s guest.Stop) {
 	}
 	addr := r.RIP - 1
 	switch {
+	case r.CPL() == 3 && d.g.pv: // where a breakpoint is no matter of Xen
+		d.g.check("looking at a breakpoint", errors.New("the virtual CPU is not at it any more: somebody has unpaused the domain"))
 	case !d.behind(r):
 		d.inject(vectorBP)
 	case !d.g.isPlanted(addr): // the trap was removed meanwhile
@@ -106,7 +108,7 @@ func (d *debug) debugExceptions() {
 	for v := range d.g.vcpus {
 		r, err := d.g.look(v)
 		c := &d.g.mem.context
-		if err != nil || r.CPL() != 0 || c.debug[6]&dr6Causes == 0 || r.RIP == c.traps[vectorDB][1] {
+		if err != nil || d.g.pv && r.CPL() != 0 || c.debug[6]&dr6Causes == 0 || r.RIP == c.traps[vectorDB][1] {
 			continue
 		}
 		d.inject(vectorDB)
@@ -146,8 +148,13 @@ const (
 // xen/arch/x86/x86_64/entry.S): a frame on the stack, and on to the handler that the kernel
 // has registered.
 func (d *debug) inject(vector int) {
-	if !d.g.pv { // Xen gives no other exception of these guests than that of int3
-		d.g.raise(dmOp{vcpu: uint32(d.g.looked), vector: uint8(vector), kind: dmSoftware, length: 1})
+	if !d.g.pv {
+		op := dmOp{vcpu: uint32(d.g.looked), vector: uint8(vector), kind: dmHardware}
+		if vector == vectorBP { // behind which the virtual CPU is already
+			op.kind, op.length = dmSoftware, 1
+			d.g.goTo(d.g.mem.context.regs.rip - 1)
+		}
+		d.g.raise(op)
 		return
 	}
 	regs, trap := &d.g.mem.context.regs, d.g.mem.context.traps[vector]

@@ -52,6 +52,7 @@ type Guest struct {
 	looked int   // the virtual CPU whose state is in shared.context
 	space  space // of the kernel, where it was seen last
 	id     string
+	lock   int // a file that one process at a time has locked
 
 	f        facility
 	kind     string // of f
@@ -59,6 +60,7 @@ type Guest struct {
 	attached bool
 	traps    map[uint64]uint64 // frames of all addresses that ever were trapped
 	planted  []uint64
+	letGo    func() // takes the loop of Hold away
 
 	taken   bool // paused by somebody else before; see resume
 	running bool
@@ -127,7 +129,9 @@ func (g *Guest) resume() {
 		g.do(unpauseDomain)
 		return
 	}
-	g.each(pauseVCPU)
+	for v := 0; v < g.vcpus && g.kind == string(Debug); v++ {
+		g.do(pauseVCPU, uint64(v))
+	}
 	err := g.domctl(unpauseDomain)
 	for err == nil {
 		err = g.domctl(unpauseDomain)
@@ -136,16 +140,12 @@ func (g *Guest) resume() {
 		g.check(unpauseDomain.doing, err)
 	}
 	g.do(pauseDomain) // without which Xen frees no virtual CPU
-	g.each(unpauseVCPU)
+	for v := 0; v < g.vcpus && g.kind == string(Debug); v++ {
+		for g.domctl(unpauseVCPU, uint64(v)) == nil { // those of a process that died here, too
+		}
+	}
 	g.do(unpauseDomain)
 	g.taken = true
-}
-
-// each does something to each virtual CPU, if it may hit a breakpoint that pauses the domain.
-func (g *Guest) each(c command) {
-	for v := 0; v < g.vcpus && g.kind == string(Debug); v++ {
-		g.do(c, uint64(v))
-	}
 }
 
 // alive keeps it as an error if the domain has ended, or has left this host.
@@ -161,10 +161,18 @@ func (g *Guest) alive() {
 	g.check(getInfo.doing, err)
 }
 
-// Fresh reports whether no virtual CPU has run yet.
+// Fresh reports whether no virtual CPU has run yet, here or before the domain was saved: a kernel
+// that runs has page tables, and one of a PV guest has a handler for breakpoints.
 func (g *Guest) Fresh() (bool, error) {
 	i, err := g.info()
-	return err == nil && i.cpuTime == 0, err
+	if err != nil || i.cpuTime > 0 {
+		return false, err
+	}
+	_, err = g.look(0)
+	if g.pv {
+		return err == nil && g.mem.context.traps[vectorBP][1] == 0, err
+	}
+	return err == nil && g.contextSpace().levels == 0, err
 }
 
 // VCPUs gives the registers of those that were started.
@@ -190,7 +198,8 @@ func (g *Guest) Read(vcpu int, ranges []guest.Range) error {
 	return g.err
 }
 
-// Hold keeps a fresh guest from getting beyond an instruction by a loop in its place.
+// Hold keeps a fresh guest from getting beyond an instruction by a loop in its place, which
+// the first Plant takes away.
 func (g *Guest) Hold(addr uint64, code []byte) error {
 	g.forget()
 	_, err := g.look(0)
@@ -219,7 +228,7 @@ func (g *Guest) Hold(addr uint64, code []byte) error {
 	if r, err := g.look(0); err == nil && (r.RIP != addr || r.CPL() != 0) {
 		g.check("holding", fmt.Errorf("virtual CPU 0 has left the loop at %#x for %#x", addr, r.RIP))
 	}
-	g.write(frame, addr, code[:len(loop)])
+	g.letGo = func() { g.write(frame, addr, code[:len(loop)]) }
 	return g.err
 }
 
@@ -235,6 +244,10 @@ func (g *Guest) Plant(addrs []uint64) error {
 		g.replace(g.planted, want, g.code, nop)
 		g.replace(want, g.planted, nop, g.code)
 		g.planted = want
+		if g.letGo != nil {
+			g.letGo()
+			g.letGo = nil
+		}
 	}
 	g.do(unpauseDomain)
 	return errors.Join(g.err, notYet)
@@ -243,6 +256,9 @@ func (g *Guest) Plant(addrs []uint64) error {
 // locate learns where the addresses lie, all of them or none.
 func (g *Guest) locate(want []uint64) error {
 	g.forget()
+	if g.space.levels == 0 {
+		_, _ = g.VCPUs() // one of them is in the kernel
+	}
 	found := maps.Clone(g.traps)
 	for _, a := range want {
 		if g.ours(a) {
@@ -353,7 +369,8 @@ func (g *Guest) Freeze() error {
 // Release puts the kernel's code back and lets the guest run.
 func (g *Guest) Release() error {
 	if len(g.traps) == 0 {
-		return fmt.Errorf("domain %d has no traps of ours that are known of here", g.domain)
+		g.do(unpauseDomain) // after Open
+		return errors.Join(fmt.Errorf("domain %d has no traps of ours that are known of here", g.domain), g.err)
 	}
 	g.do(pauseDomain)
 	g.attach()
@@ -378,6 +395,7 @@ func (g *Guest) Close() error {
 		m.close()
 	}
 	g.err = errGone
+	_ = unix.Close(g.lock)
 	return g.close()
 }
 

@@ -208,6 +208,7 @@ func TestLayout(t *testing.T) {
 		{"sizeof(struct xen_dm_op_buf)", 16},
 		{"offsetof(struct xen_dm_op_buf, h)", 0},
 		{"offsetof(struct xen_dm_op_buf, size)", 8},
+		{"XEN_DMOP_EVENT_hw_exc", dmHardware},
 		{"XEN_DMOP_EVENT_sw_exc", dmSoftware},
 		{"XS_DIRECTORY", storeDirectory},
 		{"XS_READ", storeRead},

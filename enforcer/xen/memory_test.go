@@ -139,6 +139,12 @@ func TestNote(t *testing.T) {
 	const id, kind = "xen domain 3 uuid 00 boot b", "debug"
 	one := guest(3, id, kind)
 	one.traps, one.Upcall = map[uint64]uint64{0xffffffff81000100: 0x1000, 0xffffffff81000200: 7}, 5
+	if err := one.take(); err != nil {
+		t.Fatal(err)
+	}
+	if err := guest(3, id, kind).take(); err != unix.EAGAIN {
+		t.Errorf("the domain of another: %v", err)
+	}
 	if err := one.saveTraps(); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +218,7 @@ func TestClosedTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &Guest{hypervisor: &hypervisor{fd: fd, mem: (*shared)(mem)}}
+	g := &Guest{hypervisor: &hypervisor{fd: fd, mem: (*shared)(mem)}, lock: -1}
 	if err := g.Close(); err != nil {
 		t.Error(err)
 	}

@@ -272,6 +272,7 @@ type dmOp struct {
 
 const (
 	dmOpInject = 13         // XEN_DMOP_inject_event
+	dmHardware = 3          // XEN_DMOP_EVENT_hw_exc
 	dmSoftware = 6          // XEN_DMOP_EVENT_sw_exc
 	dmNoError  = 0xffffffff // error_code: none
 

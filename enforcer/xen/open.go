@@ -38,7 +38,7 @@ type Options struct {
 // Open finds a domain by its name or number, takes what of this Xen fits it, and pauses
 // it.
 func Open(name string, o Options) (*Guest, error) {
-	g := &Guest{hypervisor: new(hypervisor), traps: map[uint64]uint64{}, Upcall: o.Upcall}
+	g := &Guest{hypervisor: new(hypervisor), lock: -1, traps: map[uint64]uint64{}, Upcall: o.Upcall}
 	if g.open(); g.err == nil {
 		g.begin(name, o)
 	}
@@ -51,7 +51,9 @@ func Open(name string, o Options) (*Guest, error) {
 }
 
 func (g *Guest) begin(name string, o Options) {
-	g.find(name)
+	if g.find(name); g.err == nil {
+		g.check("taking it, which another enforcer may have", g.take())
+	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	g.check("telling this boot from others", err)
 	i, err := g.info()
@@ -87,10 +89,10 @@ func (g *Guest) choose(o Options) {
 	}
 }
 
-// Chosen says what Open took.
+// Chosen says what Open took, and why.
 func (g *Guest) Chosen() string {
-	is := map[bool]string{true: "a PV guest", false: "an HVM or PVH guest"}[g.pv]
-	return fmt.Sprintf("domain %d is %s on Xen %s: traps are of the kind %s", g.domain, is, g.release, g.kind)
+	is := map[bool]string{true: "a PV guest, which Xen has no monitor for", false: "an HVM or PVH guest"}[g.pv]
+	return fmt.Sprintf("domain %d is %s, on Xen %s: traps are of the kind %s", g.domain, is, g.release, g.kind)
 }
 
 // firstReserved is DOMID_FIRST_RESERVED.
@@ -176,12 +178,20 @@ type note struct {
 	Traps  map[uint64]uint64 `json:"traps"`  // frames of addresses
 }
 
+// take keeps other processes off the domain as long as this one has it open.
+func (g *Guest) take() (err error) {
+	_ = os.MkdirAll(stateDir, 0o700) // without which nothing can be made there
+	if g.lock, err = unix.Open(fmt.Sprintf("%s/xen-%d.lock", stateDir, g.domain), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600); err == nil {
+		err = unix.Flock(g.lock, unix.LOCK_EX|unix.LOCK_NB)
+	}
+	return err
+}
+
 func (g *Guest) notePath() string { return fmt.Sprintf("%s/xen-%d.traps", stateDir, g.domain) }
 
 // saveTraps notes where traps are about to be. A trap that is noted need not be there.
 func (g *Guest) saveTraps() error {
 	text, _ := json.Marshal(note{g.id, g.kind, g.Upcall, g.traps}) // of texts and numbers: never fails
-	_ = os.MkdirAll(stateDir, 0o700)                               // without which nothing can be written
 	if err := os.WriteFile(g.notePath()+".tmp", text, 0o600); err != nil {
 		return err
 	}

@@ -46,6 +46,7 @@ var xenFiles = []string{
 	"./usr/lib/modules/6.1.*/kernel/fs/ext4/ext4.ko", "./usr/lib/modules/6.1.*/kernel/fs/jbd2/jbd2.ko",
 	"./usr/lib/modules/6.1.*/kernel/fs/mbcache.ko", "./usr/lib/modules/6.1.*/kernel/lib/crc16.ko",
 	"./usr/lib/modules/6.1.*/kernel/crypto/crc32c_generic.ko", "./usr/lib/modules/6.1.*/kernel/drivers/block/xen-blkfront.ko",
+	"./usr/lib/modules/6.1.*/kernel/drivers/xen/xen-privcmd.ko",
 }
 
 // xenInit is process 1 of the guest.
