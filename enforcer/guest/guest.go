@@ -99,9 +99,9 @@ type Holder interface {
 	Guest
 
 	// Hold lets a fresh guest run up to the instruction at addr, of which code is the
-	// first bytes, and stops it there, before that instruction. If the process ends,
-	// the guest never gets beyond it. errors.ErrUnsupported, wrapped, says that the
-	// kernel is not in memory yet (a guest with firmware or boot loader): it has to be
-	// looked for while it runs.
+	// first bytes, and stops it there, before that instruction. The guest does not get
+	// beyond it before the first Plant, and never if the process ends.
+	// errors.ErrUnsupported, wrapped, says that the kernel is not in memory yet (a guest
+	// with firmware or boot loader): it has to be looked for while it runs.
 	Hold(addr uint64, code []byte) error
 }

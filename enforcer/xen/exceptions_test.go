@@ -60,6 +60,9 @@ func TestForeign(t *testing.T) {
 	dir, k := bed(t)
 	d := newDomain(t, dir, append(config(), "vcpus=2", `extra="console=hvc0 panic=0 smp foreign"`)...)
 	g := d.held(k, Options{})
+	if err := g.Plant(nil); err != nil { // lets it go, and has Xen watch for nothing
+		t.Fatal(err)
+	}
 	rounds := func(n int) func() bool { return func() bool { return len(d.foreign()["end"]) >= n } }
 	serveUntil(t, g, rounds(1))
 	before := d.foreign()

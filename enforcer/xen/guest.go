@@ -240,7 +240,9 @@ func (g *Guest) Plant(addrs []uint64) error {
 	notYet := g.locate(want)
 	if notYet == nil {
 		g.check("noting the traps", g.saveTraps())
-		g.attach()
+		if len(want) > 0 {
+			g.attach()
+		}
 		g.replace(g.planted, want, g.code, nop)
 		g.replace(want, g.planted, nop, g.code)
 		g.planted = want
