@@ -31,7 +31,7 @@ var attempts = map[string]attempt{
 	"write-mapped":    {"FILE: map it executable, then write to it; done if the mapping changed", 1, writeMapped},
 	"jump":            {"ADDRESS: call it in user mode; says which signal that ended with", 1, jump},
 	"jump-child":      {"", 1, jumpChild},
-	"vector":          {"SECONDS: add in all vector registers, and check the sums", 1, vector},
+	"vector":          {"until SIGTERM: add in all vector registers, and check the sums", 0, vector},
 	"ima-keyring":     {"CERT...: make a keyring _ima with these certificates (DER), and look whether it is found", 0, imaKeyring},
 	"kexec-load":      {"load an empty kernel", 0, kexecLoad},
 	"kexec-file-load": {"KERNEL INITRD CMDLINE", 3, kexecFileLoad},

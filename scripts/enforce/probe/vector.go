@@ -4,9 +4,10 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"os/signal"
 	"runtime"
-	"strconv"
-	"time"
+	"syscall"
 
 	"golang.org/x/sys/cpu"
 )
@@ -22,19 +23,16 @@ const rounds = 1 << 20
 //go:noescape
 func addLoop(start *[15]uint64, rounds uint64, end *[15][4]uint64)
 
-// vector computes for some seconds what is known beforehand.
-func vector(args []string) error {
-	seconds, err := strconv.Atoi(args[0])
-	if err != nil {
-		return err
-	}
+// vector computes what is known beforehand, until it is told to end.
+func vector([]string) error {
 	if !cpu.X86.HasAVX2 {
 		return fmt.Errorf("this CPU has no AVX2")
 	}
 	runtime.LockOSThread()
-	until := time.Now().Add(time.Duration(seconds) * time.Second)
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGTERM)
 	calls := 0
-	for ; time.Now().Before(until); calls++ {
+	for ; len(told) == 0; calls++ {
 		var start [15]uint64
 		for i := range start {
 			start[i] = uint64(calls)<<32 + uint64(i)<<56
