@@ -29,7 +29,7 @@ func TestPending(t *testing.T) {
 		"verify":           {"verify", "--trust", tr.k.public, tr.image},
 		"diff-old":         {"diff", tr.image, other},
 		"diff-new":         {"diff", other, tr.image},
-		"profile":          {"profile", "--key", tr.k.private, "--policy", policyFile(t, dir), tr.image, "--out", out},
+		"profile":          {"profile", "--key", tr.k.private, "--policy", policyFile(t, workDir(t)), tr.image, "--out", out},
 		"sign":             {"sign", "--key", tr.k.private, tr.image, "--out", out},
 		"sign-dry-run":     {"sign", "--key", tr.k.private, tr.image, "--dry-run"},
 		"sign-in-place":    {"sign", "--key", tr.k.private, tr.image, "--in-place"},
