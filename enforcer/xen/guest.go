@@ -368,7 +368,8 @@ func (g *Guest) Freeze() error {
 	return g.domctl(pauseDomain)
 }
 
-// Release puts the kernel's code back and lets the guest run.
+// Release puts the kernel's code back and lets the guest run. An answer that a virtual CPU has
+// not begun to carry out may be lost by that, as if its hit had not been.
 func (g *Guest) Release() error {
 	if len(g.traps) == 0 {
 		g.do(unpauseDomain) // after Open

@@ -133,7 +133,7 @@ func denied(g *Guest, s *guest.Stop) (guest.Answer, error) {
 func passed(s *guest.Stop) guest.Answer { return guest.Answer{RIP: s.Regs.RIP + 5} }
 
 // patience is longer than anything takes that the guest does.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // serve answers so many hits.
 func serve(t *testing.T, g *Guest, n int, deny bool) {
