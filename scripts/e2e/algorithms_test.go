@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // smallImage is a 32 MiB file system with a few files of every kind.
@@ -17,8 +19,8 @@ func smallImage(t *testing.T, dir string) string {
 
 // TestAlgorithms: every key size with every hash gives evmctl's bytes, and evmctl's own verification takes ours.
 func TestAlgorithms(t *testing.T) {
-	need(t, "mke2fs", "losetup", "evmctl", "openssl", "sha256sum", "sha384sum", "sha512sum")
-	dir := workDir(t)
+	bed.Need(t, "mke2fs", "losetup", "evmctl", "openssl", "sha256sum", "sha384sum", "sha512sum")
+	dir := bed.Dir(t)
 	image := smallImage(t, dir)
 	for _, bits := range []int{2048, 3072, 4096} {
 		for _, hash := range []string{"sha256", "sha384", "sha512"} {
@@ -65,7 +67,7 @@ func expectBlob(t *testing.T, k *key, hash, file string) {
 			t.Errorf("%v\nwant %s", r, want)
 		}
 	}
-	batch := ours("signer", true, append(base, "--batch")...)
+	batch := bed.AsNobody("signer", append(base, "--batch")...)
 	batch.Stdin = strings.NewReader(sum + sum)
 	if r := finish(t, batch).expect(t, 0); r.stdout != want+want {
 		t.Errorf("%v\nwant twice %s", r, want)
@@ -74,8 +76,8 @@ func expectBlob(t *testing.T, k *key, hash, file string) {
 
 // TestKeyNew: a key of ours is one that openssl and evmctl take, with one id for its certificate and its bare key.
 func TestKeyNew(t *testing.T) {
-	need(t, "evmctl", "openssl")
-	dir := filepath.Join(workDir(t), "key")
+	bed.Need(t, "evmctl", "openssl")
+	dir := filepath.Join(bed.Dir(t), "key")
 	signer(t, "key", "new", "--out", dir).expect(t, 0)
 	private, cert := filepath.Join(dir, "private.pem"), filepath.Join(dir, "cert.pem")
 	info, err := os.Stat(private)
@@ -96,8 +98,8 @@ func TestKeyNew(t *testing.T) {
 
 // TestKeyIDFromCertificate: --cert takes the id from a certificate whose SKID is not made from the key.
 func TestKeyIDFromCertificate(t *testing.T) {
-	need(t, "mke2fs", "losetup", "evmctl", "openssl")
-	dir := workDir(t)
+	bed.Need(t, "mke2fs", "losetup", "evmctl", "openssl")
+	dir := bed.Dir(t)
 	k, image, out := testKey(t, "skid", 2048), smallImage(t, dir), filepath.Join(dir, "out.img")
 	cert := filepath.Join(dir, "skid.crt")
 	peer(t, "openssl", "req", "-x509", "-new", "-key", k.private, "-subj", "/CN=skid", "-addext", "subjectKeyIdentifier=0102030405060708", "-out", cert)

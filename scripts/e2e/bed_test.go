@@ -8,12 +8,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // TestBeds looks at the test images with debugfs and dumpe2fs: each must contain what it was made for, or a proof over
 // it proves nothing. None of our commands runs.
 func TestBeds(t *testing.T) {
-	need(t, "mke2fs", "tune2fs", "e2fsck", "debugfs", "dumpe2fs", "losetup", "evmctl", "setfacl", "setcap", "chattr")
+	bed.Need(t, "mke2fs", "tune2fs", "e2fsck", "debugfs", "dumpe2fs", "losetup", "evmctl", "setfacl", "setcap", "chattr")
 	checks := map[string]func(t *testing.T, image string){
 		"ext4": func(t *testing.T, image string) {
 			show(t, image, "dump_extents -n /extents/deep", `(?m)^ 1/ 2`)
@@ -42,7 +44,7 @@ func TestBeds(t *testing.T) {
 		}
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
-			image, _ := v.make(t, workDir(t))
+			image, _ := v.make(t, bed.Dir(t))
 			fsck(t, image)
 			checks[v.name](t, image)
 		})
@@ -52,14 +54,14 @@ func TestBeds(t *testing.T) {
 func show(t *testing.T, image, command, want string) {
 	t.Helper()
 	if out := debugfs(t, image, false, command); !regexp.MustCompile(want).MatchString(out) {
-		t.Errorf("debugfs %s shows no %q:\n%s", command, want, clip(out))
+		t.Errorf("debugfs %s shows no %q:\n%s", command, want, bed.Clip(out))
 	}
 }
 
 func header(t *testing.T, image, want string) {
 	t.Helper()
 	if out := peer(t, "dumpe2fs", "-h", image); !regexp.MustCompile(want).MatchString(out) {
-		t.Errorf("dumpe2fs -h shows no %q:\n%s", want, clip(out))
+		t.Errorf("dumpe2fs -h shows no %q:\n%s", want, bed.Clip(out))
 	}
 }
 
@@ -83,7 +85,7 @@ func number(t *testing.T, out, pattern string) int64 {
 	t.Helper()
 	m := regexp.MustCompile(pattern).FindStringSubmatch(out)
 	if m == nil {
-		t.Fatalf("no %q in:\n%s", pattern, clip(out))
+		t.Fatalf("no %q in:\n%s", pattern, bed.Clip(out))
 	}
 	n, err := strconv.ParseInt(m[1], 0, 64)
 	if err != nil {

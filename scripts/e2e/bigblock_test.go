@@ -8,13 +8,15 @@ import (
 	"sort"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // TestBigBlocks signs file systems whose blocks are larger than this machine's pages. The kernel cannot mount them
 // here: mke2fs -d fills them from a folder, and debugfs and e2fsck are the judges.
 func TestBigBlocks(t *testing.T) {
-	need(t, "mke2fs", "e2fsck", "debugfs", "evmctl", "openssl", "setfacl", "setcap", "chattr")
-	source := workDir(t)
+	bed.Need(t, "mke2fs", "e2fsck", "debugfs", "evmctl", "openssl", "setfacl", "setcap", "chattr")
+	source := bed.Dir(t)
 	populate(t, source, 4096, true)
 	peer(t, "chattr", "-i", filepath.Join(source, "special/immutable")) // mke2fs does not copy it, and it stays in the way
 	want := readView(t, source)
@@ -28,7 +30,7 @@ func TestBigBlocks(t *testing.T) {
 			} {
 				t.Run(itoa(size)+"-"+name, func(t *testing.T) {
 					t.Parallel()
-					dir := workDir(t)
+					dir := bed.Dir(t)
 					image := mke2fs(t, dir, 512, append(args, "-t", "ext4", "-I", "256", "-b", itoa(size), "-N", "4000", "-d", source)...)
 					fsck(t, image)
 					before := readDebugfs(t, dir, image, want)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,7 +19,7 @@ const maxResident = 256 << 10
 // frugal runs imagetool and fails the test if it used more memory than it may.
 func frugal(t *testing.T, args ...string) result {
 	t.Helper()
-	cmd := ours("imagetool", true, args...)
+	cmd := bed.AsNobody("imagetool", args...)
 	r := finish(t, cmd)
 	usage := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	t.Logf("imagetool %s: exit %d, %d MiB, %v", args[0], r.code, usage.Maxrss>>10, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
@@ -70,11 +71,11 @@ const tiny = "-t ext4 -b 1024 -O ^has_journal -m 0"
 // TestManyNames: hard links make many names, and folders long ones, out of few bytes. What would take too much memory
 // is refused by name.
 func TestManyNames(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl", "e2fsck")
+	bed.Need(t, "mke2fs", "losetup", "openssl", "e2fsck")
 	k := defaultKey(t)
 	t.Run("short", func(t *testing.T) {
 		t.Parallel()
-		dir := workDir(t)
+		dir := bed.Dir(t)
 		image, out := mke2fs(t, dir, 4, strings.Fields(tiny)...), filepath.Join(dir, "out.img")
 		mounted(func(p *populator) { p.linkFarm("", 120000) })(t, image)
 		fsck(t, image)
@@ -87,7 +88,7 @@ func TestManyNames(t *testing.T) {
 	})
 	t.Run("long", func(t *testing.T) {
 		t.Parallel()
-		dir := workDir(t)
+		dir := bed.Dir(t)
 		image, out := mke2fs(t, dir, 4, strings.Fields(tiny)...), filepath.Join(dir, "out.img")
 		deep := strings.TrimSuffix(strings.Repeat(strings.Repeat("d", 200)+"/", 19), "/")
 		mounted(func(p *populator) {
@@ -108,8 +109,8 @@ func TestManyNames(t *testing.T) {
 // TestLargeTrees: a folder with 200,000 entries, in a hash tree, and a thousand folders inside of each other, in images
 // and on a mounted tree. What no program can name is refused by name.
 func TestLargeTrees(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl", "e2fsck", "debugfs", "evmctl")
-	k, dir := defaultKey(t), workDir(t)
+	bed.Need(t, "mke2fs", "losetup", "openssl", "e2fsck", "debugfs", "evmctl")
+	k, dir := defaultKey(t), bed.Dir(t)
 	image, out := mke2fs(t, dir, 192, "-t", "ext4", "-N", "220000", "-I", "512", "-O", "^has_journal", "-m", "0"), filepath.Join(dir, "out.img")
 	const entries, kernels = 200000, 20000
 	mounted(func(p *populator) {

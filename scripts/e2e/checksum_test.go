@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // flips names one bit to flip in each kind of structure that has a checksum: a bit that means little or nothing, so
@@ -64,11 +66,11 @@ func inodeOffset(t *testing.T, image, path string) int64 {
 
 // TestFlippedBits: one wrong bit in any structure with a checksum is found before anything is written.
 func TestFlippedBits(t *testing.T) {
-	need(t, "mke2fs", "e2fsck", "debugfs", "dumpe2fs", "losetup", "openssl")
+	bed.Need(t, "mke2fs", "e2fsck", "debugfs", "dumpe2fs", "losetup", "openssl")
 	for _, f := range flips {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			image := refused{args: f.args, spoil: asMade}.image(t, workDir(t))
+			image := refused{args: f.args, spoil: asMade}.image(t, bed.Dir(t))
 			fsck(t, image)
 			at := f.at(t, image)
 			poke(t, image, at, []byte{peek(t, image, at, 1)[0] ^ 0x10})

@@ -10,16 +10,18 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // TestContainers: an image that is not raw is named, not searched for file systems.
 func TestContainers(t *testing.T) {
-	need(t, "mke2fs", "losetup", "qemu-img", "openssl")
-	dir := workDir(t)
+	bed.Need(t, "mke2fs", "losetup", "qemu-img", "openssl")
+	dir := bed.Dir(t)
 	image := refused{spoil: asMade}.image(t, dir)
 	for format, want := range map[string]string{"qcow2": "qcow2", "vmdk": "vmdk", "vhdx": "vhdx", "vdi": "vdi", "vpc": "vhd|vpc", "qed": "qed"} {
 		t.Run(format, func(t *testing.T) {
-			out := filepath.Join(workDir(t), "image."+format)
+			out := filepath.Join(bed.Dir(t), "image."+format)
 			peer(t, "qemu-img", "convert", "-O", format, image, out)
 			expectRefused(t, out, want)
 			r := imagetool(t, "inspect", out)
@@ -29,7 +31,7 @@ func TestContainers(t *testing.T) {
 		})
 	}
 	t.Run("luks", func(t *testing.T) {
-		out := copyImage(t, image, filepath.Join(workDir(t), "luks.img"))
+		out := copyImage(t, image, filepath.Join(bed.Dir(t), "luks.img"))
 		poke(t, out, 0, []byte("LUKS\xba\xbe\x00\x02"))
 		expectRefused(t, out, "luks|encrypt")
 	})
@@ -38,28 +40,28 @@ func TestContainers(t *testing.T) {
 		w := gzip.NewWriter(&packed)
 		w.Write(peek(t, image, 0, 1<<20))
 		w.Close()
-		out := newImage(t, workDir(t), "image.gz", 0)
+		out := newImage(t, bed.Dir(t), "image.gz", 0)
 		poke(t, out, 0, packed.Bytes())
 		expectRefused(t, out, "gzip|compress")
 	})
-	t.Run("empty", func(t *testing.T) { expectRefused(t, newImage(t, workDir(t), "empty.img", 0), "empty|short|no ") })
+	t.Run("empty", func(t *testing.T) { expectRefused(t, newImage(t, bed.Dir(t), "empty.img", 0), "empty|short|no ") })
 	t.Run("zeros", func(t *testing.T) {
-		expectRefused(t, newImage(t, workDir(t), "zeros.img", 1<<20), "file system|partition")
+		expectRefused(t, newImage(t, bed.Dir(t), "zeros.img", 1<<20), "file system|partition")
 	})
 }
 
 // TestPartitionTables: a table whose partitions do not fit the image lies.
 func TestPartitionTables(t *testing.T) {
-	need(t, "mke2fs", "losetup", "sfdisk", "openssl")
-	dir := workDir(t)
+	bed.Need(t, "mke2fs", "losetup", "sfdisk", "openssl")
+	dir := bed.Dir(t)
 	fs := refused{spoil: asMade}.image(t, dir)
 	disk := gptDisk(t, dir, fs)
 	t.Run("truncated-gpt", func(t *testing.T) {
-		copied := copyImage(t, disk, filepath.Join(workDir(t), "disk.img"))
+		copied := copyImage(t, disk, filepath.Join(bed.Dir(t), "disk.img"))
 		expectRefused(t, truncate(t, copied, 20<<20), "partition|gpt|table|size|beyond")
 	})
 	t.Run("truncated-mbr", func(t *testing.T) {
-		image := newImage(t, workDir(t), "mbr.img", 40<<20)
+		image := newImage(t, bed.Dir(t), "mbr.img", 40<<20)
 		peerInput(t, "label: dos\nstart=2048, size=65536, type=83\n", "sfdisk", "--quiet", image)
 		peer(t, "dd", "if="+fs, "of="+image, "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
 		signed := filepath.Join(dir, "signed.img")
@@ -68,13 +70,13 @@ func TestPartitionTables(t *testing.T) {
 		expectRefused(t, truncate(t, image, 20<<20), "partition|mbr|table|size|beyond")
 	})
 	t.Run("mbr-with-logical-partitions", func(t *testing.T) {
-		image := newImage(t, workDir(t), "logical.img", 40<<20)
+		image := newImage(t, bed.Dir(t), "logical.img", 40<<20)
 		peerInput(t, "label: dos\n1: start=2048, size=71680, type=5\n5: start=4096, size=65536, type=83\n", "sfdisk", "--quiet", image)
 		peer(t, "dd", "if="+fs, "of="+image, "bs=1M", "seek=2", "conv=notrunc,sparse", "status=none")
 		expectRefused(t, image, "logical")
 	})
 	t.Run("file-system-larger-than-partition", func(t *testing.T) {
-		image := newImage(t, workDir(t), "small.img", 40<<20)
+		image := newImage(t, bed.Dir(t), "small.img", 40<<20)
 		peerInput(t, "label: gpt\nstart=2048, size=32768, type=linux\n", "sfdisk", "--quiet", image)
 		peer(t, "dd", "if="+fs, "of="+image, "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none", "count=30")
 		peerInput(t, "label: gpt\nstart=2048, size=32768, type=linux\n", "sfdisk", "--quiet", image)
@@ -90,24 +92,24 @@ func TestPartitionTables(t *testing.T) {
 
 // TestInUse: an image that something else holds is left alone.
 func TestInUse(t *testing.T) {
-	need(t, "mke2fs", "losetup", "qemu-io", "openssl")
+	bed.Need(t, "mke2fs", "losetup", "qemu-io", "openssl")
 	t.Run("loop-device", func(t *testing.T) {
-		image := refused{spoil: asMade}.image(t, workDir(t))
+		image := refused{spoil: asMade}.image(t, bed.Dir(t))
 		device := attach(t, image)
 		defer try("losetup", "--detach", device)
 		expectRefused(t, image, "loop")
 	})
 	t.Run("mounted", func(t *testing.T) {
-		image := refused{spoil: asMade}.image(t, workDir(t))
+		image := refused{spoil: asMade}.image(t, bed.Dir(t))
 		mount(t, image, false, 0)
 		expectRefused(t, image, "loop|use|mounted")
 	})
 	t.Run("qemu", func(t *testing.T) {
-		image := refused{spoil: asMade}.image(t, workDir(t))
+		image := refused{spoil: asMade}.image(t, bed.Dir(t))
 		release := holdWithQEMU(t, image)
 		expectRefused(t, image, "use|lock|qemu")
 		release()
-		dir := workDir(t)
+		dir := bed.Dir(t)
 		imagetool(t, "sign", "--key", defaultKey(t).private, image, "--out", filepath.Join(dir, "out.img")).expect(t, 0)
 	})
 }
@@ -142,8 +144,8 @@ func holdWithQEMU(t *testing.T, image string) (release func()) {
 
 // TestOutputs: where the result goes must be said, and nothing is replaced unasked.
 func TestOutputs(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl")
-	dir, k := workDir(t), defaultKey(t)
+	bed.Need(t, "mke2fs", "losetup", "openssl")
+	dir, k := bed.Dir(t), defaultKey(t)
 	image := refused{spoil: asMade}.image(t, dir)
 	sum := fileSum(t, image)
 	unchanged := func(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // A trial is an image that is signed in place, in a run to which something happens.
@@ -106,7 +108,7 @@ func (tr *trial) signing() *exec.Cmd {
 func (tr *trial) recovering() *exec.Cmd { return ordered("recover", "--quiet", tr.image) }
 
 func ordered(args ...string) *exec.Cmd {
-	cmd := ours("imagetool", true, args...)
+	cmd := bed.AsNobody("imagetool", args...)
 	cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
 	return cmd
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // debianRoot unpacks the Debian root and adds attributes of every kind to some of its files.
@@ -17,7 +19,7 @@ func debianRoot(t *testing.T) string {
 		t.Fatal(err)
 	}
 	tarball := strings.TrimSpace(peer(t, script))
-	root := filepath.Join(workDir(t), "root")
+	root := filepath.Join(bed.Dir(t), "root")
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -59,8 +61,8 @@ func gptDisk(t *testing.T, dir, fs string) string {
 // TestDebian signs a whole Debian root, as a bare file system and inside a GPT disk, and compares every file with what
 // evmctl writes through a loop mount.
 func TestDebian(t *testing.T) {
-	need(t, "mmdebstrap", "mke2fs", "e2fsck", "losetup", "evmctl", "openssl", "sfdisk", "setfacl", "setcap", "tar")
-	dir := workDir(t)
+	bed.Need(t, "mmdebstrap", "mke2fs", "e2fsck", "losetup", "evmctl", "openssl", "sfdisk", "setfacl", "setcap", "tar")
+	dir := bed.Dir(t)
 	image := mke2fs(t, dir, 700, "-t", "ext4", "-d", debianRoot(t))
 	k, before := defaultKey(t), viewImage(t, image, 0)
 	if n := len(before.regular()); n < 5000 {
@@ -83,7 +85,7 @@ func TestDebian(t *testing.T) {
 		check(t, viewImage(t, proveSigned(t, dir, image), 0))
 	})
 	t.Run("gpt", func(t *testing.T) {
-		dir := workDir(t)
+		dir := bed.Dir(t)
 		disk := gptDisk(t, dir, image)
 		sum, out, second := fileSum(t, disk), filepath.Join(dir, "out.img"), filepath.Join(dir, "second.img")
 		imagetool(t, "sign", "--key", k.private, disk, "--out", out).expect(t, 0)
@@ -100,8 +102,8 @@ func TestDebian(t *testing.T) {
 	})
 	t.Run("ctime", func(t *testing.T) { // SOURCE_DATE_EPOCH gives the changed files their ctime, and nothing else
 		out := filepath.Join(dir, "epoch.img")
-		cmd := ours("imagetool", true, "sign", "--key", k.private, image, "--out", out)
-		cmd.Env = environment("SOURCE_DATE_EPOCH=1700000000")
+		cmd := bed.AsNobody("imagetool", "sign", "--key", k.private, image, "--out", out)
+		cmd.Env = bed.Environment("SOURCE_DATE_EPOCH=1700000000")
 		finish(t, cmd).expect(t, 0)
 		fsck(t, out)
 		v := viewImage(t, out, 0)
@@ -116,8 +118,8 @@ func TestDebian(t *testing.T) {
 
 // TestLiveTree signs a mounted Debian root with signer, as evmctl would.
 func TestLiveTree(t *testing.T) {
-	need(t, "mmdebstrap", "mke2fs", "losetup", "evmctl", "openssl", "setfacl", "setcap", "tar")
-	dir := workDir(t)
+	bed.Need(t, "mmdebstrap", "mke2fs", "losetup", "evmctl", "openssl", "setfacl", "setcap", "tar")
+	dir := bed.Dir(t)
 	image := mke2fs(t, dir, 700, "-t", "ext4", "-d", debianRoot(t))
 	k, before := defaultKey(t), viewImage(t, image, 0)
 	mounted, umount := mount(t, image, false, 0)

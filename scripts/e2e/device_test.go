@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,7 +16,7 @@ import (
 type deviceBed struct{ dir string }
 
 func newDeviceBed(t *testing.T) *deviceBed {
-	return &deviceBed{workDir(t)}
+	return &deviceBed{bed.Dir(t)}
 }
 
 func (b *deviceBed) state() string { return filepath.Join(b.dir, "state") }
@@ -37,7 +38,7 @@ func (b *deviceBed) node(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.Remove(path) })
-	if err := os.Chown(path, nobody, nobody); err != nil {
+	if err := os.Chown(path, bed.Nobody, bed.Nobody); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -192,15 +193,15 @@ func (c *deviceCase) expectStranger(t *testing.T, b *deviceBed, node string) {
 
 // TestBlockDevices signs block devices in place.
 func TestBlockDevices(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl", "sfdisk", "addpart")
-	k, fs := defaultKey(t), tinyImage(t, workDir(t))
-	disk := gptDisk(t, workDir(t), fs)
+	bed.Need(t, "mke2fs", "losetup", "openssl", "sfdisk", "addpart")
+	k, fs := defaultKey(t), tinyImage(t, bed.Dir(t))
+	disk := gptDisk(t, bed.Dir(t), fs)
 	for _, c := range []*deviceCase{
 		{name: "file-system", image: fs},
 		{name: "gpt", image: disk, options: []string{"--partscan"}},
 		{name: "partition", image: disk, options: []string{"--partscan"}, partition: true},
 	} {
-		c.signed = filepath.Join(workDir(t), "signed.img")
+		c.signed = filepath.Join(bed.Dir(t), "signed.img")
 		imagetool(t, "sign", "--key", k.private, c.image, "--out", c.signed).expect(t, 0)
 		t.Run(c.name, func(t *testing.T) { c.sign(t, k) })
 		t.Run(c.name+"-killed", func(t *testing.T) { c.kill(t, k) })

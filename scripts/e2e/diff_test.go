@@ -11,13 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
 // TestDiff: what imagetool diff finds is what two views of the kernel differ in, name by name and field by field.
 func TestDiff(t *testing.T) {
-	need(t, "mke2fs", "e2fsck", "losetup", "evmctl", "openssl", "setfacl", "setcap", "chattr")
-	dir, k := workDir(t), defaultKey(t)
+	bed.Need(t, "mke2fs", "e2fsck", "losetup", "evmctl", "openssl", "setfacl", "setcap", "chattr")
+	dir, k := bed.Dir(t), defaultKey(t)
 	image, _ := variants[0].make(t, dir)
 	old, fresh := filepath.Join(dir, "old.img"), filepath.Join(dir, "new.img")
 	imagetool(t, "sign", "--key", k.private, image, "--out", old).expect(t, 0)
@@ -50,7 +51,7 @@ func TestDiff(t *testing.T) {
 		"removed  /big/", "added    /moved/", "changed  /sizes/400: type regular file to directory; was valid, ",
 	} {
 		if !strings.Contains(r.stdout, line) {
-			t.Errorf("no %q in\n%s", line, clip(r.stdout))
+			t.Errorf("no %q in\n%s", line, bed.Clip(r.stdout))
 		}
 	}
 }

@@ -3,44 +3,12 @@ package e2e
 import (
 	"bytes"
 	"errors"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
-
-// need skips the test where this machine cannot run it: no root, or an outside tool is missing.
-func need(t *testing.T, tools ...string) {
-	t.Helper()
-	if skip != "" {
-		t.Skip(skip)
-	}
-	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err == nil {
-			continue
-		}
-		if os.Getenv("VMSEAL_REQUIRE_TOOLS") == "1" {
-			t.Fatalf("%s is not installed", tool)
-		}
-		t.Skipf("%s is not installed", tool)
-	}
-}
-
-// workDir is a new folder that the unprivileged user owns, removed when the test ends.
-func workDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp(base, "t-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, nobody, nobody)); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
 
 // result is what a run of one of our commands gave.
 type result struct {
@@ -50,35 +18,7 @@ type result struct {
 }
 
 func (r result) String() string {
-	return "$ " + r.line + "\nexit " + itoa(r.code) + "\nstdout: " + clip(r.stdout) + "\nstderr: " + clip(r.stderr)
-}
-
-func clip(s string) string {
-	if len(s) > 2000 {
-		return s[:1000] + "\n[...]\n" + s[len(s)-1000:]
-	}
-	return s
-}
-
-// environment is this process's, without what would change our commands' output.
-func environment(extra ...string) []string {
-	env := make([]string, 0, len(os.Environ())+len(extra))
-	for _, kv := range os.Environ() {
-		if !strings.HasPrefix(kv, "SOURCE_DATE_EPOCH=") && !strings.HasPrefix(kv, "VMSEAL_") {
-			env = append(env, kv)
-		}
-	}
-	return append(env, extra...)
-}
-
-// ours prepares one of our commands; an unprivileged one keeps no group and no capability of root.
-func ours(name string, unprivileged bool, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(binDir, name), args...)
-	cmd.Env = environment()
-	if unprivileged {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	}
-	return cmd
+	return "$ " + r.line + "\nexit " + itoa(r.code) + "\nstdout: " + bed.Clip(r.stdout) + "\nstderr: " + bed.Clip(r.stderr)
 }
 
 func finish(t *testing.T, cmd *exec.Cmd) result {
@@ -96,13 +36,13 @@ func finish(t *testing.T, cmd *exec.Cmd) result {
 // imagetool runs imagetool as the unprivileged user.
 func imagetool(t *testing.T, args ...string) result {
 	t.Helper()
-	return finish(t, ours("imagetool", true, args...))
+	return finish(t, bed.AsNobody("imagetool", args...))
 }
 
 // signer runs signer as root: security.ima of a live tree is root's to write.
 func signer(t *testing.T, args ...string) result {
 	t.Helper()
-	return finish(t, ours("signer", false, args...))
+	return finish(t, bed.Command("signer", args...))
 }
 
 // expect ends the test unless the command ended with the exit code.
@@ -122,15 +62,13 @@ func peer(t *testing.T, name string, args ...string) string {
 
 func peerInput(t *testing.T, input, name string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(name, args...)
+	cmd := bed.Peer(name, args...)
 	cmd.Stdin = strings.NewReader(input)
-	cmd.Env = append(environment(), "LC_ALL=C.UTF-8")
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, clip(stderr.String()+stdout.String()))
+	out, err := bed.Output(cmd)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return stdout.String()
+	return string(out)
 }
 
 // try runs an outside tool that may fail, and returns all that it prints.

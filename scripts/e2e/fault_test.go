@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,8 +52,8 @@ func tinyImage(t *testing.T, dir string) string {
 
 // TestFaults lets each single operation of a run fail, and each with all that follow.
 func TestFaults(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl")
-	image, counts := tinyImage(t, workDir(t)), &tally{}
+	bed.Need(t, "mke2fs", "losetup", "openssl")
+	image, counts := tinyImage(t, bed.Dir(t)), &tally{}
 	t.Run("sign", func(t *testing.T) {
 		for _, f := range faults {
 			t.Run(f.String(), func(t *testing.T) {
@@ -116,8 +117,8 @@ func (f fault) run(t *testing.T, cmd *exec.Cmd, dir string, n int) (r result, at
 
 // TestFaultsOfRecover: whatever fails in a recover, the next one succeeds.
 func TestFaultsOfRecover(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl")
-	image, counts := tinyImage(t, workDir(t)), &tally{}
+	bed.Need(t, "mke2fs", "losetup", "openssl")
+	image, counts := tinyImage(t, bed.Dir(t)), &tally{}
 	t.Run("recover", func(t *testing.T) {
 		for _, f := range faults {
 			t.Run(f.String(), func(t *testing.T) {
@@ -151,8 +152,8 @@ func TestFaultsOfRecover(t *testing.T) {
 // TestNoRoom: the file system of the image and its log has more and more room, page by page: for nothing at first, then
 // for the log, at last for the new blocks too, which take the place of holes.
 func TestNoRoom(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl")
-	image := mke2fs(t, workDir(t), 16, "-t", "ext4", "-b", "4096", "-I", "256", "-O", "^has_journal", "-N", "128")
+	bed.Need(t, "mke2fs", "losetup", "openssl")
+	image := mke2fs(t, bed.Dir(t), 16, "-t", "ext4", "-b", "4096", "-I", "256", "-O", "^has_journal", "-N", "128")
 	mounted(func(p *populator) {
 		for i := range 40 {
 			p.write(itoa(i), fmt.Append(nil, i))

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,8 +52,8 @@ func hold(t *testing.T, cmd *exec.Cmd, dir string, chosen func(operation) bool) 
 
 // TestTwoAtOnce: while an image is being changed, before and after there is a log, nobody else gets at it.
 func TestTwoAtOnce(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl", "qemu-io", "flock")
-	image := tinyImage(t, workDir(t))
+	bed.Need(t, "mke2fs", "losetup", "openssl", "qemu-io", "flock")
+	image := tinyImage(t, bed.Dir(t))
 	for name, chosen := range map[string]func(operation) bool{
 		"before-the-log": func(op operation) bool {
 			return op.name == "open" && strings.HasPrefix(filepath.Base(op.path), ".vmseal-")
@@ -63,7 +64,7 @@ func TestTwoAtOnce(t *testing.T) {
 			t.Parallel()
 			tr := newTrial(t, memoryDir(t, "64m"), image)
 			pid, release := hold(t, tr.signing(), tr.dir(), chosen)
-			out := filepath.Join(workDir(t), "out.img")
+			out := filepath.Join(bed.Dir(t), "out.img")
 			for _, args := range [][]string{
 				{"sign", "--key", tr.k.private, tr.image, "--in-place"},
 				{"sign", "--key", tr.k.private, tr.image, "--in-place", "--dry-run"},
@@ -93,7 +94,7 @@ func TestTwoAtOnce(t *testing.T) {
 		})
 	}
 	t.Run("copying", func(t *testing.T) { // the other way round: who only reads keeps away who writes
-		dir, out := workDir(t), memoryDir(t, "64m")
+		dir, out := bed.Dir(t), memoryDir(t, "64m")
 		disk := copyImage(t, image, filepath.Join(dir, "disk.img"))
 		copied, k := filepath.Join(out, "out.img"), defaultKey(t)
 		pid, release := hold(t, ordered("sign", "--key", k.private, disk, "--out", copied), out,
@@ -117,8 +118,8 @@ func expectHolder(t *testing.T, r result, name string, pid int) {
 
 // TestHolders: an image that somebody else has is not changed in place, and who it is is said.
 func TestHolders(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl", "qemu-system-x86_64")
-	image, k := tinyImage(t, workDir(t)), defaultKey(t)
+	bed.Need(t, "mke2fs", "losetup", "openssl", "qemu-system-x86_64")
+	image, k := tinyImage(t, bed.Dir(t)), defaultKey(t)
 	refused := func(t *testing.T, disk string, check func(result)) {
 		t.Helper()
 		check(inPlace(t, k, disk))
@@ -131,19 +132,19 @@ func TestHolders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			disk := copyImage(t, image, filepath.Join(workDir(t), "disk.img"))
+			disk := copyImage(t, image, filepath.Join(bed.Dir(t), "disk.img"))
 			pid, stop := startQEMU(t, "file="+disk+",format=raw,if=none,id=d"+options)
 			refused(t, disk, func(r result) { expectHolder(t, r, "qemu-system-x86", pid) })
 			stop()
 			inPlace(t, k, disk).expect(t, 0)
 		})
 	}
-	for name, owner := range map[string]int{"program": nobody, "program-of-root": 0} {
+	for name, owner := range map[string]int{"program": bed.Nobody, "program-of-root": 0} {
 		t.Run(name, func(t *testing.T) {
-			disk := copyImage(t, image, filepath.Join(workDir(t), "disk.img"))
+			disk := copyImage(t, image, filepath.Join(bed.Dir(t), "disk.img"))
 			pid, stop := openWith(t, disk, owner)
 			refused(t, disk, func(r result) {
-				if owner == nobody {
+				if owner == bed.Nobody {
 					expectHolder(t, r, "cat", pid)
 				} else if r.code != 1 || !strings.Contains(r.stderr, "open for writing") { // root's files are root's to see
 					t.Errorf("want it refused, since it is open for writing:\n%v", r)
@@ -155,7 +156,7 @@ func TestHolders(t *testing.T) {
 	}
 	for name, options := range map[string][]string{"loop": nil, "loop-read-only": {"--read-only"}} {
 		t.Run(name, func(t *testing.T) {
-			disk := copyImage(t, image, filepath.Join(workDir(t), "disk.img"))
+			disk := copyImage(t, image, filepath.Join(bed.Dir(t), "disk.img"))
 			device := attach(t, disk, options...)
 			refused(t, disk, func(r result) {
 				if r.code != 1 || !strings.Contains(r.stderr, device) && (options != nil || !strings.Contains(r.stderr, "open for writing")) {
@@ -174,7 +175,7 @@ func startQEMU(t *testing.T, drive string) (pid int, stop func()) {
 	t.Helper()
 	cmd := exec.Command("qemu-system-x86_64", "-S", "-nodefaults", "-display", "none", "-m", "16", "-qmp", "stdio",
 		"-drive", drive, "-device", "virtio-blk-pci,drive=d")
-	return startHolder(t, cmd, nobody, func(in io.Writer, out *bufio.Reader) error {
+	return startHolder(t, cmd, bed.Nobody, func(in io.Writer, out *bufio.Reader) error {
 		_, err := out.ReadString('\n') // the greeting
 		if err == nil {
 			_, err = io.WriteString(in, `{"execute": "qmp_capabilities"}`+"\n")
@@ -203,7 +204,7 @@ func openWith(t *testing.T, path string, uid int) (pid int, stop func()) {
 func startHolder(t *testing.T, cmd *exec.Cmd, uid int, ready func(in io.Writer, out *bufio.Reader) error) (pid int, stop func()) {
 	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
-	cmd.Env = environment()
+	cmd.Env = bed.Environment()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

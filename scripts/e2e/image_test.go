@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,7 +27,7 @@ func newImage(t *testing.T, dir, name string, size int64) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(f.Truncate(size), f.Chown(nobody, nobody), f.Close()); err != nil {
+	if err := errors.Join(f.Truncate(size), f.Chown(bed.Nobody, bed.Nobody), f.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -52,7 +53,7 @@ func attach(t *testing.T, image string, options ...string) string {
 // The test's end unmounts at the latest.
 func mount(t *testing.T, image string, readOnly bool, offset int64) (dir string, umount func()) {
 	t.Helper()
-	dir, err := os.MkdirTemp(base, "m-")
+	dir, err := os.MkdirTemp(bed.Folder(), "m-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +123,7 @@ func viewImage(t *testing.T, image string, offset int64) view {
 func fsck(t *testing.T, image string) {
 	t.Helper()
 	if out, err := try("e2fsck", "-fn", image); err != nil {
-		t.Errorf("e2fsck -fn %s: %v\n%s", filepath.Base(image), err, clip(out))
+		t.Errorf("e2fsck -fn %s: %v\n%s", filepath.Base(image), err, bed.Clip(out))
 	}
 }
 
@@ -150,7 +151,7 @@ func fileSum(t *testing.T, path string) string {
 func copyImage(t *testing.T, from, to string) string {
 	t.Helper()
 	peer(t, "cp", "--sparse=always", "--reflink=auto", from, to)
-	if err := os.Chown(to, nobody, nobody); err != nil {
+	if err := os.Chown(to, bed.Nobody, bed.Nobody); err != nil {
 		t.Fatal(err)
 	}
 	return to

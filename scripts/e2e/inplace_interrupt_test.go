@@ -6,14 +6,15 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
 // TestInPlaceInterrupted: a run in place that is told to stop, before any of its changes and once more before the next,
 // ends with the image as it was or complete, never in between, and without a log.
 func TestInPlaceInterrupted(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl")
-	image, counts := tinyImage(t, workDir(t)), &tally{}
+	bed.Need(t, "mke2fs", "losetup", "openssl")
+	image, counts := tinyImage(t, bed.Dir(t)), &tally{}
 	t.Run("each", func(t *testing.T) {
 		for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
 			t.Run(sig.String(), func(t *testing.T) {

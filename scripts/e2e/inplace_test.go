@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,8 +16,8 @@ const logSuffix = ".vmseal-undo" // of the undo log's name, behind that of the i
 // with many runs: nothing there takes long to become durable.
 func memoryDir(t *testing.T, size string) string {
 	t.Helper()
-	dir := workDir(t)
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755,uid="+itoa(nobody)+",gid="+itoa(nobody)+",size="+size); err != nil {
+	dir := bed.Dir(t)
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755,uid="+itoa(bed.Nobody)+",gid="+itoa(bed.Nobody)+",size="+size); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
@@ -60,7 +61,7 @@ func inPlace(t *testing.T, k *key, image string, more ...string) result {
 // nothing, and needs no log.
 func proveInPlace(t *testing.T, k *key, image, signed string) {
 	t.Helper()
-	dir := workDir(t)
+	dir := bed.Dir(t)
 	disk := copyImage(t, image, filepath.Join(dir, "in-place.img"))
 	defer os.Remove(disk)
 	inPlace(t, k, disk).expect(t, 0)
@@ -88,8 +89,8 @@ func modified(t *testing.T, path string) unix.Timespec {
 
 // TestInPlaceOptions: what else sign can be told to do, it does in place as in a copy.
 func TestInPlaceOptions(t *testing.T) {
-	need(t, "mke2fs", "losetup", "e2fsck", "openssl")
-	dir, k := workDir(t), defaultKey(t)
+	bed.Need(t, "mke2fs", "losetup", "e2fsck", "openssl")
+	dir, k := bed.Dir(t), defaultKey(t)
 	image, last := smallImage(t, dir), filepath.Join(dir, "last")
 	imagetool(t, "sign", "--key", k.private, image, "--out", filepath.Join(dir, "last.img"), "--manifest", last).expect(t, 0)
 	rules := filepath.Join(dir, "rules")
@@ -106,7 +107,7 @@ func TestInPlaceOptions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := workDir(t)
+			dir := bed.Dir(t)
 			disk, out := copyImage(t, image, filepath.Join(dir, "disk.img")), filepath.Join(dir, "out.img")
 			with := func(manifest string) []string {
 				return strings.Fields(strings.ReplaceAll(options, "MANIFEST", filepath.Join(dir, manifest)))
@@ -127,7 +128,7 @@ func TestInPlaceOptions(t *testing.T) {
 		})
 	}
 	t.Run("dry-run", func(t *testing.T) {
-		dir := workDir(t)
+		dir := bed.Dir(t)
 		disk := copyImage(t, image, filepath.Join(dir, "disk.img"))
 		sum := fileSum(t, disk)
 		told, wants := inPlace(t, k, disk, "--dry-run", "--json").expect(t, 0).summary(t), imagetool(t, "sign", "--json", "--dry-run", "--key", k.private, disk).summary(t)

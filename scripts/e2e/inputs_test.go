@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"context"
 	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,7 +33,7 @@ func inputs(t *testing.T, dir string) []input {
 	locked, trust, policy := filepath.Join(dir, "locked.pem"), filepath.Join(dir, "trust"), policyFile(t, dir)
 	peer(t, "openssl", "pkcs8", "-topk8", "-in", k.private, "-out", locked, "-passout", "pass:secret")
 	signer(t, "key", "trust", "--out", trust, k.cert).expect(t, 0)
-	if err := errors.Join(os.Mkdir(tree, 0o755), os.Chown(locked, nobody, nobody)); err != nil {
+	if err := errors.Join(os.Mkdir(tree, 0o755), os.Chown(locked, bed.Nobody, bed.Nobody)); err != nil {
 		t.Fatal(err)
 	}
 	return []input{
@@ -130,17 +129,17 @@ func hostileFiles(t *testing.T, dir string) map[string]string {
 // TestHostileInputs: a file that is not what it should be is refused by name and with a reason, soon, in little memory,
 // and nothing is written.
 func TestHostileInputs(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl")
-	dir := workDir(t)
+	bed.Need(t, "mke2fs", "losetup", "openssl")
+	dir := bed.Dir(t)
 	all := inputs(t, dir)
-	files := hostileFiles(t, workDir(t))
+	files := hostileFiles(t, bed.Dir(t))
 	for _, kind := range sortedKeys(files) {
 		t.Run(kind, func(t *testing.T) {
 			feed(t, kind, func(in input) string { return files[kind] }, all)
 		})
 	}
 	t.Run("half", func(t *testing.T) {
-		halves := workDir(t)
+		halves := bed.Dir(t)
 		feed(t, "half", func(in input) string {
 			if in.valid == "" {
 				return ""
@@ -186,17 +185,11 @@ func feed(t *testing.T, kind string, file func(input) string, all []input) {
 
 func runHostile(t *testing.T, in input, path string, args []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(binDir, in.command), args...)
-	cmd.Env = environment()
-	cmd.SysProcAttr = ours(in.command, true).SysProcAttr
-	var stdout, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	_ = cmd.Run() // the exit code tells
-	r := result{strings.Join(cmd.Args, " "), stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+	cmd := bed.AsNobody(in.command, args...)
+	watchdog := time.AfterFunc(10*time.Minute, func() { cmd.Process.Kill() })
+	r := finish(t, cmd)
 	switch {
-	case ctx.Err() != nil:
+	case !watchdog.Stop():
 		t.Errorf("does not end:\n%v", r)
 		return
 	case r.code != 1:
@@ -216,14 +209,14 @@ func runHostile(t *testing.T, in input, path string, args []string) {
 
 // TestExposedKeys: a key that others can read is used, with a warning.
 func TestExposedKeys(t *testing.T) {
-	need(t, "openssl", "mke2fs", "losetup")
-	dir, k := workDir(t), defaultKey(t)
+	bed.Need(t, "openssl", "mke2fs", "losetup")
+	dir, k := bed.Dir(t), defaultKey(t)
 	image, private := smallImage(t, dir), filepath.Join(dir, "private.pem")
 	b, err := os.ReadFile(k.private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.WriteFile(private, b, 0o600), os.Chown(private, nobody, nobody), os.Symlink(private, private+".link")); err != nil {
+	if err := errors.Join(os.WriteFile(private, b, 0o600), os.Chown(private, bed.Nobody, bed.Nobody), os.Symlink(private, private+".link")); err != nil {
 		t.Fatal(err)
 	}
 	for mode, warned := range map[os.FileMode]bool{0o600: false, 0o400: false, 0o610: false, 0o640: true, 0o604: true, 0o444: true, 0o666: true} {

@@ -10,13 +10,14 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
 // TestInterrupted: a run that is told to stop, early or late, leaves the input as it was and nothing behind.
 func TestInterrupted(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl")
-	dir, k := workDir(t), defaultKey(t)
+	bed.Need(t, "mke2fs", "losetup", "openssl")
+	dir, k := bed.Dir(t), defaultKey(t)
 	image := mke2fs(t, dir, 32, strings.Fields(refusedArgs)...)
 	mounted(func(p *populator) {
 		for i := range 1500 {
@@ -48,10 +49,10 @@ func TestInterrupted(t *testing.T) {
 // allowed, the whole result.
 func interrupt(t *testing.T, k *key, image, whole string, sig syscall.Signal, events []uint32, late bool) {
 	t.Helper()
-	folder, sum := workDir(t), fileSum(t, image)
+	folder, sum := bed.Dir(t), fileSum(t, image)
 	out := filepath.Join(folder, "out.img")
 	await := watchFolder(t, folder, unix.IN_CREATE|unix.IN_MODIFY|unix.IN_ACCESS)
-	cmd := ours("imagetool", true, "sign", "--key", k.private, image, "--out", out)
+	cmd := bed.AsNobody("imagetool", "sign", "--key", k.private, image, "--out", out)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,15 +44,15 @@ func (tr *trial) halfWay(t *testing.T) (image, log string) {
 		t.Fatal("the image is not half changed")
 	}
 	tr.sweep(t)
-	dir := workDir(t)
+	dir := bed.Dir(t)
 	return copyImage(t, tr.image, filepath.Join(dir, "half.img")), copyImage(t, tr.log(), filepath.Join(dir, "log"))
 }
 
 // TestKilledAtEachOperation kills a run before each of its operations, and recover after it before each of its own.
 func TestKilledAtEachOperation(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl")
-	tr, counts := newTrial(t, memoryDir(t, "64m"), tinyImage(t, workDir(t))), &tally{}
-	changes, kills, elsewhere := operation.changes, 0, workDir(t)
+	bed.Need(t, "mke2fs", "losetup", "openssl")
+	tr, counts := newTrial(t, memoryDir(t, "64m"), tinyImage(t, bed.Dir(t))), &tally{}
+	changes, kills, elsewhere := operation.changes, 0, bed.Dir(t)
 	for n := 1; killAt(t, tr.signing(), tr.dir(), n, changes); n++ {
 		tr.sweep(t)
 		counts.add(string(tr.outcome(t)))
@@ -84,8 +85,8 @@ func TestKilledAtEachOperation(t *testing.T) {
 // TestKilledAtRandom kills runs that take a while, at moments that nobody has chosen: some anywhere in the run, the
 // others from when the log has appeared, until fifty of these were caught half way and recovered.
 func TestKilledAtRandom(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl")
-	image := manyFiles(t, workDir(t))
+	bed.Need(t, "mke2fs", "losetup", "openssl")
+	image := manyFiles(t, bed.Dir(t))
 	counts := &tally{}
 	t.Run("each", func(t *testing.T) {
 		for lane := range 2 {
@@ -119,7 +120,7 @@ func TestKilledAtRandom(t *testing.T) {
 func (tr *trial) durations(t *testing.T) (whole, commit time.Duration) {
 	t.Helper()
 	await := watchFolder(t, tr.dir(), unix.IN_MOVED_TO|unix.IN_DELETE)
-	cmd := ours("imagetool", true, "sign", "--key", tr.k.private, tr.image, "--in-place")
+	cmd := bed.AsNobody("imagetool", "sign", "--key", tr.k.private, tr.image, "--in-place")
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -141,7 +142,7 @@ func (tr *trial) durations(t *testing.T) (whole, commit time.Duration) {
 func (tr *trial) killRandomly(t *testing.T, rnd *rand.Rand, counts *tally, when string, event uint32, span time.Duration) outcome {
 	t.Helper()
 	await := watchFolder(t, tr.dir(), unix.IN_MOVED_TO)
-	cmd := ours("imagetool", true, "sign", "--key", tr.k.private, tr.image, "--in-place")
+	cmd := bed.AsNobody("imagetool", "sign", "--key", tr.k.private, tr.image, "--in-place")
 	killSoon(t, cmd, rnd, span, func() error {
 		if event == 0 {
 			return nil
@@ -158,7 +159,7 @@ func (tr *trial) killRandomly(t *testing.T, rnd *rand.Rand, counts *tally, when 
 		tr.reset(t)
 	case o == pending:
 		for range rnd.Intn(3) {
-			killSoon(t, ours("imagetool", true, "recover", tr.image), rnd, span, func() error { return nil })
+			killSoon(t, bed.AsNobody("imagetool", "recover", tr.image), rnd, span, func() error { return nil })
 			counts.add("recover: " + string(tr.outcome(t)))
 			if tr.outcome(t) == untouched {
 				return o

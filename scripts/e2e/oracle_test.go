@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // key is an RSA key made by openssl, in the forms that both sides want.
@@ -31,7 +33,7 @@ func testKey(t *testing.T, name string, bits int) *key {
 	if k := keys[name]; k != nil {
 		return k
 	}
-	p := filepath.Join(base, name)
+	p := filepath.Join(bed.Folder(), name)
 	k := &key{private: p + ".pem", public: p + ".pub", cert: p + ".crt", certDER: p + ".der"}
 	peer(t, "openssl", "genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:"+itoa(bits), "-out", k.private)
 	peer(t, "openssl", "pkey", "-in", k.private, "-pubout", "-out", k.public)
@@ -39,7 +41,7 @@ func testKey(t *testing.T, name string, bits int) *key {
 		"-addext", "subjectKeyIdentifier=hash", "-out", k.cert)
 	peer(t, "openssl", "x509", "-in", k.cert, "-outform", "DER", "-out", k.certDER)
 	for _, f := range []string{k.private, k.public, k.cert} {
-		if err := os.Chown(f, nobody, nobody); err != nil {
+		if err := os.Chown(f, bed.Nobody, bed.Nobody); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -108,15 +110,15 @@ func expectValues(t *testing.T, v view, want func(path string) string) {
 func evmctlTree(t *testing.T, k *key, dir string) {
 	t.Helper()
 	if out, err := try("evmctl", "ima_sign", "-r", "-a", "sha256", "-k", k.private, dir); err != nil {
-		t.Fatalf("evmctl ima_sign -r: %v\n%s", err, clip(out))
+		t.Fatalf("evmctl ima_sign -r: %v\n%s", err, bed.Clip(out))
 	}
 }
 
 // TestOracle holds evmctl against itself: signing digests must give what signing files gives, or the other tests
 // compare with the wrong thing.
 func TestOracle(t *testing.T) {
-	need(t, "evmctl", "mke2fs", "losetup", "openssl")
-	k, image := defaultKey(t), mke2fs(t, workDir(t), 16, "-t", "ext4")
+	bed.Need(t, "evmctl", "mke2fs", "losetup", "openssl")
+	k, image := defaultKey(t), mke2fs(t, bed.Dir(t), 16, "-t", "ext4")
 	dir, _ := mount(t, image, false, 0)
 	for name, contents := range map[string]string{"empty": "", "hello": "hello", "zeros": string(make([]byte, 10000))} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(contents), 0o644); err != nil {

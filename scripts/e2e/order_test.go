@@ -8,17 +8,19 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // TestOrderOfWrites reads from the system calls of a signing in place what a loss of power could come between: the undo
 // log and its folder are flushed before the first write to the image, and the image before the log goes.
 func TestOrderOfWrites(t *testing.T) {
-	need(t, "mke2fs", "openssl", "strace")
-	dir, k := workDir(t), defaultKey(t)
+	bed.Need(t, "mke2fs", "openssl", "strace")
+	dir, k := bed.Dir(t), defaultKey(t)
 	image := mke2fs(t, dir, 8, "-t", "ext4", "-b", "1024")
 	debugfs(t, image, true, "write /etc/passwd passwd")
 	log, trace := image+".vmseal-undo", filepath.Join(dir, "trace")
-	imagetool := ours("imagetool", true, "sign", "--key", k.private, image, "--in-place")
+	imagetool := bed.AsNobody("imagetool", "sign", "--key", k.private, image, "--in-place")
 	// strace stays root, since it may not look into a program that it may not read.
 	cmd := exec.Command("strace", append([]string{"-u", "nobody", "-f", "-y", "-o", trace, "-e",
 		"trace=pwrite64,write,fsync,fdatasync,renameat2,rename,link,unlink,unlinkat", imagetool.Path}, imagetool.Args[1:]...)...)

@@ -4,19 +4,21 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // TestPartitions: every ext file system of a disk is signed, or only the one that is named; nothing else changes.
 func TestPartitions(t *testing.T) {
-	need(t, "mke2fs", "e2fsck", "losetup", "sfdisk", "openssl", "evmctl")
+	bed.Need(t, "mke2fs", "e2fsck", "losetup", "sfdisk", "openssl", "evmctl")
 	const mib = 2048 // sectors
 	for name, table := range map[string]string{
 		"gpt": "label: gpt\nstart=2048, size=%[1]d, type=linux\nstart=%[2]d, size=2048, type=swap\nstart=%[3]d, size=%[1]d, type=linux\n",
 		"mbr": "label: dos\nstart=2048, size=%[1]d, type=83\nstart=%[2]d, size=2048, type=82\nstart=%[3]d, size=%[1]d, type=83\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, k := workDir(t), defaultKey(t)
-			first, second := smallImage(t, workDir(t)), smallImage(t, workDir(t))
+			dir, k := bed.Dir(t), defaultKey(t)
+			first, second := smallImage(t, bed.Dir(t)), smallImage(t, bed.Dir(t))
 			const size, swap, secondStart = 32 * mib, 33 * mib, 36 * mib
 			disk := newImage(t, dir, "disk.img", 72<<20)
 			peerInput(t, fmt.Sprintf(table, size, swap, secondStart), "sfdisk", "--quiet", disk)

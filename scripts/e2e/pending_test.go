@@ -5,17 +5,19 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // TestPending: while there is an undo log, no command has anything to do with the image, and each names the one that has.
 func TestPending(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl")
+	bed.Need(t, "mke2fs", "losetup", "openssl")
 	dir := memoryDir(t, "64m")
-	other := tinyImage(t, workDir(t))
+	other := tinyImage(t, bed.Dir(t))
 	tr := newTrial(t, dir, other)
 	half, log := tr.halfWay(t)
-	out := filepath.Join(workDir(t), "out")
-	link := filepath.Join(workDir(t), "link.img")
+	out := filepath.Join(bed.Dir(t), "out")
+	link := filepath.Join(bed.Dir(t), "link.img")
 	if err := os.Symlink(tr.image, link); err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +31,7 @@ func TestPending(t *testing.T) {
 		"verify":           {"verify", "--trust", tr.k.public, tr.image},
 		"diff-old":         {"diff", tr.image, other},
 		"diff-new":         {"diff", other, tr.image},
-		"profile":          {"profile", "--key", tr.k.private, "--policy", policyFile(t, workDir(t)), tr.image, "--out", out},
+		"profile":          {"profile", "--key", tr.k.private, "--policy", policyFile(t, bed.Dir(t)), tr.image, "--out", out},
 		"sign":             {"sign", "--key", tr.k.private, tr.image, "--out", out},
 		"sign-dry-run":     {"sign", "--key", tr.k.private, tr.image, "--dry-run"},
 		"sign-in-place":    {"sign", "--key", tr.k.private, tr.image, "--in-place"},
@@ -81,10 +83,10 @@ func TestPending(t *testing.T) {
 
 // TestInPlacePlaces: where an image in place and its log can lie, and where not.
 func TestInPlacePlaces(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl")
-	image, k := tinyImage(t, workDir(t)), defaultKey(t)
+	bed.Need(t, "mke2fs", "losetup", "openssl")
+	image, k := tinyImage(t, bed.Dir(t)), defaultKey(t)
 	place := func(t *testing.T) (dir, disk string) {
-		dir = workDir(t)
+		dir = bed.Dir(t)
 		return dir, copyImage(t, image, filepath.Join(dir, "disk.img"))
 	}
 	refused := func(t *testing.T, disk string, want string) {
@@ -97,7 +99,7 @@ func TestInPlacePlaces(t *testing.T) {
 	}
 	t.Run("symbolic-link", func(t *testing.T) {
 		tr := newTrial(t, memoryDir(t, "64m"), image)
-		link := filepath.Join(workDir(t), "link.img")
+		link := filepath.Join(bed.Dir(t), "link.img")
 		if err := os.Symlink(tr.image, link); err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // refused is an image that must not be signed.
@@ -146,16 +148,16 @@ func mounted(fill func(p *populator)) func(*testing.T, string) string {
 
 // TestRefused: what cannot be signed safely is refused by name, and nothing is written anywhere.
 func TestRefused(t *testing.T) {
-	need(t, "mke2fs", "debugfs", "dumpe2fs", "losetup", "openssl")
+	bed.Need(t, "mke2fs", "debugfs", "dumpe2fs", "losetup", "openssl")
 	for _, r := range refusals {
 		t.Run(r.name, func(t *testing.T) {
 			t.Parallel()
-			dir := workDir(t)
+			dir := bed.Dir(t)
 			expectRefused(t, r.image(t, dir), r.want)
 		})
 	}
 	t.Run("the-image-itself-is-good", func(t *testing.T) { // or all of the above prove nothing
-		dir := workDir(t)
+		dir := bed.Dir(t)
 		image := refused{spoil: asMade}.image(t, dir)
 		fsck(t, image)
 		imagetool(t, "sign", "--key", defaultKey(t).private, image, "--out", filepath.Join(dir, "out.img")).expect(t, 0)
@@ -165,7 +167,7 @@ func TestRefused(t *testing.T) {
 // expectRefused signs an image and wants exit code 1, a message that names the reason, no output and no trace.
 func expectRefused(t *testing.T, image, want string, options ...string) result {
 	t.Helper()
-	sum, dir := fileSum(t, image), workDir(t)
+	sum, dir := fileSum(t, image), bed.Dir(t)
 	args := append([]string{"sign", "--key", defaultKey(t).private, image, "--out", filepath.Join(dir, "out.img")}, options...)
 	r := imagetool(t, args...)
 	if r.code != 1 || !regexp.MustCompile("(?i)"+want).MatchString(r.stderr) || !strings.Contains(r.stderr, "error: ") {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
@@ -90,8 +91,8 @@ func (p *populator) evmctl(name, key, verb string) {
 
 // TestTampering: verify names every file that was changed in a signed image, says why, and names no other.
 func TestTampering(t *testing.T) {
-	need(t, "mke2fs", "losetup", "evmctl", "openssl")
-	dir, k := workDir(t), defaultKey(t)
+	bed.Need(t, "mke2fs", "losetup", "evmctl", "openssl")
+	dir, k := bed.Dir(t), defaultKey(t)
 	image, out := mke2fs(t, dir, 32, strings.Fields(refusedArgs)...), filepath.Join(dir, "out.img")
 	mounted(func(p *populator) {
 		for _, name := range sortedKeys(tamperings) {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // evil is a name that steers terminals, forges a line, runs from right to left and is no UTF-8.
@@ -19,14 +21,14 @@ func (r result) clean(t *testing.T, code int) {
 	r.expect(t, code)
 	for _, out := range []string{r.stdout, r.stderr} {
 		if !utf8.ValidString(out) {
-			t.Errorf("the output is not valid UTF-8:\n%q", clip(out))
+			t.Errorf("the output is not valid UTF-8:\n%q", bed.Clip(out))
 		}
 		for line := range strings.SplitSeq(out, "\n") {
 			if strings.HasPrefix(line, "forged") {
 				t.Errorf("a name has forged a line:\n%v", r)
 			}
 			if bad := strings.IndexFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }); bad >= 0 {
-				t.Errorf("the output has %q:\n%q", line[bad:min(len(line), bad+4)], clip(line))
+				t.Errorf("the output has %q:\n%q", line[bad:min(len(line), bad+4)], bed.Clip(line))
 			}
 		}
 	}
@@ -38,8 +40,8 @@ func (r result) clean(t *testing.T, code int) {
 // TestNamesInOutput: whatever an image, a tree or an argument is called, what is printed is one line of printable text,
 // or JSON.
 func TestNamesInOutput(t *testing.T) {
-	need(t, "mke2fs", "losetup", "openssl", "sfdisk", "e2fsck")
-	dir, k := workDir(t), defaultKey(t)
+	bed.Need(t, "mke2fs", "losetup", "openssl", "sfdisk", "e2fsck")
+	dir, k := bed.Dir(t), defaultKey(t)
 	fs := mke2fs(t, dir, 32, append(strings.Fields(refusedArgs), "-L", "\x1b[31m\n\u202e\xff")...)
 	mounted(func(p *populator) {
 		for _, name := range []string{"file", "boot/vmlinuz-" + evil, "usr/lib/modules/" + evil + "/vmlinuz", "dir-" + evil + "/" + evil, "twin" + evil} {

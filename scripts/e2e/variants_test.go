@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // variant is one kind of file system that is mounted, filled by the kernel and signed.
@@ -192,11 +194,11 @@ func spoilUnwritten(t *testing.T, image string, bs int64) {
 
 // TestVariants: whatever mke2fs can make and the kernel can mount is signed as evmctl would have, and stays clean.
 func TestVariants(t *testing.T) {
-	need(t, "mke2fs", "tune2fs", "e2fsck", "losetup", "evmctl", "openssl", "setfacl", "setcap", "chattr")
+	bed.Need(t, "mke2fs", "tune2fs", "e2fsck", "losetup", "evmctl", "openssl", "setfacl", "setcap", "chattr")
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			t.Parallel()
-			dir := workDir(t)
+			dir := bed.Dir(t)
 			image, sums := v.make(t, dir)
 			fsck(t, image) // or the test bed is wrong
 			before := viewImage(t, image, 0).know(sums)

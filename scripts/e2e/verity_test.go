@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 const verityContents = 200_001
@@ -14,11 +16,11 @@ const verityContents = 200_001
 // by hand, because the kernel that runs the tests may lack fs-verity. It returns the digest of the contents.
 func verityFile(t *testing.T, root string, bs int64) string {
 	t.Helper()
-	need(t, "fsverity")
+	bed.Need(t, "fsverity")
 	p := &populator{t: t, root: root, bs: bs, rnd: newRand(7)}
 	p.write("verity", p.bytes(verityContents))
 	sum := fileSum(t, p.path("verity"))
-	dir := workDir(t)
+	dir := bed.Dir(t)
 	tree, descriptor := filepath.Join(dir, "tree"), filepath.Join(dir, "descriptor")
 	peer(t, "fsverity", "digest", "--block-size="+itoa(int(bs)), "--out-merkle-tree="+tree, "--out-descriptor="+descriptor, p.path("verity"))
 

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // summary is the closing object of --json output.
@@ -31,8 +33,8 @@ func expectNumber(t *testing.T, o map[string]any, field string, want int) {
 
 // TestReuse: a rebuilt image asks the key only for what is new, and takes nothing on trust.
 func TestReuse(t *testing.T) {
-	need(t, "mke2fs", "losetup", "evmctl", "openssl")
-	dir, k := workDir(t), defaultKey(t)
+	bed.Need(t, "mke2fs", "losetup", "evmctl", "openssl")
+	dir, k := bed.Dir(t), defaultKey(t)
 	first, out, manifest := smallImage(t, dir), filepath.Join(dir, "out.img"), filepath.Join(dir, "manifest")
 	distinct := len(wantedDigests(viewImage(t, first, 0)))
 	s := imagetool(t, "sign", "--json", "--key", k.private, first, "--out", out, "--manifest", manifest).expect(t, 0).summary(t)
@@ -40,7 +42,7 @@ func TestReuse(t *testing.T) {
 	expectManifest(t, manifest, first, out)
 
 	rebuild := func(t *testing.T, change func(p *populator)) (image string, before view) {
-		image = smallImage(t, workDir(t)) // the same files in a file system of its own
+		image = smallImage(t, bed.Dir(t)) // the same files in a file system of its own
 		mounted(change)(t, image)
 		return image, viewImage(t, image, 0)
 	}
@@ -65,7 +67,7 @@ func TestReuse(t *testing.T) {
 		expectNumber(t, s, "signed", 0)
 	})
 	t.Run("other-key", func(t *testing.T) { // the last build's values are another key's: all are made anew
-		other, dir := testKey(t, "other", 2048), workDir(t)
+		other, dir := testKey(t, "other", 2048), bed.Dir(t)
 		again := filepath.Join(dir, "again.img")
 		s := imagetool(t, "sign", "--json", "--key", other.private, first, "--out", again, "--reuse", manifest).expect(t, 0).summary(t)
 		expectNumber(t, s, "signatures", distinct)
@@ -145,8 +147,8 @@ func forge(t *testing.T, dir, manifest string) string {
 
 // TestRules: what is signed, hashed and left alone is decided by path, the strongest name of a file winning.
 func TestRules(t *testing.T) {
-	need(t, "mke2fs", "losetup", "evmctl", "openssl")
-	dir, k := workDir(t), defaultKey(t)
+	bed.Need(t, "mke2fs", "losetup", "evmctl", "openssl")
+	dir, k := bed.Dir(t), defaultKey(t)
 	image, out := mke2fs(t, dir, 32, strings.Fields(refusedArgs)...), filepath.Join(dir, "out.img")
 	mounted(func(p *populator) {
 		for _, name := range []string{"usr/bin/a", "var/log/b", "var/lib/c", "etc/d", "etc/passwd", "var/both", "root.txt"} {
@@ -196,8 +198,8 @@ func viewHashed(t *testing.T, image, dir string) view {
 
 // TestDropEVM: security.evm covers security.ima, so it goes only when that is asked for.
 func TestDropEVM(t *testing.T) {
-	need(t, "mke2fs", "losetup", "evmctl", "openssl")
-	dir, k := workDir(t), defaultKey(t)
+	bed.Need(t, "mke2fs", "losetup", "evmctl", "openssl")
+	dir, k := bed.Dir(t), defaultKey(t)
 	image, out := smallImage(t, dir), filepath.Join(dir, "out.img")
 	before := viewImage(t, image, 0)
 	mounted(func(p *populator) {
@@ -217,8 +219,8 @@ func TestDropEVM(t *testing.T) {
 
 // TestDryRun: the number of blocks that a dry run foretells is the number that a run takes, also when there are too few.
 func TestDryRun(t *testing.T) {
-	need(t, "mke2fs", "losetup", "dumpe2fs", "openssl")
-	dir, k := workDir(t), defaultKey(t)
+	bed.Need(t, "mke2fs", "losetup", "dumpe2fs", "openssl")
+	dir, k := bed.Dir(t), defaultKey(t)
 	free := func(image string) int {
 		return int(number(t, peer(t, "dumpe2fs", "-h", image), `(?m)^Free blocks: +(\d+)`))
 	}
@@ -241,7 +243,7 @@ func TestDryRun(t *testing.T) {
 	if took := free(image) - free(out); needed != took || available != free(image) {
 		t.Errorf("foretold %d of %d blocks, took %d of %d", needed, available, took, free(image))
 	}
-	full := refused{spoil: mounted(fillUp)}.image(t, workDir(t))
+	full := refused{spoil: mounted(fillUp)}.image(t, bed.Dir(t))
 	r := imagetool(t, "sign", "--dry-run", "--key", k.private, full, "--out", filepath.Join(dir, "none.img")).expect(t, 1)
 	needed, available = int(number(t, r.stderr, `need (\d+) new blocks`)), int(number(t, r.stderr, `but (\d+) are free`))
 	if needed < 200 || available != free(full) || needed <= available {

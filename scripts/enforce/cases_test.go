@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
@@ -88,7 +89,7 @@ func module(root, version string, c int) ([]byte, error) {
 		return nil, fmt.Errorf("the kernel %s has only %d modules nls_cp", version, len(found))
 	}
 	if filepath.Ext(found[c]) == ".xz" {
-		return output(peer("xz", "-dc", found[c]))
+		return bed.Output(bed.Peer("xz", "-dc", found[c]))
 	}
 	return os.ReadFile(found[c])
 }
@@ -120,7 +121,7 @@ func (g *guest) spoil(keys *keySet) error {
 	if err := os.Mkdir(at, 0o755); err != nil {
 		return err
 	}
-	if _, err := output(peer("mount", "-o", "loop", g.image, at)); err != nil {
+	if _, err := bed.Output(bed.Peer("mount", "-o", "loop", g.image, at)); err != nil {
 		return err
 	}
 	for _, k := range kinds {
@@ -133,19 +134,19 @@ func (g *guest) spoil(keys *keySet) error {
 			}
 		}
 	}
-	if _, err := output(peer("umount", at)); err != nil {
+	if _, err := bed.Output(bed.Peer("umount", at)); err != nil {
 		return err
 	}
 	// Not every kernel that can mount a file system can mount it with this feature, so it is added last.
-	if _, err := output(peer("tune2fs", "-O", "verity", g.image)); err != nil {
+	if _, err := bed.Output(bed.Peer("tune2fs", "-O", "verity", g.image)); err != nil {
 		return err
 	}
-	_, err := output(peer("e2fsck", "-fn", g.image))
+	_, err := bed.Output(bed.Peer("e2fsck", "-fn", g.image))
 	return err
 }
 
 func evmctl(path string, args ...string) error {
-	_, err := output(peer("evmctl", append(args, path)...))
+	_, err := bed.Output(bed.Peer("evmctl", append(args, path)...))
 	return err
 }
 

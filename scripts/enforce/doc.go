@@ -10,11 +10,9 @@
 // programs with guestagent as process 1, which talks over the guest's console.
 //
 // What is said about the guest is what its own kernel says there: the exit code and the error of a command, /proc and the
-// kernel's log. Nothing of this module is imported, and only built commands are run.
+// kernel's log. Of this module only the test bed is imported (scripts/internal/bed), and only built commands are run.
 //
-// The tests need root, for the loop mount and to unpack the guest. imagetool runs as an unprivileged user. Everything
-// happens in a mount namespace of its own and in one temporary folder; no guest outlives the test.
-//
-// Environment: VMSEAL_BIN names a folder with built commands, to test these instead of building them;
-// VMSEAL_REQUIRE_TOOLS=1 makes a missing outside tool a failure instead of a skip.
+// The tests need root, for the loop mount and to unpack the guest. imagetool runs as an unprivileged user, and no guest
+// outlives the test. The test bed says what an interrupted run leaves behind (nothing), and what VMSEAL_BIN and
+// VMSEAL_REQUIRE_TOOLS do.
 package enforce

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,7 +52,7 @@ type domain struct {
 // createDomain makes a domain that has not run yet. It ends with the test.
 func createDomain(t *testing.T, vcpus int, initrd, cmdline string) *domain {
 	t.Helper()
-	dir := workDir(t)
+	dir := bed.Dir(t)
 	d := &domain{vm: vm{t: t, dir: dir, console: newStream(), log: newStream()}, name: filepath.Base(dir)}
 	d.address = "xen:" + d.name
 	config := fmt.Sprintf("name=%q\ntype=%q\nkernel=%q\nramdisk=%q\nextra=%q\nmemory=256\nvcpus=%d\ndisk=[%q]\non_crash=%q\non_reboot=%q\n",
@@ -60,14 +61,14 @@ func createDomain(t *testing.T, vcpus int, initrd, cmdline string) *domain {
 	file := filepath.Join(dir, "config")
 	must(t, os.WriteFile(file, []byte(config), 0o644))
 	xl(t, "create", "-p", file)
-	t.Cleanup(func() { peer("xl", "destroy", d.name).Run() })
+	t.Cleanup(func() { bed.Peer("xl", "destroy", d.name).Run() })
 	d.openConsole()
 	return d
 }
 
 func xl(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := output(peer("xl", args...))
+	out, err := bed.Output(bed.Peer("xl", args...))
 	must(t, err)
 	return string(out)
 }
@@ -79,7 +80,7 @@ func (d *domain) openConsole() {
 	id := strings.TrimSpace(xl(d.t, "domid", d.name))
 	var path string
 	for begin := time.Now(); path == ""; time.Sleep(10 * time.Millisecond) {
-		if out, err := output(peer("xenstore-read", "/local/domain/"+id+"/console/tty")); err == nil {
+		if out, err := bed.Output(bed.Peer("xenstore-read", "/local/domain/"+id+"/console/tty")); err == nil {
 			path = strings.TrimSpace(string(out))
 		}
 		if time.Since(begin) > hostLimit {

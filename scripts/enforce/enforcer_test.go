@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -13,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // guard is what an enforcer needs for one guest.
@@ -30,12 +31,12 @@ func newGuard(t *testing.T, g *guest, kernel string) *guard {
 	t.Helper()
 	keys, err := theKeys()
 	must(t, err)
-	dir := workDir(t)
+	dir := bed.Dir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	gd := &guard{guest: g, kernel: kernel, dir: dir, profile: in("profile"), trust: in("trust.pem"), policy: in("policy"),
 		denied: in("deny"), state: in("state"), overlay: in("overlay.cpio.gz")}
 	must(t, trust(gd.trust, keys.sealed, keys.second))
-	rules, err := output(ours("imagetool", "initrd", "--print-policy"))
+	rules, err := bed.Output(bed.AsNobody("imagetool", "initrd", "--print-policy"))
 	must(t, err)
 	gd.setPolicy(t, string(rules))
 	var digests strings.Builder
@@ -52,14 +53,14 @@ func (gd *guard) setPolicy(t *testing.T, rules string) {
 	keys, err := theKeys()
 	must(t, err)
 	must(t, os.WriteFile(gd.policy, []byte(rules), 0o644))
-	_, err = output(ours("imagetool", "profile", "--key", keys.sealed.private, "--policy", gd.policy,
+	_, err = bed.Output(bed.AsNobody("imagetool", "profile", "--key", keys.sealed.private, "--policy", gd.policy,
 		gd.guest.kernels[gd.kernel].image, "--out", gd.profile, "--force"))
 	must(t, err)
 	must(t, gd.makeOverlay(gd.policy, gd.overlay))
 }
 
 func (gd *guard) makeOverlay(policy, to string) error {
-	_, err := output(ours("imagetool", "initrd", "--force", "--policy", policy, "--out", to))
+	_, err := bed.Output(bed.AsNobody("imagetool", "initrd", "--force", "--policy", policy, "--out", to))
 	return err
 }
 
@@ -110,8 +111,7 @@ func startEnforcer(t *testing.T, v *vm, gd *guard, args ...string) *enforcer {
 	e := &enforcer{v: v, audit: newStream(), log: newStream(), exited: make(chan struct{}), heard: make(chan struct{})}
 	args = append([]string{"run", "--guest", v.address, "--profile", gd.profile, "--trust", gd.trust,
 		"--deny", gd.denied, "--state", gd.state, "--name", "test", "--audit", "/proc/self/fd/3"}, args...)
-	cmd := exec.Command(filepath.Join(binDir, "enforcer"), args...)
-	cmd.Env = environment()
+	cmd := bed.Command("enforcer", args...)
 	cmd.Stdout, cmd.Stderr = e.log, e.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	r, w, err := os.Pipe()

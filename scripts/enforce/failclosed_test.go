@@ -2,11 +2,12 @@ package enforce
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // TestFailClosed kills the enforcer in the middle: the guest freezes at its next appraisal, whatever an operator tries,
@@ -40,7 +41,7 @@ func TestFailClosed(t *testing.T) {
 			}
 			// What was released is guarded by nobody, and no enforcer says otherwise.
 			e.end(syscall.SIGKILL)
-			_, err := output(peer(filepath.Join(binDir, "enforcer"), "release", "--guest", v.address))
+			_, err := bed.Output(bed.Command("enforcer", "release", "--guest", v.address))
 			must(t, err)
 			v.expect(0, "echo the guest runs")
 			e = startEnforcer(t, v, gd)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // guest is the signed image and what was taken out of it.
@@ -32,7 +34,7 @@ func theGuest(t *testing.T) *guest {
 }
 
 var madeGuest = sync.OnceValues(func() (*guest, error) {
-	dir, err := newDir()
+	dir, err := bed.NewDir()
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +47,7 @@ var madeGuest = sync.OnceValues(func() (*guest, error) {
 	if err := g.build(plain, keys); err != nil {
 		return nil, err
 	}
-	if _, err := output(ours("imagetool", "sign", "--quiet", "--key", keys.sealed.private, plain, "--out", g.image)); err != nil {
+	if _, err := bed.Output(bed.AsNobody("imagetool", "sign", "--quiet", "--key", keys.sealed.private, plain, "--out", g.image)); err != nil {
 		return nil, err
 	}
 	if err := os.Remove(plain); err != nil {
@@ -70,20 +72,9 @@ const imageSize = "2500M"
 
 // build makes the image: a Debian root and what the tests add to it, in one bare ext4 file system.
 func (g *guest) build(image string, keys *keySet) error {
-	script, err := filepath.Abs("../guest-root")
-	if err != nil {
-		return err
-	}
-	tarball, err := output(peer(script))
-	if err != nil {
-		return err
-	}
 	root := filepath.Join(g.dir, "root")
 	defer os.RemoveAll(root)
-	if err := os.Mkdir(root, 0o755); err != nil {
-		return err
-	}
-	if _, err := output(peer("tar", "-x", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-f", strings.TrimSpace(string(tarball)), "-C", root)); err != nil {
+	if err := unpackRoot(root, "--xattrs", "--xattrs-include=*"); err != nil {
 		return err
 	}
 	if err := furnish(root); err != nil {
@@ -98,10 +89,28 @@ func (g *guest) build(image string, keys *keySet) error {
 	if err := copyTo(filepath.Join(root, foreignCert), keys.foreign.der); err != nil {
 		return err
 	}
-	if _, err := output(peer("mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", root, image, imageSize)); err != nil {
+	if _, err := bed.Output(bed.Peer("mke2fs", "-q", "-t", "ext4", "-L", "root", "-d", root, image, imageSize)); err != nil {
 		return err
 	}
-	return os.Chown(image, nobody, nobody)
+	return os.Chown(image, bed.Nobody, bed.Nobody)
+}
+
+// unpackRoot makes a folder of the Debian root, or of what tar's arguments take of it.
+func unpackRoot(root string, args ...string) error {
+	script, err := filepath.Abs("../guest-root")
+	if err != nil {
+		return err
+	}
+	tarball, err := bed.Output(bed.Peer(script))
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return err
+	}
+	args = append([]string{"-x", "--numeric-owner", "-f", strings.TrimSpace(string(tarball)), "-C", root}, args...)
+	_, err = bed.Output(bed.Peer("tar", args...))
+	return err
 }
 
 //go:embed testdata/guestagent.service
@@ -125,7 +134,7 @@ func furnish(root string) error {
 		"etc/systemd/system/guestagent.service": agentUnit,
 	}
 	for _, name := range []string{"guestagent", "probe"} {
-		program, err := os.ReadFile(filepath.Join(base, "bin", name))
+		program, err := os.ReadFile(bed.Program(name))
 		if err != nil {
 			return err
 		}
@@ -177,7 +186,7 @@ func (g *guest) findKernels(root string) error {
 func (g *guest) takeOut() error {
 	take := func(path string) (string, error) {
 		to := filepath.Join(g.dir, filepath.Base(path))
-		return to, outputTo(to, ours("imagetool", "cat", g.image, path))
+		return to, bed.OutputTo(to, bed.AsNobody("imagetool", "cat", g.image, path))
 	}
 	for version, k := range g.kernels {
 		var err error

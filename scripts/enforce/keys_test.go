@@ -3,6 +3,8 @@ package enforce
 import (
 	"path/filepath"
 	"sync"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // key is what `signer key new` made.
@@ -12,18 +14,18 @@ type key struct{ private, cert, der string }
 type keySet struct{ sealed, second, foreign key }
 
 var theKeys = sync.OnceValues(func() (*keySet, error) {
-	dir, err := newDir()
+	dir, err := bed.NewDir()
 	if err != nil {
 		return nil, err
 	}
 	s := &keySet{}
 	for name, k := range map[string]*key{"sealed": &s.sealed, "second": &s.second, "foreign": &s.foreign} {
 		out := filepath.Join(dir, name)
-		if _, err := output(ours("signer", "key", "new", "--out", out, "--name", name)); err != nil {
+		if _, err := bed.Output(bed.AsNobody("signer", "key", "new", "--out", out, "--name", name)); err != nil {
 			return nil, err
 		}
 		*k = key{filepath.Join(out, "private.pem"), filepath.Join(out, "cert.pem"), filepath.Join(out, "cert.der")}
-		if _, err := output(peer("openssl", "x509", "-in", k.cert, "-outform", "DER", "-out", k.der)); err != nil {
+		if _, err := bed.Output(bed.Peer("openssl", "x509", "-in", k.cert, "-outform", "DER", "-out", k.der)); err != nil {
 			return nil, err
 		}
 	}
@@ -36,6 +38,6 @@ func trust(to string, keys ...key) error {
 	for _, k := range keys {
 		args = append(args, k.cert)
 	}
-	_, err := output(ours("signer", args...))
+	_, err := bed.Output(bed.AsNobody("signer", args...))
 	return err
 }

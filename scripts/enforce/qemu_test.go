@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // How long things may take at most. Guests are emulated, several tests may share two cores: only a hang is that slow.
@@ -67,7 +69,7 @@ type conversation interface {
 // boot starts a guest, which ends with the test, and waits until it is ready unless told not to.
 func boot(t *testing.T, o options) *vm {
 	t.Helper()
-	v := &vm{t: t, guest: o.guest, dir: workDir(t), console: newStream(), log: newStream(), exited: make(chan struct{})}
+	v := &vm{t: t, guest: o.guest, dir: bed.Dir(t), console: newStream(), log: newStream(), exited: make(chan struct{})}
 	v.gdb = filepath.Join(v.dir, "gdb")
 	v.address = "gdb:unix:" + v.gdb
 	console, agent, monitor := v.listen("console"), v.listen("agent"), v.listen("qmp")
@@ -168,7 +170,7 @@ func (v *vm) accept(l *net.UnixListener) net.Conn {
 // start runs QEMU, which ends with this process.
 func (v *vm) start(args []string) {
 	v.t.Helper()
-	cmd := peer("qemu-system-x86_64", args...)
+	cmd := bed.Peer("qemu-system-x86_64", args...)
 	cmd.Env = append(cmd.Env, "TMPDIR="+v.dir) // for the snapshot
 	cmd.Stdout, cmd.Stderr = v.log, v.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // systemDisk is the first virtio disk, as the guest's kernel numbers it.
@@ -16,7 +18,7 @@ func TestReadOnly(t *testing.T) {
 	g := theGuest(t)
 	gd := newGuard(t, g, "6.1")
 	data := filepath.Join(gd.dir, "data.img")
-	_, err := output(peer("mke2fs", "-q", "-t", "ext4", data, "600M"))
+	_, err := bed.Output(bed.Peer("mke2fs", "-q", "-t", "ext4", data, "600M"))
 	must(t, err)
 	v, e := bootGuarded(t, gd, options{readonly: true, data: data}, "--device", systemDisk)
 	expectNoDenial(t, e)

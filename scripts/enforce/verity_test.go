@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // verityOwner owns the files for which the policy asks for fs-verity.
@@ -120,7 +122,7 @@ func fileID(digest []byte) []byte {
 // blob is the label over a digest, in hexadecimal.
 func blob(t *testing.T, k key, digest []byte) string {
 	t.Helper()
-	out, err := output(ours("signer", "blob", "--key", k.private, "--digest", hex.EncodeToString(digest)))
+	out, err := bed.Output(bed.AsNobody("signer", "blob", "--key", k.private, "--digest", hex.EncodeToString(digest)))
 	must(t, err)
 	return strings.TrimSpace(string(out))
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // xenSkipped is the exit code of scripts/xen when it could not run anything.
@@ -29,18 +31,18 @@ func TestXen(t *testing.T) {
 		return
 	}
 	need(t)
-	bed, err := output(peer("../xen-bed"))
+	made, err := bed.Output(bed.Peer("../xen-bed"))
 	skipWithout(t, err)
-	g := makeXenGuest(t, strings.TrimSpace(string(bed)))
+	g := makeXenGuest(t, strings.TrimSpace(string(made)))
 	files := xenJob(t, g)
 	for kind, args := range xenBeds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			job := filepath.Join(workDir(t), "job")
+			job := filepath.Join(bed.Dir(t), "job")
 			script := fmt.Sprintf("#!/bin/sh\n%s=%s TMPDIR=/tmp exec ./enforce.test -test.v -test.run '^TestXen$'\n", dom0Env, kind)
 			must(t, os.WriteFile(job, []byte(script), 0o755))
 			args := append(args, "--seconds", "1800", "--disk", g.image, job)
-			cmd := peer("../xen", append(args, files...)...)
+			cmd := bed.Peer("../xen", append(args, files...)...)
 			var stderr strings.Builder
 			cmd.Stdout, cmd.Stderr = &prefixed{prefix: kind + ": "}, &stderr
 			if err := cmd.Run(); err != nil {
@@ -86,7 +88,7 @@ func xenJob(t *testing.T, g *xenGuest) []string {
 	program, guarded, foreign := in("enforce.test"), in("initrd-guarded"), in("initrd-foreign")
 	build := exec.Command("go", "test", "-c", "-o", program, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	_, err := output(build)
+	_, err := bed.Output(build)
 	must(t, err)
 	must(t, concatenate(guarded, g.initrd, gd.overlay))
 	rules, err := os.ReadFile(gd.policy)
@@ -94,6 +96,6 @@ func xenJob(t *testing.T, g *xenGuest) []string {
 	must(t, os.WriteFile(in("foreign"), append([]byte("dont_appraise fsmagic=0x9fa0\n"), rules...), 0o644))
 	must(t, gd.makeOverlay(in("foreign"), in("foreign.cpio.gz")))
 	must(t, concatenate(foreign, g.initrd, in("foreign.cpio.gz")))
-	return []string{program, filepath.Join(binDir, "enforcer"), g.kernels["6.1"].image, g.initrd, guarded, foreign,
+	return []string{program, bed.Program("enforcer"), g.kernels["6.1"].image, g.initrd, guarded, foreign,
 		gd.profile, gd.trust, gd.denied}
 }

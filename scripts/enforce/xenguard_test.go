@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // xenDisk is the guest's disk, as its kernel numbers it (xvda; XENVBD_MAJOR).
@@ -23,7 +25,7 @@ func domainGuard(t *testing.T) *guard {
 	t.Helper()
 	in := func(name string) string { return filepath.Join(jobDir, name) }
 	return &guard{kernel: "6.1", dir: jobDir, profile: in("profile"), trust: in("trust.pem"), denied: in("deny"),
-		state: filepath.Join(workDir(t), "state")}
+		state: filepath.Join(bed.Dir(t), "state")}
 }
 
 // bootGuardedDomain creates a domain and its enforcer, which starts it.
@@ -100,7 +102,7 @@ func (d *domain) expectRecovery(gd *guard, e *enforcer, vcpus int) *enforcer {
 func (d *domain) expectReleased(e *enforcer, gd *guard) {
 	d.t.Helper()
 	e.end(syscall.SIGKILL)
-	_, err := output(peer(filepath.Join(binDir, "enforcer"), "release", "--guest", d.address))
+	_, err := bed.Output(bed.Command("enforcer", "release", "--guest", d.address))
 	must(d.t, err)
 	d.expectDenied(spare(spares - 1)) // by the kernel itself, which has no key
 	e = startEnforcer(d.t, &d.vm, gd, "--device", xenDisk)

@@ -6,27 +6,28 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // xenGuest is a guest without systemd, that boots in seconds, with an initrd of its own.
 type xenGuest struct {
 	guest
-	bed    string // what scripts/xen-bed has made
+	xen    string // the folder that scripts/xen-bed has made
 	initrd string
 }
 
 // makeXenGuest makes it, with the busybox of the test bed.
-func makeXenGuest(t *testing.T, bed string) *xenGuest {
+func makeXenGuest(t *testing.T, xen string) *xenGuest {
 	t.Helper()
 	keys, err := theKeys()
 	must(t, err)
-	dir := workDir(t)
+	dir := bed.Dir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
-	g := &xenGuest{guest: guest{dir: dir, image: in("signed.img"), kernels: make(map[string]kernel)}, bed: bed, initrd: in("initrd")}
+	g := &xenGuest{guest: guest{dir: dir, image: in("signed.img"), kernels: make(map[string]kernel)}, xen: xen, initrd: in("initrd")}
 	must(t, g.build(in("plain.img")))
-	_, err = output(ours("imagetool", "sign", "--quiet", "--key", keys.sealed.private, in("plain.img"), "--out", g.image))
+	_, err = bed.Output(bed.AsNobody("imagetool", "sign", "--quiet", "--key", keys.sealed.private, in("plain.img"), "--out", g.image))
 	must(t, err)
 	must(t, g.spoil(keys))
 	return g
@@ -74,21 +75,9 @@ exec $B switch_root /root /sbin/init
 
 // build makes the image, and beside it the kernel and the initrd.
 func (g *xenGuest) build(image string) error {
-	script, err := filepath.Abs("../guest-root")
-	if err != nil {
-		return err
-	}
-	tarball, err := output(peer(script))
-	if err != nil {
-		return err
-	}
 	root := filepath.Join(g.dir, "root")
 	defer os.RemoveAll(root)
-	if err := os.Mkdir(root, 0o755); err != nil {
-		return err
-	}
-	args := []string{"-x", "--numeric-owner", "-f", strings.TrimSpace(string(tarball)), "-C", root, "--wildcards"}
-	if _, err := output(peer("tar", append(args, xenFiles...)...)); err != nil {
+	if err := unpackRoot(root, append([]string{"--wildcards"}, xenFiles...)...); err != nil {
 		return err
 	}
 	for _, dir := range []string{"proc", "sys", "dev", "tmp", "root", "usr/local/bin"} {
@@ -100,7 +89,7 @@ func (g *xenGuest) build(image string) error {
 		return err
 	}
 	for _, name := range []string{"guestagent", "probe"} {
-		program, err := os.ReadFile(filepath.Join(base, "bin", name))
+		program, err := os.ReadFile(bed.Program(name))
 		if err := errors.Join(err, os.WriteFile(filepath.Join(root, "usr/local/bin", name), program, 0o755)); err != nil {
 			return err
 		}
@@ -114,10 +103,10 @@ func (g *xenGuest) build(image string) error {
 	if err := errors.Join(copyTo(k.image, filepath.Join(root, "boot/vmlinuz-"+k.release)), g.makeInitrd(root)); err != nil {
 		return err
 	}
-	if _, err := output(peer("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-L", "root", "-d", root, image, "160M")); err != nil {
+	if _, err := bed.Output(bed.Peer("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-L", "root", "-d", root, image, "160M")); err != nil {
 		return err
 	}
-	return os.Chown(image, nobody, nobody)
+	return os.Chown(image, bed.Nobody, bed.Nobody)
 }
 
 // spare is a program of the guest that nothing else uses: its first use is a hit.
@@ -136,8 +125,8 @@ func addSpares(root string) error {
 
 // takeBusybox takes the static busybox of dom0: with libraries, each program of the initrd would be four hits.
 func (g *xenGuest) takeBusybox() error {
-	return outputTo(filepath.Join(g.dir, "busybox"),
-		peer("sh", "-c", `zcat "$1/dom0.cpio.gz" | cpio -i --quiet --to-stdout bin/busybox`, "sh", g.bed))
+	return bed.OutputTo(filepath.Join(g.dir, "busybox"),
+		bed.Peer("sh", "-c", `zcat "$1/dom0.cpio.gz" | cpio -i --quiet --to-stdout bin/busybox`, "sh", g.xen))
 }
 
 // makeInitrd makes an initrd of busybox and the root's modules.
@@ -171,7 +160,7 @@ func (g *xenGuest) makeInitrd(root string) error {
 	if err := os.WriteFile(filepath.Join(into, "init"), []byte(xenInitrd), 0o755); err != nil {
 		return err
 	}
-	pack := peer("sh", "-c", "find . | cpio -o -H newc --quiet")
+	pack := bed.Peer("sh", "-c", "find . | cpio -o -H newc --quiet")
 	pack.Dir = into
-	return outputTo(g.initrd, pack)
+	return bed.OutputTo(g.initrd, pack)
 }
