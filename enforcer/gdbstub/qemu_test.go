@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
@@ -198,6 +199,26 @@ func counters(t testing.TB, g *Guest, vcpu int) (ret, bod, sum uint64) {
 	}
 	le := binary.LittleEndian
 	return le.Uint64(b[:]), le.Uint64(b[8:]), le.Uint64(b[16:])
+}
+
+// hung is longer than anything takes that the firmware does.
+const hung = 5 * time.Minute
+
+// runFreely lets a guest without traps run until a processor has called the function a few times.
+func runFreely(t testing.TB, g *Guest, vcpu int) {
+	t.Helper()
+	first, _, _ := counters(t, g, vcpu)
+	for end := time.Now().Add(hung); ; {
+		if s, err := g.Run(10 * time.Millisecond); err != nil || s.Hit {
+			t.Fatalf("a trap is left: %+v, %v", s, err)
+		}
+		if ret, _, _ := counters(t, g, vcpu); ret > first+2 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the guest does not run")
+		}
+	}
 }
 
 // returnFrom answers as though the function had returned.

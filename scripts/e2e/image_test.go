@@ -101,9 +101,9 @@ func awaitDetached(t *testing.T, device, image string) {
 	}
 }
 
-// await gives a condition that others bring about ten seconds to come true.
+// await waits for a condition that others bring about, of which nothing tells. It gives up after two minutes.
 func await(condition func() bool) bool {
-	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			return false
 		}

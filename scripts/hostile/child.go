@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	maxTime   = 5 * time.Second // of CPU, and until it is killed
+	maxCPU    = 5 * time.Second
+	hung      = 5 * time.Minute // then it is killed
 	maxMemory = 256 << 20
 )
 
@@ -83,7 +84,7 @@ func (c *child) faults() (out []string) {
 	crash := strings.Contains(c.stderr, "panic:") || strings.Contains(c.stderr, "fatal error:") || strings.Contains(c.stderr, "goroutine ")
 	add(crash, "crash")
 	add(c.killed, "too long")
-	add(c.CPU > maxTime, "too much CPU")
+	add(c.CPU > maxCPU, "too much CPU")
 	add(c.RSS > maxMemory, "too much memory")
 	add(!c.killed && !crash && c.Code != 0 && c.Code != 1 && c.Code != 3, fmt.Sprintf("exit code %d", c.Code))
 	add(c.Code == 1 && !strings.Contains(c.stderr, "error: "), "failed without a message")

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-const patience = time.Minute // with tools that are not ours
+const patience = 10 * time.Minute // with tools that are not ours
 
 // judge has e2fsck and debugfs look at a signed image.
 func (t *trial) judge(ctx context.Context, path string, signed []byte) {

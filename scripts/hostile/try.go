@@ -73,7 +73,7 @@ func (t *trial) imagetool(ctx context.Context, args ...string) *child {
 	if t.err != nil {
 		return &child{usage: usage{Code: -1}}
 	}
-	c, err := run(ctx, maxTime, append([]string{t.bed.imagetool}, args...)...)
+	c, err := run(ctx, hung, append([]string{t.bed.imagetool}, args...)...)
 	if err != nil {
 		t.err = err
 		return &child{usage: usage{Code: -1}}

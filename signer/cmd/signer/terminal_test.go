@@ -71,10 +71,13 @@ func (term *terminal) screen() string {
 	return term.seen.String()
 }
 
+// hung is how long signer may take at the most for anything here.
+const hung = 5 * time.Minute
+
 // waitFor waits until the person sees a text.
 func (term *terminal) waitFor(t *testing.T, text string) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(hung)
 	for !strings.Contains(term.screen(), text) {
 		select {
 		case <-term.more:
@@ -100,7 +103,7 @@ func (term *terminal) start(t *testing.T, args ...string) *exec.Cmd {
 // wait gives the exit code.
 func wait(t *testing.T, cmd *exec.Cmd) int {
 	t.Helper()
-	late := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+	late := time.AfterFunc(hung, func() { cmd.Process.Kill() })
 	defer late.Stop()
 	if err := cmd.Wait(); err != nil {
 		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
