@@ -41,7 +41,7 @@ func main() {
 	flag.IntVar(&o.jobs, "jobs", runtime.NumCPU(), "images at a time")
 	flag.IntVar(&o.only, "only", -1, "make the image with this `number` alone, and keep it")
 	flag.StringVar(&o.kind, "kind", "", "only this kind of file system; the numbers then mean other images")
-	flag.StringVar(&o.imagetool, "imagetool", "", "the `program`; built if not given")
+	flag.StringVar(&o.imagetool, "imagetool", "", "the `program`; if not given, the one in the folder VMSEAL_BIN, or else it is built")
 	flag.StringVar(&o.keep, "keep", "", "`folder` for the images that show a fault; a new one if not given")
 	flag.BoolVar(&o.json, "json", false, "print the summary as JSON")
 	flag.BoolVar(&o.verbose, "v", false, "print a line for each image")
@@ -140,6 +140,9 @@ func newBed(ctx context.Context, o *options, dir string) (*bed, error) {
 	b.plan = newPlan(b.images, o.seed)
 	if err := b.makeKey(dir); err != nil {
 		return nil, fmt.Errorf("making a key: %w", err)
+	}
+	if built := os.Getenv("VMSEAL_BIN"); b.imagetool == "" && built != "" {
+		b.imagetool = filepath.Join(built, "imagetool")
 	}
 	if b.imagetool == "" {
 		b.imagetool = filepath.Join(dir, "imagetool")
