@@ -50,24 +50,68 @@ func kernels(t *testing.T) []string {
 	return files
 }
 
-// eachKernel runs a test for each kernel.
-func eachKernel(t *testing.T, test func(t *testing.T, path string, elf []byte, p *profile.Profile)) {
+// An unpacked kernel is kept for all tests, in a file: unpacking takes seconds.
+type unpacked struct {
+	path    string // of what scripts/kernels gives
+	vmlinux string // the ELF file in it
+	profile *profile.Profile
+}
+
+var (
+	unpackedDir string
+	unpackedAll = map[string]*unpacked{}
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	os.RemoveAll(unpackedDir)
+	os.Exit(code)
+}
+
+func unpack(t *testing.T, path string) *unpacked {
+	t.Helper()
+	if k := unpackedAll[path]; k != nil {
+		return k
+	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elf, err := vmlinux(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &unpacked{path: path}
+	if k.profile, err = Profile(file); err != nil {
+		t.Fatal(err)
+	}
+	if unpackedDir == "" {
+		if unpackedDir, err = os.MkdirTemp("", "vmseal-kernels-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.vmlinux = filepath.Join(unpackedDir, filepath.Base(path))
+	if err := os.WriteFile(k.vmlinux, elf, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	unpackedAll[path] = k
+	return k
+}
+
+// elf reads the ELF file.
+func (k *unpacked) elf(t *testing.T) []byte {
+	t.Helper()
+	b, err := os.ReadFile(k.vmlinux)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// eachKernel runs a test for each kernel, one after the other.
+func eachKernel(t *testing.T, test func(t *testing.T, k *unpacked)) {
 	for _, path := range kernels(t) {
-		t.Run(strings.TrimPrefix(filepath.Base(path), "vmlinuz-"), func(t *testing.T) {
-			file, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			elf, err := vmlinux(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			p, err := Profile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			test(t, path, elf, p)
-		})
+		t.Run(strings.TrimPrefix(filepath.Base(path), "vmlinuz-"), func(t *testing.T) { test(t, unpack(t, path)) })
 	}
 }
 
@@ -79,7 +123,8 @@ func TestKernelFiles(t *testing.T) {
 		"\x02\x21\x4c\x18": {"lz4", "-dc"},
 		"\x28\xb5\x2f\xfd": {"zstd", "-dc"},
 	}
-	eachKernel(t, func(t *testing.T, path string, elf []byte, p *profile.Profile) {
+	eachKernel(t, func(t *testing.T, k *unpacked) {
+		path, elf, p := k.path, k.elf(t), k.profile
 		if want := strings.TrimPrefix(filepath.Base(path), "vmlinuz-"); p.Release != want {
 			t.Errorf("release %s, want %s", p.Release, want)
 		}
@@ -115,17 +160,19 @@ func TestKernelTypes(t *testing.T) {
 	tool(t, "pahole")
 	tool(t, "pfunct")
 	tool(t, "readelf")
-	eachKernel(t, func(t *testing.T, path string, elf []byte, p *profile.Profile) {
-		vmlinux := filepath.Join(t.TempDir(), "vmlinux")
-		if err := os.WriteFile(vmlinux, elf, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	eachKernel(t, func(t *testing.T, k *unpacked) {
+		vmlinux, p := k.vmlinux, k.profile
+		said := map[string]string{} // by the words of the command: each reads all of the BTF
 		run := func(name string, args ...string) string {
-			out, err := exec.Command(name, append(args, vmlinux)...).Output()
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
+			words := name + " " + strings.Join(args, " ")
+			if _, ok := said[words]; !ok {
+				out, err := exec.Command(name, append(args, vmlinux)...).Output()
+				if err != nil {
+					t.Fatalf("%s: %v", words, err)
+				}
+				said[words] = string(out)
 			}
-			return string(out)
+			return said[words]
 		}
 		o := p.Offsets
 		for member, offset := range map[string]uint32{
@@ -170,12 +217,9 @@ func TestKernelTypes(t *testing.T) {
 // has put the variables of each CPU too, for the other thing that Xen needs.
 func TestKernelHold(t *testing.T) {
 	tool(t, "objdump")
-	eachKernel(t, func(t *testing.T, path string, elf []byte, p *profile.Profile) {
-		vmlinux := filepath.Join(t.TempDir(), "vmlinux")
-		if err := os.WriteFile(vmlinux, elf, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		k, err := newBuilder(elf)
+	eachKernel(t, func(t *testing.T, u *unpacked) {
+		vmlinux, p := u.vmlinux, u.profile
+		k, err := newBuilder(u.elf(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -246,8 +290,9 @@ func TestRunningKernels(t *testing.T) {
 	tool(t, "qemu-system-x86_64")
 	kernels(t) // before anything is built
 	initrd := makeInitrd(t)
-	eachKernel(t, func(t *testing.T, path string, elf []byte, p *profile.Profile) {
-		r := boot(t, path, initrd, symbolNames)
+	eachKernel(t, func(t *testing.T, k *unpacked) {
+		p := k.profile
+		r := boot(t, k.path, initrd, symbolNames)
 		if got := r.files["/proc/version"]; got != p.Banner {
 			t.Errorf("banner %q, the kernel has %q", p.Banner, got)
 		}
