@@ -21,9 +21,9 @@ import (
 
 // How long things may take at most. Guests are emulated, several tests may share two cores: only a hang is that slow.
 const (
-	bootLimit    = 10 * time.Minute
-	commandLimit = 5 * time.Minute
-	hostLimit    = time.Minute // what QEMU itself answers
+	bootLimit    = 20 * time.Minute
+	commandLimit = 10 * time.Minute
+	hostLimit    = 5 * time.Minute // what QEMU itself answers
 )
 
 // options of a boot.

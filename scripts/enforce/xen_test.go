@@ -41,7 +41,7 @@ func TestXen(t *testing.T) {
 			job := filepath.Join(bed.Dir(t), "job")
 			script := fmt.Sprintf("#!/bin/sh\n%s=%s TMPDIR=/tmp exec ./enforce.test -test.v -test.run '^TestXen$'\n", dom0Env, kind)
 			must(t, os.WriteFile(job, []byte(script), 0o755))
-			args := append(args, "--seconds", "1800", "--disk", g.image, job)
+			args := append(args, "--seconds", "3600", "--disk", g.image, job)
 			cmd := bed.Peer("../xen", append(args, files...)...)
 			var stderr strings.Builder
 			cmd.Stdout, cmd.Stderr = &prefixed{prefix: kind + ": "}, &stderr
