@@ -9,6 +9,7 @@
 // Our commands are run as they were built, by root or by nobody; outside tools with an environment that always gives the
 // same output. Nothing here knows a format of vmseal, so that the tests stay judges of their own.
 //
-// Environment: VMSEAL_BIN names a folder with built commands, to test these instead of building them;
+// Environment: VMSEAL_BIN names a folder with built commands, to test these instead of building them. Its name is absolute,
+// everybody can read it, and the commands are static (CGO_ENABLED=0), since they run in guests and in dom0, too.
 // VMSEAL_REQUIRE_TOOLS=1 makes a missing outside tool a failure instead of a skip.
 package bed
