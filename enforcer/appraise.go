@@ -9,10 +9,8 @@ import (
 	"github.com/vmseal/vmseal/formats/profile"
 )
 
-const (
-	pageSize = 4096
-	likely   = 128 // a length that most paths do not have
-)
+// likely is a length that most paths do not have.
+const likely = 128
 
 // appraise answers ima_appraise_measurement(func, iint, file, filename,
 // xattr_value, xattr_len, modsig). A file that has a signature goes on, and comes
@@ -21,18 +19,13 @@ const (
 // A forced return leaves nothing in IMA's cache of results: the next access asks
 // again.
 func (h *hit) appraise() error {
-	e, regs := h.e, &h.stop.Regs
-	h.r.Func = e.funcName(uint32(regs.RDI))
-	r, err := h.read(
-		number(regs.RDX+uint64(e.Profile.Offsets.FileInode), 8),
-		guest.Range{Addr: regs.RCX, Buf: make([]byte, min(likely, pageSize-regs.RCX%pageSize))},
-		number(regs.R8, 1),
-	)
-	if err != nil {
+	e, p := h.e, h.e.config.Profile
+	h.r.Func = funcName(p, uint32(h.regs.RDI))
+	inode, path, label := span(h.regs.RDX+uint64(p.Offsets.FileInode), 8), inPage(h.regs.RCX, likely), span(h.regs.R8, 1)
+	if err := h.arguments(inode, path, label); err != nil {
 		return err
 	}
-	inode, name, label := r[0], r[1], r[2]
-	h.r.Path = h.path(name)
+	h.r.Path, _ = h.text(path, "\x00") // for people: one that cannot be read is none
 	if err := h.inForce(); err != nil {
 		return err
 	}
@@ -40,33 +33,33 @@ func (h *hit) appraise() error {
 	switch {
 	case err != nil:
 		return h.fail(err)
-	case e.phase >= initramfsLeft:
+	case e.saved.Phase >= initramfsLeft:
 	case sb.initial:
-		return h.returns(Allow, uint64(e.Profile.Values.IntegrityPass), "of the initramfs")
+		return h.returns(Allow, uint64(p.Values.IntegrityPass), "of the initramfs")
 	case h.r.Func == profile.FuncBprm:
 		if err := e.advance(initramfsLeft); err != nil {
 			return err
 		}
 	}
-	if err := sb.check(e.Device); err != nil {
+	if err := sb.check(e.config.Device); err != nil {
 		return h.fail(err)
 	}
-	if label.Addr == 0 || int32(regs.R9) <= 0 {
+	if label.Addr == 0 || int32(h.regs.R9) <= 0 {
 		return h.fail(errors.New("no label"))
 	}
 	return h.label(label)
 }
 
 // label decides by the kind of the file's security.ima value.
-func (h *hit) label(r guest.Range) error {
+func (h *hit) label(r *guest.Range) error {
 	if r.Err != nil {
 		return h.fail(fmt.Errorf("label: %w", r.Err))
 	}
 	switch t := r.Buf[0]; {
 	case t == digsig.TypeSignature, t == digsig.TypeVerity:
-		h.e.await(r.Addr, awaited{h.r.Path, h.r.Func})
+		h.e.await(r.Addr, h.r)
 		return h.runsOn(Pass, "")
-	case t == digsig.TypeDigestNG && h.e.AllowDigest && h.r.Func == profile.FuncFile:
+	case t == digsig.TypeDigestNG && h.e.config.AllowDigest && h.r.Func == profile.FuncFile:
 		return h.runsOn(Allow, "digest only, for reading: the kernel compares it")
 	case t == digsig.TypeDigestNG, t == digsig.TypeDigest:
 		return h.fail(errors.New("label is a digest, not a signature"))
@@ -83,14 +76,14 @@ const (
 // blockMmap answers blkdev_mmap(file, vma). IMA looks at regular files only: a program
 // that lies on a block device, as it is, could be mapped executable unasked.
 func (h *hit) blockMmap() error {
-	r, err := h.read(number(h.stop.Regs.RSI+uint64(h.e.Profile.Offsets.AreaFlags), 8))
-	if err != nil {
+	flags := span(h.regs.RSI+uint64(h.e.config.Profile.Offsets.AreaFlags), 8)
+	if err := h.arguments(flags); err != nil {
 		return err
 	}
 	if err := h.inForce(); err != nil {
 		return err
 	}
-	switch flags := r[0]; {
+	switch {
 	case flags.Err != nil:
 		return h.returns(Deny, accessDenied, "mapping cannot be read: "+flags.Err.Error())
 	case value(flags)&vmExec != 0:
@@ -107,25 +100,22 @@ func (h *hit) inForce() error {
 	}
 	switch {
 	case !h.posture.inForce():
-		return errPolicyOff
-	case h.e.phase < policyComplete:
-		return errForeignPolicy
-	case h.e.phase >= enforcing:
+		return errors.New("no IMA policy with appraisal is in force in the guest")
+	case h.e.saved.Phase < policyComplete:
+		return errors.New("another IMA policy than the pinned one is in force in the guest")
+	case h.e.saved.Phase >= enforcing:
 		return nil
 	}
-	if err := h.e.advance(enforcing); err != nil {
-		return err
-	}
-	return h.e.plant()
+	return h.e.advance(enforcing)
 }
 
 // fail makes the kernel deny the access.
 func (h *hit) fail(err error) error {
-	return h.returns(Deny, uint64(h.e.Profile.Values.IntegrityFail), err.Error())
+	return h.returns(Deny, uint64(h.e.config.Profile.Values.IntegrityFail), err.Error())
 }
 
-func (e *Enforcer) funcName(n uint32) string {
-	for name, value := range e.Profile.Values.Funcs {
+func funcName(p *profile.Profile, n uint32) string {
+	for name, value := range p.Values.Funcs {
 		if value == n {
 			return name
 		}
@@ -133,28 +123,12 @@ func (e *Enforcer) funcName(n uint32) string {
 	return "unknown"
 }
 
-// path reads the rest of a path that is longer than most. It serves people only: a
-// path that cannot be read is none.
-func (h *hit) path(start guest.Range) string {
-	if start.Err != nil {
-		return ""
-	}
-	text, err := h.text(start.Addr, start.Buf, "\x00")
-	if err != nil {
-		return ""
-	}
-	return string(text)
-}
-
-// An awaited file has a signature that the kernel is about to have verified.
-type awaited struct{ path, fn string }
-
 const maxAwaited = 64
 
-// await remembers, by the address of its label, a file whose signature comes next. It is
-// for the record alone. Of those whose turn never comes one is forgotten when there are
-// too many.
-func (e *Enforcer) await(label uint64, file awaited) {
+// await remembers, by the address of its label, a file whose signature the kernel is about
+// to have verified. It is for the record alone. Of those whose turn never comes one is forgotten
+// when there are too many.
+func (e *Enforcer) await(label uint64, file Record) {
 	for other := range e.awaited {
 		if len(e.awaited) >= maxAwaited {
 			delete(e.awaited, other)

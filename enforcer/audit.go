@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -133,9 +134,7 @@ func (a *Audit) write(w io.Writer) {
 		}
 		if err := put(v); err != nil {
 			a.lost.Add(1)
-			if first == nil {
-				first = fmt.Errorf("writing the audit: %w", err)
-			}
+			first = cmp.Or(first, fmt.Errorf("writing the audit: %w", err))
 			continue
 		}
 		if n := a.lost.Load(); n != told && put(a.note("lost", fmt.Sprintf("%d records were lost so far", n))) == nil {

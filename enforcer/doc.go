@@ -1,14 +1,8 @@
-// Package enforcer keeps the signatures of a guest's files from outside the guest.
+// Package enforcer enforces the signatures of a guest's files from outside the guest.
 //
 // It plants traps on functions of the guest kernel's integrity subsystem and answers for
-// them. The guest hashes and denies; the keys and the verdict are here.
-//
-//	ima_bprm_check            until a policy is in force: no file from outside the initramfs is executed
-//	ima_parse_add_rule        each rule is the next one of the pinned policy
-//	ima_update_policy         all of them, once
-//	blkdev_mmap               a block device is not mapped executable
-//	ima_appraise_measurement  a file without a signature is denied; whose disk it lies on is checked
-//	integrity_digsig_verify   the signature is verified here, and the guest's keyring never asked
+// them. The guest hashes and denies; the keys and the verdict are here. What is trapped when,
+// and what is decided there, stands in one table: see points.
 //
 // A kernel function's arguments are read from the registers and memory of the
 // virtual CPU that hit the trap, by the addresses and offsets of a signed

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 	"github.com/vmseal/vmseal/enforcer/guest/guesttest"
+	"github.com/vmseal/vmseal/formats/profile"
 )
 
 const denied = uint64(2) // INTEGRITY_FAIL of the test kernel
@@ -31,7 +32,7 @@ func TestBoot(t *testing.T) {
 			if s := b.saved(); s.Phase != initramfsLeft || s.Slide != slide {
 				t.Errorf("saved %+v", s)
 			}
-			if slices.Contains(b.Traps, kernel.Hooks.BprmCheck.Address+slide) || len(b.Traps) != 4 {
+			if slices.Contains(b.Traps, entry("ima_bprm_check")+slide) || len(b.Traps) != 4 {
 				t.Errorf("traps %#x", b.Traps)
 			}
 		})
@@ -48,7 +49,7 @@ func at(rip uint64, cs uint16) guesttest.Event {
 func TestNoKASLR(t *testing.T) {
 	b := newBed(t, 0)
 	b.Do(b.exec(initSB))
-	if a, _ := b.run(); a.Return || a.RIP != kernel.Hooks.BprmCheck.Address+nopSize {
+	if a, _ := b.run(); a.Return || a.RIP != entry("ima_bprm_check")+profile.HookSize {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -56,45 +57,45 @@ func TestNoKASLR(t *testing.T) {
 // TestAppraisal is about files that come to ima_appraise_measurement.
 func TestAppraisal(t *testing.T) {
 	value, _ := signed(t, "true")
-	disk := &Device{254, 1}
+	disk := NewDevice(254, 1)
 	tests := map[string]struct {
 		sb     uint64
 		fn     uint64
 		label  []byte
-		device *Device
+		device Device
 		digest bool // --allow-digest
 		want   Verdict
 		reason string
 	}{
-		"signature":             {rootSB, 3, value, nil, false, Pass, ""},
-		"fs-verity":             {rootSB, 3, []byte{6, 3, 4, 0, 0, 0, 0, 1, 0}, nil, false, Pass, ""},
-		"no label":              {rootSB, 3, nil, nil, false, Deny, "no label"},
-		"empty label":           {rootSB, 3, []byte{}, nil, false, Deny, "no label"},
-		"digest":                {rootSB, 3, []byte{4, 4, 1, 2}, nil, false, Deny, "digest"},
-		"digest, reading":       {rootSB, 1, []byte{4, 4, 1, 2}, nil, false, Deny, "digest"},
-		"digest allowed":        {rootSB, 1, []byte{4, 4, 1, 2}, nil, true, Allow, "reading"},
-		"digest, mmap":          {rootSB, 2, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
-		"digest, exec":          {rootSB, 3, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
-		"digest, module":        {rootSB, 6, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
-		"digest, firmware":      {rootSB, 7, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
-		"digest, kexec":         {rootSB, 8, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
-		"digest, policy":        {rootSB, 10, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
-		"digest, unknown func":  {rootSB, 77, []byte{4, 4, 1, 2}, nil, true, Deny, "digest"},
-		"old digest":            {rootSB, 1, []byte{1, 1, 2}, nil, true, Deny, "digest"},
-		"evm label":             {rootSB, 3, []byte{2, 1}, nil, false, Deny, "unknown type 2"},
-		"unknown label":         {rootSB, 3, []byte{9, 1}, nil, false, Deny, "unknown"},
+		"signature":             {rootSB, 3, value, 0, false, Pass, ""},
+		"fs-verity":             {rootSB, 3, []byte{6, 3, 4, 0, 0, 0, 0, 1, 0}, 0, false, Pass, ""},
+		"no label":              {rootSB, 3, nil, 0, false, Deny, "no label"},
+		"empty label":           {rootSB, 3, []byte{}, 0, false, Deny, "no label"},
+		"digest":                {rootSB, 3, []byte{4, 4, 1, 2}, 0, false, Deny, "digest"},
+		"digest, reading":       {rootSB, 1, []byte{4, 4, 1, 2}, 0, false, Deny, "digest"},
+		"digest allowed":        {rootSB, 1, []byte{4, 4, 1, 2}, 0, true, Allow, "reading"},
+		"digest, mmap":          {rootSB, 2, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
+		"digest, exec":          {rootSB, 3, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
+		"digest, module":        {rootSB, 6, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
+		"digest, firmware":      {rootSB, 7, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
+		"digest, kexec":         {rootSB, 8, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
+		"digest, policy":        {rootSB, 10, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
+		"digest, unknown func":  {rootSB, 77, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
+		"old digest":            {rootSB, 1, []byte{1, 1, 2}, 0, true, Deny, "digest"},
+		"evm label":             {rootSB, 3, []byte{2, 1}, 0, false, Deny, "unknown type 2"},
+		"unknown label":         {rootSB, 3, []byte{9, 1}, 0, false, Deny, "unknown"},
 		"pinned disk":           {rootSB, 3, value, disk, false, Pass, ""},
 		"other disk":            {otherSB, 3, value, disk, false, Deny, "254:16"},
-		"any disk":              {otherSB, 3, value, nil, false, Pass, ""},
+		"any disk":              {otherSB, 3, value, 0, false, Pass, ""},
 		"unverifiable":          {fuseSB, 3, value, disk, false, Deny, "unseen"},
-		"unverifiable, unbound": {fuseSB, 3, value, nil, false, Deny, "unseen"},
-		"initramfs, too late":   {initSB, 3, nil, nil, false, Deny, "no label"},
+		"unverifiable, unbound": {fuseSB, 3, value, 0, false, Deny, "unseen"},
+		"initramfs, too late":   {initSB, 3, nil, 0, false, Deny, "no label"},
 		"initramfs, pinned":     {initSB, 3, value, disk, false, Deny, "0:2"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, 0)
-			b.e.Device, b.e.AllowDigest = tt.device, tt.digest
+			b.e.config.Device, b.e.config.AllowDigest = tt.device, tt.digest
 			b.boot()
 			b.Do(b.appraisal(rootSB, 3, value)) // leaves the initramfs
 			b.Do(b.appraisal(tt.sb, tt.fn, tt.label))
@@ -102,7 +103,7 @@ func TestAppraisal(t *testing.T) {
 			if r.Verdict != tt.want || !strings.Contains(r.Reason, tt.reason) {
 				t.Errorf("%s: %s, want %s: %s", r.Verdict, r.Reason, tt.want, tt.reason)
 			}
-			want := guest.Answer{RIP: kernel.Hooks.AppraiseMeasurement.Address + nopSize}
+			want := guest.Answer{RIP: entry("ima_appraise_measurement") + profile.HookSize}
 			if tt.want == Deny {
 				want = guest.Answer{Return: true, RAX: denied, RIP: caller, RSP: stack + 8}
 			}
@@ -133,7 +134,7 @@ func TestBlockDevice(t *testing.T) {
 			b.Do(b.appraisal(rootSB, 3, value))
 			b.Write(area, make([]byte, 64))
 			b.Write(area+uint64(kernel.Offsets.AreaFlags), []byte{tt.flags})
-			b.Do(b.call(kernel.Hooks.BlockMmap.Address, guest.Registers{RSI: tt.at}))
+			b.Do(b.call(entry("blkdev_mmap"), guest.Registers{RSI: tt.at}))
 			a, r := b.run()
 			if r.Verdict != tt.want || (tt.want == Deny) != a.Return || a.Return && int64(a.RAX) != -13 {
 				t.Errorf("%+v, answer %+v", r, a)
@@ -186,7 +187,7 @@ func TestPath(t *testing.T) {
 			b.boot()
 			b.Write(at, append([]byte(long), 0))
 			f := b.file(rootSB)
-			b.Do(b.after(func() { b.Write(label, value) }, b.call(kernel.Hooks.AppraiseMeasurement.Address,
+			b.Do(b.after(func() { b.Write(label, value) }, b.call(entry("ima_appraise_measurement"),
 				guest.Registers{RDI: 3, RDX: f, RCX: at, R8: label, R9: uint64(len(value))})))
 			if _, r := b.run(); r.Path != long {
 				t.Errorf("path of %d bytes, want %d", len(r.Path), len(long))
@@ -200,11 +201,11 @@ func TestUserJump(t *testing.T) {
 	b := newBed(t, 0)
 	b.boot()
 	records := 0
-	b.Do(b.after(func() { records = len(b.records) }, at(kernel.Hooks.AppraiseMeasurement.Address, userCS)))
+	b.Do(b.after(func() { records = len(b.records) }, at(entry("ima_appraise_measurement"), userCS)))
 	if err := b.e.Run(); err != nil {
 		t.Fatal(err)
 	}
-	want := guest.Answer{RIP: kernel.Hooks.AppraiseMeasurement.Address + nopSize}
+	want := guest.Answer{RIP: entry("ima_appraise_measurement") + profile.HookSize}
 	if a := b.Answers[len(b.Answers)-1]; a != want {
 		t.Errorf("answer %+v", a)
 	}

@@ -25,7 +25,7 @@ func TestFreeze(t *testing.T) {
 		"rule that is cut":           {do: func(b *bed) { b.Do(b.addRule(pinned[0][:10])) }, reason: "rule 1"},
 		"rule with a trailing blank": {do: func(b *bed) { b.Do(b.addRule(pinned[0] + " ")) }, reason: "rule 1"},
 		"missing rule": {do: func(b *bed) {
-			b.Do(b.addRule(pinned[0]), b.call(kernel.Hooks.UpdatePolicy.Address, guest.Registers{}))
+			b.Do(b.addRule(pinned[0]), b.call(entry("ima_update_policy"), guest.Registers{}))
 		}, reason: "after 1 of the 3 rules"},
 		"one more rule": {do: func(b *bed) {
 			for _, r := range pinned {
@@ -38,13 +38,13 @@ func TestFreeze(t *testing.T) {
 			b.boot()
 			b.Events = b.Events[:len(b.Events)-1]
 			b.Do(b.after(func() { b.setWord(kernel.Variables.PolicyFlag, 4) },
-				b.call(kernel.Hooks.UpdatePolicy.Address, guest.Registers{})))
+				b.call(entry("ima_update_policy"), guest.Registers{})))
 		}, reason: "second policy"},
 		"rule without an end": {do: func(b *bed) {
 			b.Do(b.addRule(strings.Repeat("x", 2*pageSize)))
 		}, reason: "without an end"},
 		"rule that cannot be read": {do: func(b *bed) {
-			b.Do(b.call(kernel.Hooks.ParseAddRule.Address, guest.Registers{RDI: 8}))
+			b.Do(b.call(entry("ima_parse_add_rule"), guest.Registers{RDI: 8}))
 		}, reason: "no memory"},
 		"log mode": {do: func(b *bed) {
 			b.boot()
@@ -78,7 +78,7 @@ func TestFreeze(t *testing.T) {
 		"stack that cannot be read": {do: func(b *bed) {
 			b.boot()
 			b.Do(func(*guesttest.Guest) (int, guest.Registers) {
-				return 0, guest.Registers{RIP: kernel.Hooks.AppraiseMeasurement.Address, RSP: 8, CS: kernelCS}
+				return 0, guest.Registers{RIP: entry("ima_appraise_measurement"), RSP: 8, CS: kernelCS}
 			})
 		}, reason: "no memory"},
 		"another kernel": {do: func(b *bed) {
@@ -91,7 +91,7 @@ func TestFreeze(t *testing.T) {
 			b.Do(b.exec(initSB))
 		}, reason: "not the profile's"},
 		"other code at the entry": {do: func(b *bed) {
-			b.Write(kernel.Hooks.DigsigVerify.Address, []byte{0xe9})
+			b.Write(entry("integrity_digsig_verify"), []byte{0xe9})
 			b.Do(b.exec(initSB))
 		}, reason: "at the entry of integrity_digsig_verify"},
 		"user space before the kernel": {do: func(b *bed) { b.Do(at(0x401000, userCS)) }, reason: "user space"},

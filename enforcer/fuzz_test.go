@@ -17,13 +17,13 @@ func FuzzHit(f *testing.F) {
 	f.Add(uint8(4), uint64(bprm), uint64(0), uint64(0), uint64(0), uint64(0), []byte{})
 	f.Fuzz(func(t *testing.T, hook uint8, a, b2, c, d, e uint64, memory []byte) {
 		b := newBed(t, 0)
-		b.e.State = State{} // which would take most of the time
+		b.e.config.State = State{} // which would take most of the time
 		b.boot()
 		value, _ := signed(t, "true")
 		b.Do(b.appraisal(rootSB, 3, value))
 		hooks := []uint64{
-			kernel.Hooks.AppraiseMeasurement.Address, kernel.Hooks.DigsigVerify.Address,
-			kernel.Hooks.ParseAddRule.Address, kernel.Hooks.UpdatePolicy.Address, kernel.Hooks.BprmCheck.Address,
+			entry("ima_appraise_measurement"), entry("integrity_digsig_verify"),
+			entry("ima_parse_add_rule"), entry("ima_update_policy"), entry("ima_bprm_check"),
 		}
 		r := guest.Registers{RDI: a, RSI: b2, RDX: b2, RCX: c, R8: d, R9: e, RSP: stack, CS: kernelCS,
 			RIP: hooks[int(hook)%len(hooks)]}

@@ -18,12 +18,12 @@ func newCodeBed(t *testing.T, slide uint64, firmware bool) *bed {
 	b.Nop = nop
 	b.entries([]byte{0xe8, 1, 2, 3, 4})
 	b.Write(kernel.Hold.Address, kernel.Hold.Code)
-	b.e.Guest = guesttest.Holder{Guest: b.Guest, Firmware: firmware}
+	b.e.config.Guest = guesttest.Holder{Guest: b.Guest, Firmware: firmware}
 	return b
 }
 
 func (b *bed) entries(code []byte) {
-	for _, h := range kernel.Hooks.All() {
+	for _, h := range kernel.Hooks {
 		b.Write(h.Address+b.slide, code)
 	}
 }
@@ -38,7 +38,7 @@ func TestHeld(t *testing.T) {
 	b := newCodeBed(t, 0, false)
 	early := at(text+0x5000, kernelCS)
 	b.Do(early, b.atHold(), func(g *guesttest.Guest) (int, guest.Registers) {
-		want := b.e.moved(kernel.Hooks.AppraiseMeasurement, kernel.Hooks.ParseAddRule, kernel.Hooks.UpdatePolicy, kernel.Hooks.BprmCheck)
+		want := []uint64{entry("ima_bprm_check"), entry("ima_parse_add_rule"), entry("ima_update_policy"), entry("ima_appraise_measurement")}
 		if !slices.Equal(g.Traps, want) || b.saved().Guest != b.ID {
 			t.Errorf("traps %#x, saved %+v", g.Traps, b.saved())
 		}
@@ -64,7 +64,7 @@ func TestHeld(t *testing.T) {
 // may trace a function later.
 func TestHeldChecked(t *testing.T) {
 	b := newCodeBed(t, 0, false)
-	b.Do(b.atHold(), b.after(func() { b.Write(kernel.Hooks.DigsigVerify.Address, []byte{0xe9}) }, b.exec(initSB)))
+	b.Do(b.atHold(), b.after(func() { b.Write(entry("integrity_digsig_verify"), []byte{0xe9}) }, b.exec(initSB)))
 	if err := b.e.Run(); err != nil {
 		t.Error(err)
 	}
@@ -77,14 +77,14 @@ func TestNotHeld(t *testing.T) {
 		reason string
 	}{
 		"other code":     {func(b *bed) { b.Write(kernel.Hold.Address, []byte{0xcc}) }, "holding the guest: cc 48"},
-		"no kernel":      {func(b *bed) { p := *kernel; p.Hold.Address = heap - 8; b.e.Profile = &p }, "no memory"},
+		"no kernel":      {func(b *bed) { p := *kernel; p.Hold.Address = heap - 8; b.e.config.Profile = &p }, "no memory"},
 		"backend":        {func(b *bed) { b.Fail = errors.New("lost") }, "lost"},
 		"another banner": {func(b *bed) { b.Write(kernel.Variables.Banner, []byte("Linux version 5")); b.Do(b.atHold()) }, "the profile is of"},
-		"another kernel": {func(b *bed) { b.Do(at(kernel.Hold.Address, kernelCS)) }, "at the entry of ima_appraise_measurement lies e8"},
+		"another kernel": {func(b *bed) { b.Do(at(kernel.Hold.Address, kernelCS)) }, "at the entry of ima_bprm_check lies e8"},
 		"one other entry": {func(b *bed) {
-			b.Do(b.after(func() { b.entries(nop); b.Write(kernel.Hooks.BlockMmap.Address, []byte{0xe8}) }, at(kernel.Hold.Address, kernelCS)))
+			b.Do(b.after(func() { b.entries(nop); b.Write(entry("blkdev_mmap"), []byte{0xe8}) }, at(kernel.Hold.Address, kernelCS)))
 		}, "at the entry of blkdev_mmap"},
-		"state": {func(b *bed) { b.e.State = badState; b.Do(b.atHold()) }, "saving the state"},
+		"state": {func(b *bed) { b.e.config.State = badState; b.Do(b.atHold()) }, "saving the state"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newCodeBed(t, 0, false)

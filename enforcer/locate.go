@@ -24,27 +24,21 @@ const (
 	glances = 10 * time.Millisecond
 )
 
-// locate sets the traps of a fresh guest, in its kernel if that is in memory already.
+// locate sets the traps of a fresh guest: where it can be held, or while it boots.
 func (e *Enforcer) locate() error {
-	if h, ok := e.Guest.(guest.Holder); ok {
-		err := h.Hold(e.Profile.Hold.Address, e.Profile.Hold.Code)
-		if !errors.Is(err, errors.ErrUnsupported) {
-			return e.held(err)
-		}
+	hold := e.config.Profile.Hold
+	err := e.config.Guest.Hold(hold.Address, hold.Code)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return e.glance()
 	}
-	return e.glance()
-}
-
-// held sets the traps of a guest that stands where its first virtual CPU has made the
-// entries of the functions what they are to be, and where no other runs yet.
-func (e *Enforcer) held(err error) error {
 	if err != nil {
 		return fmt.Errorf("holding the guest: %w", err)
 	}
-	if err := e.checkKernel(0); err != nil {
+	// Its first virtual CPU has made the entries of the functions what they are to be, and no
+	// other runs yet.
+	if err := e.checkKernel(e.memory(0)); err != nil {
 		return err
 	}
-	e.check = nil
 	return e.guarded()
 }
 
@@ -57,7 +51,7 @@ func (e *Enforcer) glance() error {
 		return err
 	}
 	for {
-		s, err := e.Guest.Run(glances)
+		s, err := e.config.Guest.Run(glances)
 		if err != nil {
 			return err
 		}
@@ -65,13 +59,12 @@ func (e *Enforcer) glance() error {
 			return errors.New("the enforcer was stopped before it had found the kernel")
 		}
 		found, err := e.search(s.Hit)
-		if err != nil {
-			return err
-		}
-		if !found {
+		if err == nil && !found {
 			continue
 		}
-		err = e.guarded()
+		if err == nil {
+			err = e.guarded()
+		}
 		if err == nil && s.Hit {
 			return e.hit(&s)
 		}
@@ -86,7 +79,7 @@ func (e *Enforcer) glance() error {
 // space may have run without traps. A hit at the kernel's own place shows that they were
 // there from the beginning.
 func (e *Enforcer) search(hit bool) (found bool, err error) {
-	vcpus, err := e.Guest.VCPUs()
+	vcpus, err := e.config.Guest.VCPUs()
 	if err != nil {
 		return false, err
 	}
@@ -97,9 +90,9 @@ func (e *Enforcer) search(hit bool) (found bool, err error) {
 		if r.RIP < upperHalf {
 			continue // firmware, boot loader, or the kernel before it uses its own map
 		}
-		e.slide, err = e.slideBelow(i, r.RIP)
-		if err == nil && !(hit && e.slide == 0) {
-			err = e.checkEarly(i)
+		e.saved.Slide, err = e.slideBelow(e.memory(i), r.RIP)
+		if err == nil && !(hit && e.saved.Slide == 0) {
+			err = e.checkEarly(e.memory(i))
 		}
 		return true, err
 	}
@@ -108,19 +101,19 @@ func (e *Enforcer) search(hit bool) (found bool, err error) {
 
 // slideBelow finds where the kernel that rip is in lies, by its banner: no other text
 // is like it, and it lies in read-only memory.
-func (e *Enforcer) slideBelow(vcpu int, rip uint64) (uint64, error) {
-	var ranges []guest.Range
-	lowest := e.Profile.Text&(alignment-1) + mapStart
+func (e *Enforcer) slideBelow(m *memory, rip uint64) (uint64, error) {
+	p := e.config.Profile
+	var ranges []*guest.Range
+	lowest := p.Text&(alignment-1) + mapStart
 	for text := lowest; rip >= mapStart && text <= rip && text-lowest < mapSize; text += alignment {
-		at := e.Profile.Variables.Banner - e.Profile.Text + text
-		ranges = append(ranges, guest.Range{Addr: at, Buf: make([]byte, len(e.Profile.Banner))})
+		ranges = append(ranges, span(p.Variables.Banner-p.Text+text, len(p.Banner)))
 	}
-	if err := e.Guest.Read(vcpu, ranges); err != nil {
+	if err := m.try(ranges...); err != nil {
 		return 0, err
 	}
 	for _, r := range ranges {
-		if r.Err == nil && string(r.Buf) == e.Profile.Banner {
-			return r.Addr - e.Profile.Variables.Banner, nil
+		if r.Err == nil && string(r.Buf) == p.Banner {
+			return r.Addr - p.Variables.Banner, nil
 		}
 	}
 	return 0, fmt.Errorf("a kernel that is not the profile's runs at %#x", rip)
@@ -134,17 +127,6 @@ func (e *Enforcer) guarded() error {
 	if err := e.save(); err != nil {
 		return err
 	}
-	e.Event(fmt.Sprintf("found the kernel %s at %#x", e.Profile.Release, e.Profile.Text+e.slide))
-	return nil
-}
-
-func (e *Enforcer) checkEarly(vcpu int) error {
-	state := number(e.Profile.Variables.SystemState+e.slide, 4)
-	if err := e.read(vcpu, state); err != nil {
-		return fmt.Errorf("reading the state of the kernel: %w", err)
-	}
-	if n := uint32(value(state)); n >= e.Profile.Values.SystemRunning {
-		return fmt.Errorf("the kernel was found too late: user space may have run (system_state is %d)", n)
-	}
+	e.config.Event(fmt.Sprintf("found the kernel %s at %#x", e.config.Profile.Release, e.config.Profile.Text+e.saved.Slide))
 	return nil
 }

@@ -1,93 +1,56 @@
 package enforcer
 
-import (
-	"bytes"
-	"errors"
-	"fmt"
+// A point is an interception point: a function of the kernel, and all that follows from
+// trapping it. The table in README.md is made of these.
+type point struct {
+	function string // the name of its hook in the profile, and what the audit says
+	phases   phases
+	judge    func(*hit) error // decides, and leaves answer and record filled; an error freezes the guest
+	decides  string           // in README.md
+}
 
-	"github.com/vmseal/vmseal/enforcer/guest"
-	"github.com/vmseal/vmseal/formats/profile"
+// phases are those in which a point is trapped. The trap of a point of both is there from
+// beginning to end: a guest without it is not taken over.
+type phases int
+
+const (
+	before phases = 1 << iota // until the policy is in force
+	after
+	both = before | after
 )
 
-// nopSize is the length of the nop at a traced function's entry
-// (x86_nops[5], arch/x86/include/asm/nops.h).
-const nopSize = 5
+// points are all there are, four in a phase: a processor has that many registers for them.
+// Once a policy is in force, ima_update_policy is needed no more: the next policy would have no
+// rule but by ima_parse_add_rule, and one without rules is refused (ima_check_policy).
+var points = []point{
+	{"ima_bprm_check", before, (*hit).bprmCheck, "a program from outside the initramfs freezes the guest: without a policy nothing else would ever be hit"},
+	{"ima_parse_add_rule", both, (*hit).parseRule, "each rule must be the next one of the pinned policy"},
+	{"ima_update_policy", before, (*hit).updatePolicy, "all of its rules were seen, and this happens once"},
+	{"ima_appraise_measurement", both, (*hit).appraise, "the path for the audit; no label, a digest, another disk or an unverifiable file system: denied"},
+	{"integrity_digsig_verify", after, (*hit).digsigVerify, "the verdict: signature, digest, key, deny list"},
+	{"blkdev_mmap", after, (*hit).blockMmap, "a block device is mapped executable: denied"},
+}
 
-// moved gives where the traps of the running kernel lie.
-func (e *Enforcer) moved(hooks ...profile.Hook) (addrs []uint64) {
-	for _, h := range hooks {
-		addrs = append(addrs, h.Address+e.slide)
+// address is where the trap of a point lies in the running kernel.
+func (e *Enforcer) address(p point) uint64 {
+	return e.config.Profile.Hooks[p.function].Address + e.saved.Slide
+}
+
+// trapped gives the addresses of the points that are trapped in all of these phases.
+func (e *Enforcer) trapped(in phases) (addrs []uint64) {
+	for _, p := range points {
+		if p.phases&in == in {
+			addrs = append(addrs, e.address(p))
+		}
 	}
 	return addrs
 }
 
-// hookName is the name of the function that the trap at an address belongs to.
-func (e *Enforcer) hookName(addr uint64) string {
-	for _, h := range e.Profile.Hooks.All() {
-		if h.Address+e.slide == addr {
-			return h.Name
-		}
+// plant sets the traps of the phase.
+func (e *Enforcer) plant() error {
+	now := before
+	if e.saved.Phase >= enforcing {
+		now = after
 	}
-	return fmt.Sprintf("%#x", addr)
-}
-
-// checkBanner compares the kernel in memory with the one of the profile.
-func (e *Enforcer) checkBanner(vcpu int) error {
-	got := make([]byte, len(e.Profile.Banner))
-	if err := e.read(vcpu, guest.Range{Addr: e.Profile.Variables.Banner + e.slide, Buf: got}); err != nil {
-		return fmt.Errorf("reading the kernel's banner: %w", err)
-	}
-	if string(got) != e.Profile.Banner {
-		return fmt.Errorf("the kernel says %q, the profile is of %q", got, e.Profile.Banner)
-	}
-	return nil
-}
-
-// checkKernel compares also what lies at the entries of the functions, which is as
-// in the profile once the kernel has set its tracing up, long before user space.
-func (e *Enforcer) checkKernel(vcpu int) error {
-	if err := e.checkBanner(vcpu); err != nil {
-		return err
-	}
-	hooks := e.Profile.Hooks.All()
-	ranges := make([]guest.Range, len(hooks))
-	for i, h := range hooks {
-		ranges[i] = guest.Range{Addr: h.Address + e.slide, Buf: make([]byte, nopSize)}
-	}
-	if err := e.read(vcpu, ranges...); err != nil {
-		return fmt.Errorf("reading the entries of the kernel's functions: %w", err)
-	}
-	for i, r := range ranges {
-		if !bytes.Equal(r.Buf, hooks[i].Bytes) {
-			return fmt.Errorf("at the entry of %s lies % x, the profile has % x", hooks[i].Name, r.Buf, []byte(hooks[i].Bytes))
-		}
-	}
-	return nil
-}
-
-// Bits of ima_appraise and ima_policy_flag (security/integrity/ima/ima.h).
-const (
-	appraiseEnforce = 0x01 // IMA_APPRAISE_ENFORCE
-	appraiseFix     = 0x02 // IMA_APPRAISE_FIX
-	appraiseLog     = 0x04 // IMA_APPRAISE_LOG
-	policyAppraise  = 0x04 // IMA_APPRAISE in ima_policy_flag
-)
-
-// posture is what the guest must keep: its own enforcement on, and no other
-// kernel to be started. Its three variables are read with each hit.
-type posture struct{ appraise, policyFlag, kexecLoadDisabled uint64 }
-
-// inForce reports whether a policy with appraisal is.
-func (p posture) inForce() bool { return p.policyFlag&policyAppraise != 0 }
-
-// check wants the state that holds from the moment at which the policy is complete;
-// whether it is in force already is for the caller.
-func (p posture) check() error {
-	switch mode := p.appraise; {
-	case mode&appraiseEnforce == 0 || mode&(appraiseFix|appraiseLog) != 0:
-		return fmt.Errorf("the guest's IMA does not enforce (ima_appraise is %#x)", mode)
-	case p.kexecLoadDisabled != 1:
-		return errors.New("the guest may start another kernel (kexec_load_disabled is not 1)")
-	}
-	return nil
+	return e.config.Guest.Plant(e.trapped(now))
 }

@@ -10,12 +10,38 @@ import (
 	"syscall"
 )
 
-// Saved is what a successor of this process has to know of a guest.
+// phase is how far a guest has come. It only ever goes forward.
+type phase int
+
+const (
+	booting        phase = iota // no policy; nothing from outside the initramfs may run
+	policyComplete              // all rules were seen and the kernel may put them in force
+	enforcing                   // the policy is in force
+	initramfsLeft               // a program from outside was executed: initramfs files count no more
+)
+
+var phaseNames = [...]string{"booting", "policy-complete", "enforcing", "initramfs-left"}
+
+// advance notes progress where a successor finds it, before the guest goes on.
+func (e *Enforcer) advance(to phase) error {
+	e.saved.Phase = to
+	e.config.Event("the guest is " + phaseNames[to])
+	return e.save()
+}
+
+func (e *Enforcer) save() error {
+	if err := e.config.State.Save(e.saved); err != nil {
+		return fmt.Errorf("saving the state: %w", err)
+	}
+	return nil
+}
+
+// Saved is what is known of a guest, and a successor of this process has to know.
 type Saved struct {
 	Guest string `json:"guest"` // Guest.Identity
 	Pins  string `json:"pins"`  // profile and policy: others could not go on
-	Slide uint64 `json:"slide"`
-	Phase phase  `json:"phase"`
+	Slide uint64 `json:"slide"` // how far the kernel lies from where it was linked for
+	Phase phase  `json:"phase"` // how far the guest has come
 }
 
 // State keeps it in a file that only its owner may write. Without a path it keeps

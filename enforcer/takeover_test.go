@@ -30,7 +30,7 @@ func TestTakeOver(t *testing.T) {
 		first := b.e.Run()
 		// The hit that comes next stops the guest: there is nobody to answer it.
 		b.Events = all[cut+1:]
-		b.e = b.enforcer(b.e.Config.Trust)
+		b.e = b.enforcer(b.e.trust.Load())
 		second := b.e.Run()
 		if first != nil {
 			t.Fatalf("cut at %d: %v", cut, first)
@@ -88,7 +88,7 @@ func TestReleased(t *testing.T) {
 	if err := b.Release(); err != nil {
 		t.Fatal(err)
 	}
-	b.e = b.enforcer(b.e.Config.Trust)
+	b.e = b.enforcer(b.e.trust.Load())
 	value, _ := signed(t, "true")
 	b.Do(b.appraisal(rootSB, 3, value))
 	if err := b.e.Run(); err == nil || !strings.Contains(err.Error(), "without traps") || !b.Frozen || len(b.Events) != 1 {
@@ -110,7 +110,7 @@ func TestStop(t *testing.T) {
 // TestStateCannotBeSaved: without a state to come back to, the guest does not go on.
 func TestStateCannotBeSaved(t *testing.T) {
 	b := newBed(t, 0)
-	b.e.State = badState
+	b.e.config.State = badState
 	b.Do(b.exec(initSB))
 	if err := b.e.Run(); err == nil || !b.Frozen || len(b.Answers) > 0 {
 		t.Errorf("%v, answers %v", err, b.Answers)
@@ -172,5 +172,31 @@ func TestFileState(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".vmseal*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestTakeOverTraced: a guest that is guarded already may trace the functions that are trapped.
+// It is still to be the same kernel.
+func TestTakeOverTraced(t *testing.T) {
+	for name, tt := range map[string]struct {
+		at     uint64
+		text   string
+		reason string
+	}{
+		"traced":         {entry("ima_appraise_measurement"), "\xe8\x01\x02\x03\x04", ""},
+		"another kernel": {kernel.Variables.Banner, "FreeBSD", "the profile is of"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, 0)
+			b.boot()
+			b.run()
+			b.e = b.enforcer(b.e.trust.Load())
+			b.Write(tt.at, []byte(tt.text))
+			value, _ := signed(t, "true")
+			b.Do(b.appraisal(rootSB, 3, value))
+			if err := b.e.Run(); (err != nil) != (tt.reason != "") || err != nil && !strings.Contains(err.Error(), tt.reason) {
+				t.Errorf("%v, want %q", err, tt.reason)
+			}
+		})
 	}
 }

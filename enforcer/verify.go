@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/vmseal/vmseal/enforcer/guest"
 	"github.com/vmseal/vmseal/formats/digsig"
 	"github.com/vmseal/vmseal/keys/trust"
 )
@@ -29,22 +28,18 @@ type Trust struct {
 
 // digsigVerify answers integrity_digsig_verify(id, sig, siglen, digest, digestlen).
 func (h *hit) digsigVerify() error {
-	regs := &h.stop.Regs
-	keyring, sigLen, digestLen := uint32(regs.RDI), uint32(regs.RDX), uint32(regs.R8)
-	file := h.e.awaited[regs.RSI]
-	h.r.Path, h.r.Func = file.path, file.fn
-	delete(h.e.awaited, regs.RSI)
-	r, err := h.read(
-		guest.Range{Addr: regs.RSI, Buf: make([]byte, min(sigLen, maxValue))},
-		guest.Range{Addr: regs.RCX, Buf: make([]byte, min(digestLen, maxDigest))},
-	)
-	if err != nil {
+	keyring, sigLen, digestLen := uint32(h.regs.RDI), uint32(h.regs.RDX), uint32(h.regs.R8)
+	file := h.e.awaited[h.regs.RSI]
+	h.r.Path, h.r.Func = file.Path, file.Func
+	delete(h.e.awaited, h.regs.RSI)
+	sig, digest := span(h.regs.RSI, int(min(sigLen, maxValue))), span(h.regs.RCX, int(min(digestLen, maxDigest)))
+	if err := h.arguments(sig, digest); err != nil {
 		return err
 	}
 	if err := h.inForce(); err != nil {
 		return err
 	}
-	switch err := firstErr(r); {
+	switch err := unread(sig, digest); {
 	case keyring != keyringIMA:
 		return h.returns(Deny, keyRejected, fmt.Sprintf("keyring %d is not that of IMA", keyring))
 	case sigLen == 0 || sigLen > maxValue || digestLen == 0 || digestLen > maxDigest:
@@ -52,23 +47,14 @@ func (h *hit) digsigVerify() error {
 	case err != nil:
 		return h.returns(Deny, keyRejected, err.Error())
 	}
-	return h.signature(r[0].Buf, r[1].Buf)
-}
-
-// signature gives the verdict over a label and the digest that the kernel computed.
-func (h *hit) signature(label, digest []byte) error {
 	start := time.Now()
-	h.r.Digest = hex.EncodeToString(digest)
-	var err error
-	h.r.Key, err = h.e.trust.Load().verify(label, digest)
-	h.verify = time.Since(start)
+	key, err := h.e.trust.Load().verify(sig.Buf, digest.Buf)
+	h.verify, h.r.Key, h.r.Digest = time.Since(start), key, hex.EncodeToString(digest.Buf)
 	if err != nil {
 		return h.returns(Deny, keyRejected, err.Error())
 	}
 	return h.returns(Allow, 0, "")
 }
-
-var errRevoked = errors.New("digest is on the deny list")
 
 // verify names the key that the label names, if it is a signature, whatever the verdict.
 func (t *Trust) verify(label, digest []byte) (key string, err error) {
@@ -77,7 +63,7 @@ func (t *Trust) verify(label, digest []byte) (key string, err error) {
 		return "", err
 	}
 	if _, err = t.Keys.Verify(s, digest); err == nil && t.Denied[string(digest)] {
-		err = errRevoked
+		err = errors.New("digest is on the deny list")
 	}
 	return s.KeyID.String(), err
 }

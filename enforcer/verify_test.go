@@ -60,7 +60,7 @@ func TestVerdicts(t *testing.T) {
 			b.boot()
 			b.Do(b.appraisal(rootSB, 3, good))
 			b.Do(b.after(func() { b.Write(label, tt.value); b.Write(digest, tt.digest) },
-				b.call(kernel.Hooks.DigsigVerify.Address, guest.Registers{
+				b.call(entry("integrity_digsig_verify"), guest.Registers{
 					RDI: tt.keyring, RSI: label, RDX: uint64(len(tt.value)), RCX: digest, R8: uint64(len(tt.digest)),
 				})))
 			a, r := b.run()
@@ -92,7 +92,7 @@ func TestUnreadable(t *testing.T) {
 			b.Write(label, value)
 			b.Write(digest, sum)
 			b.boot()
-			b.Do(b.appraisal(rootSB, 3, value), b.call(kernel.Hooks.DigsigVerify.Address, r))
+			b.Do(b.appraisal(rootSB, 3, value), b.call(entry("integrity_digsig_verify"), r))
 			if a, rec := b.run(); rec.Verdict != Deny || a.RAX != rejected {
 				t.Errorf("%+v, answer %+v", rec, a)
 			}
@@ -142,9 +142,9 @@ func TestTrustChanges(t *testing.T) {
 // TestAwaitedIsBounded: files whose turn never comes take a bounded place, and
 // the last one is never the one that is forgotten.
 func TestAwaitedIsBounded(t *testing.T) {
-	e := New(Config{})
+	e := newBed(t, 0).e
 	for label := range uint64(10 * maxAwaited) {
-		file := awaited{path: fmt.Sprint(label)}
+		file := Record{Path: fmt.Sprint(label)}
 		e.await(label, file)
 		if n := uint64(len(e.awaited)); n != min(label+1, maxAwaited) || e.awaited[label] != file {
 			t.Fatalf("after %d files %d are awaited", label+1, n)

@@ -53,7 +53,7 @@ var allowed = map[string]deps{
 		imports: []string{"vmseal/formats/policy"},
 		brings:  []string{},
 	},
-	"vmseal/imagetool/internal/fakekernel": {imports: []string{"github.com/cilium/ebpf/btf"}},
+	"vmseal/imagetool/internal/fakekernel": {imports: []string{"github.com/cilium/ebpf/btf", "vmseal/formats/profile"}},
 	"vmseal/imagetool/kernel": {
 		imports: append([]string{"vmseal/formats/profile"}, unpacking...),
 		brings:  append([]string{"vmseal/formats/digsig", "golang.org/x/sys/unix"}, unpackingBrings...),

@@ -88,6 +88,9 @@ func (g *Guest) Fresh() (bool, error) {
 	return err == nil && !slices.ContainsFunc(all, used), err
 }
 
+// Hold is not needed: traps are not in the kernel's code.
+func (g *Guest) Hold(uint64, []byte) error { return errors.ErrUnsupported }
+
 // Adopt removes traps of earlier connections. QEMU says E22 where there was none.
 func (g *Guest) Adopt(addrs []uint64) (found []uint64, err error) {
 	for _, a := range addrs {

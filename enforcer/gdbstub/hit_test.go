@@ -281,7 +281,7 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	const mapped = 2 << 20
-	ranges := []guest.Range{
+	ranges := []*guest.Range{
 		{Addr: 0xf0000, Buf: make([]byte, 64<<10)},
 		{Addr: mapped, Buf: make([]byte, 1)},
 		{Addr: mapped - 4, Buf: make([]byte, 8)},
@@ -295,7 +295,7 @@ func TestMemory(t *testing.T) {
 	good := map[int]bool{0: true, 4: true, 8: true}
 	for i := range 500 {
 		good[len(ranges)] = true
-		ranges = append(ranges, guest.Range{Addr: 0xf0000 + uint64(i), Buf: make([]byte, 1+i%16)})
+		ranges = append(ranges, &guest.Range{Addr: 0xf0000 + uint64(i), Buf: make([]byte, 1+i%16)})
 	}
 	for vcpu := range 2 {
 		if err := g.Read(vcpu, ranges); err != nil {
@@ -423,7 +423,7 @@ func BenchmarkHit(b *testing.B) {
 	g := boot(b, 1).dial(b)
 	plant(b, g, hook)
 	var stack, path [64]byte
-	ranges := []guest.Range{{Buf: stack[:8]}, {Addr: 0xf0000, Buf: path[:]}, {Addr: 0x6000, Buf: stack[8:]}}
+	ranges := []*guest.Range{{Buf: stack[:8]}, {Addr: 0xf0000, Buf: path[:]}, {Addr: 0x6000, Buf: stack[8:]}}
 	b.ReportAllocs()
 	for b.Loop() {
 		s := runToHit(b, g)

@@ -21,7 +21,7 @@ type piece struct {
 }
 
 // Read fills the ranges as the virtual CPU's page tables have it.
-func (g *Guest) Read(vcpu int, ranges []guest.Range) error {
+func (g *Guest) Read(vcpu int, ranges []*guest.Range) error {
 	if g.running {
 		return errRunning
 	}
@@ -29,8 +29,7 @@ func (g *Guest) Read(vcpu int, ranges []guest.Range) error {
 		return err
 	}
 	var pieces []piece
-	for i := range ranges {
-		r := &ranges[i]
+	for _, r := range ranges {
 		r.Err = nil
 		addr := r.Addr
 		for buf := range slices.Chunk(r.Buf, pieceSize) {

@@ -184,7 +184,7 @@ func runToHit(t testing.TB, g *Guest) guest.Stop {
 func counters(t testing.TB, g *Guest, vcpu int) (ret, bod, sum uint64) {
 	t.Helper()
 	var b [24]byte
-	ranges := []guest.Range{
+	ranges := []*guest.Range{
 		{Addr: returned + uint64(8*vcpu), Buf: b[:8]},
 		{Addr: bodies + uint64(8*vcpu), Buf: b[8:16]},
 		{Addr: sums + uint64(8*vcpu), Buf: b[16:]},
@@ -225,7 +225,7 @@ func runFreely(t testing.TB, g *Guest, vcpu int) {
 func returnFrom(t testing.TB, g *Guest, s guest.Stop, value uint64) {
 	t.Helper()
 	var b [8]byte
-	r := []guest.Range{{Addr: s.Regs.RSP, Buf: b[:]}}
+	r := []*guest.Range{{Addr: s.Regs.RSP, Buf: b[:]}}
 	if err := g.Read(s.VCPU, r); err != nil || r[0].Err != nil {
 		t.Fatal(err, r[0].Err)
 	}

@@ -151,7 +151,7 @@ func session(g *Guest) error {
 	if err != nil {
 		return err
 	}
-	r := []guest.Range{{Addr: 0x1000, Buf: make([]byte, 5000)}, {Addr: 0x9000, Buf: make([]byte, 3)}}
+	r := []*guest.Range{{Addr: 0x1000, Buf: make([]byte, 5000)}, {Addr: 0x9000, Buf: make([]byte, 3)}}
 	if err := g.Read(s.VCPU, r); err != nil {
 		return err
 	}
@@ -301,7 +301,7 @@ func TestRangeErrors(t *testing.T) {
 	if err := g.begin(); err != nil {
 		t.Fatal(err)
 	}
-	r := []guest.Range{{Addr: 0x1000, Buf: make([]byte, 5000)}, {Addr: 0x9000, Buf: make([]byte, 3)}, {Addr: 1}}
+	r := []*guest.Range{{Addr: 0x1000, Buf: make([]byte, 5000)}, {Addr: 0x9000, Buf: make([]byte, 3)}, {Addr: 1}}
 	if err := g.Read(0, r); err != nil {
 		t.Fatal(err)
 	}
@@ -382,7 +382,7 @@ func TestSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.set(map[string]string{"m": "+$5a5a#00 and more" + strings.Repeat(frame("T05"), 1000)}, hook)
-	if err := g.Read(0, []guest.Range{{Buf: make([]byte, 2)}}); err == nil {
+	if err := g.Read(0, []*guest.Range{{Buf: make([]byte, 2)}}); err == nil {
 		t.Fatal("a wrong checksum is accepted")
 	}
 	if err := g.Freeze(); err != nil {

@@ -51,6 +51,14 @@ type Guest interface {
 	// Fresh reports whether the guest has not yet executed an instruction.
 	Fresh() (bool, error)
 
+	// Hold lets a fresh guest, the traps of which are to lie in its kernel's code, run up to
+	// the instruction at addr, of which code is the first bytes, and stops it there, before
+	// that instruction: while it starts, the kernel rewrites its code. The guest does not get
+	// beyond it before the first Plant, and never if the process ends.
+	// errors.ErrUnsupported, wrapped, says that the kernel has to be looked for while the guest
+	// runs: its traps lie elsewhere, or it is not in memory yet (with firmware or boot loader).
+	Hold(addr uint64, code []byte) error
+
 	// Adopt takes over the traps that an earlier process has left at these addresses,
 	// and tells where there were any. They may be gone until the next Plant.
 	Adopt(addrs []uint64) (found []uint64, err error)
@@ -67,7 +75,7 @@ type Guest interface {
 	// Read fills the ranges. Those that cannot be read get an Err of their own;
 	// the returned error is for a backend that does not answer at all. However
 	// many ranges there are, they cost one exchange.
-	Read(vcpu int, ranges []Range) error
+	Read(vcpu int, ranges []*Range) error
 
 	// VCPUs gives the registers of every virtual CPU of a stopped guest.
 	VCPUs() ([]Registers, error)
@@ -91,17 +99,4 @@ type Guest interface {
 	// again: the same text for the same run, and never the same for another.
 	// Empty if the backend cannot tell.
 	Identity() string
-}
-
-// A Holder is a Guest whose traps lie in the kernel's code, which the kernel rewrites
-// while it starts.
-type Holder interface {
-	Guest
-
-	// Hold lets a fresh guest run up to the instruction at addr, of which code is the
-	// first bytes, and stops it there, before that instruction. The guest does not get
-	// beyond it before the first Plant, and never if the process ends.
-	// errors.ErrUnsupported, wrapped, says that the kernel is not in memory yet (a guest
-	// with firmware or boot loader): it has to be looked for while it runs.
-	Hold(addr uint64, code []byte) error
 }

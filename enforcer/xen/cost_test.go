@@ -22,7 +22,7 @@ func TestCost(t *testing.T) {
 		before, begin := g.calls, time.Now()
 		g.last = take()
 		s := g.last
-		ranges := []guest.Range{{Addr: s.Regs.RSP, Buf: make([]byte, 8)}, {Addr: s.Regs.RDI, Buf: make([]byte, 256)}}
+		ranges := []*guest.Range{{Addr: s.Regs.RSP, Buf: make([]byte, 8)}, {Addr: s.Regs.RDI, Buf: make([]byte, 256)}}
 		if err := g.Read(s.VCPU, ranges); err != nil || !s.Hit || ranges[0].Err != nil || ranges[1].Err != nil {
 			t.Fatalf("%+v: %v, %v, %v", s, err, ranges[0].Err, ranges[1].Err)
 		}
@@ -41,7 +41,7 @@ func TestCost(t *testing.T) {
 	slices.Sort(empty)
 	multiple := func(i int) float64 { return float64(times[i]) / float64(empty[hits/2]) }
 	t.Logf("%s: %d to %d hypercalls a hit, half of the hits at most %d; half of them take at most %.1f times what an empty hypercall takes, the quickest %.1f times (%v)",
-		g.kind, calls[0], calls[hits-1], calls[hits/2], multiple(hits/2), multiple(0), empty[hits/2])
+		g.chosen, calls[0], calls[hits-1], calls[hits/2], multiple(hits/2), multiple(0), empty[hits/2])
 	// More than that is the mapping of what the guest has put elsewhere since.
 	if g.pv && calls[0] > 6 {
 		t.Errorf("%d hypercalls, want at most 6", calls[0])

@@ -162,10 +162,10 @@ func (d *debug) inject(vector int) {
 	if handler == 0 || d.g.Upcall == 0 {
 		d.g.check(givingBack, errors.New("the kernel has no handler for it yet, or the profile does not say where its xen_vcpu_info is"))
 	}
-	mask := []guest.Range{{Addr: d.g.mem.context.gsBase + d.g.Upcall + maskOffset, Buf: make([]byte, 1)}}
+	mask := &guest.Range{Addr: d.g.mem.context.gsBase + d.g.Upcall + maskOffset, Buf: make([]byte, 1)}
 	d.g.read(d.g.contextSpace(), mask)
-	d.g.check(givingBack, mask[0].Err)
-	masked := uint64(mask[0].Buf[0])
+	d.g.check(givingBack, mask.Err)
+	masked := uint64(mask.Buf[0])
 	flags := regs.rflags &^ flagIF
 	if masked == 0 {
 		flags |= flagIF
@@ -176,7 +176,7 @@ func (d *debug) inject(vector int) {
 		d.put(stack+8*uint64(i), le.AppendUint64(nil, v))
 	}
 	if trap[0]>>8&maskEvents != 0 {
-		d.put(mask[0].Addr, []byte{1})
+		d.put(mask.Addr, []byte{1})
 	}
 	regs.rflags &^= flagsCleared
 	regs.ss, regs.rsp, regs.cs = flatKernelSS, stack, flatKernelCS

@@ -44,9 +44,7 @@ type facility interface {
 
 // Guest is a domain.
 type Guest struct {
-	// Upcall is the per-CPU offset of the kernel's xen_vcpu_info; see debug.inject.
-	Upcall uint64
-
+	Options
 	*hypervisor
 	vcpus  int
 	looked int   // the virtual CPU whose state is in shared.context
@@ -55,7 +53,7 @@ type Guest struct {
 	lock   int // a file that one process at a time has locked
 
 	f        facility
-	kind     string // of f
+	chosen   string // the kind of f, and of its trap
 	code     []byte // that a trap of f is, as long as nop
 	attached bool
 	traps    map[uint64]uint64 // frames of all addresses that ever were trapped
@@ -67,7 +65,7 @@ type Guest struct {
 	last    guest.Stop
 }
 
-var _ guest.Holder = (*Guest)(nil)
+var _ guest.Guest = (*Guest)(nil)
 
 var errGone = errors.New("the guest was released or closed")
 
@@ -129,7 +127,7 @@ func (g *Guest) resume() {
 		g.do(unpauseDomain)
 		return
 	}
-	for v := 0; v < g.vcpus && g.kind == string(Debug); v++ {
+	for v := 0; v < g.vcpus && g.chosen == string(Debug); v++ {
 		g.do(pauseVCPU, uint64(v))
 	}
 	err := g.domctl(unpauseDomain)
@@ -140,7 +138,7 @@ func (g *Guest) resume() {
 		g.check(unpauseDomain.doing, err)
 	}
 	g.do(pauseDomain) // without which Xen frees no virtual CPU
-	for v := 0; v < g.vcpus && g.kind == string(Debug); v++ {
+	for v := 0; v < g.vcpus && g.chosen == string(Debug); v++ {
 		for g.domctl(unpauseVCPU, uint64(v)) == nil { // those of a process that died here, too
 		}
 	}
@@ -186,7 +184,7 @@ func (g *Guest) VCPUs() (all []guest.Registers, err error) {
 }
 
 // Read reads as the virtual CPU sees memory.
-func (g *Guest) Read(vcpu int, ranges []guest.Range) error {
+func (g *Guest) Read(vcpu int, ranges []*guest.Range) error {
 	s := g.space
 	if !g.last.Hit || g.last.VCPU != vcpu {
 		if _, err := g.look(vcpu); err != nil {
@@ -194,7 +192,7 @@ func (g *Guest) Read(vcpu int, ranges []guest.Range) error {
 		}
 		s = g.contextSpace()
 	}
-	g.read(s, ranges)
+	g.read(s, ranges...)
 	return g.err
 }
 

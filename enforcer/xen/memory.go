@@ -158,9 +158,8 @@ func (h *hypervisor) translate(s space, addr uint64) (uint64, error) {
 }
 
 // read fills the ranges, each on its own.
-func (h *hypervisor) read(s space, ranges []guest.Range) {
-	for i := range ranges {
-		r := &ranges[i]
+func (h *hypervisor) read(s space, ranges ...*guest.Range) {
+	for _, r := range ranges {
 		r.Err = nil
 		for done := 0; done < len(r.Buf) && r.Err == nil; {
 			addr := r.Addr + uint64(done)

@@ -95,13 +95,13 @@ func TestRead(t *testing.T) {
 	m.enter(14, 0, 20<<12|entryPresent)
 	m.enter(14, 1, 30<<12|entryPresent)
 	m[20], m[30] = bytes.Repeat([]byte{2}, pageSize), bytes.Repeat([]byte{3}, pageSize)
-	r := []guest.Range{
+	r := []*guest.Range{
 		{Addr: pageSize - 3, Buf: make([]byte, 5)},
 		{Addr: 2*pageSize - 1, Buf: make([]byte, 2)},
 		{Addr: 7, Buf: nil},
 	}
 	h := hypervisor{frames: m}
-	h.read(space{11 << 12, 4}, r)
+	h.read(space{11 << 12, 4}, r...)
 	if r[0].Err != nil || !bytes.Equal(r[0].Buf, []byte{2, 2, 2, 3, 3}) {
 		t.Errorf("% x, %v", r[0].Buf, r[0].Err)
 	}
@@ -134,7 +134,7 @@ func FuzzTranslate(f *testing.F) {
 func TestNote(t *testing.T) {
 	stateDir = filepath.Join(t.TempDir(), "made")
 	guest := func(domain uint16, id, kind string) *Guest {
-		return &Guest{hypervisor: &hypervisor{domain: domain}, id: id, kind: kind, traps: map[uint64]uint64{}}
+		return &Guest{hypervisor: &hypervisor{domain: domain}, id: id, chosen: kind, traps: map[uint64]uint64{}}
 	}
 	const id, kind = "xen domain 3 uuid 00 boot b", "debug"
 	one := guest(3, id, kind)

@@ -38,9 +38,9 @@ type Options struct {
 // Open finds a domain by its name or number, takes what of this Xen fits it, and pauses
 // it.
 func Open(name string, o Options) (*Guest, error) {
-	g := &Guest{hypervisor: new(hypervisor), lock: -1, traps: map[uint64]uint64{}, Upcall: o.Upcall}
+	g := &Guest{hypervisor: new(hypervisor), lock: -1, traps: map[uint64]uint64{}, Options: o}
 	if g.open(); g.err == nil {
-		g.begin(name, o)
+		g.begin(name)
 	}
 	if g.err != nil {
 		err := fmt.Errorf("domain %s: %w", name, g.err)
@@ -50,7 +50,7 @@ func Open(name string, o Options) (*Guest, error) {
 	return g, nil
 }
 
-func (g *Guest) begin(name string, o Options) {
+func (g *Guest) begin(name string) {
 	if g.find(name); g.err == nil {
 		g.check("taking it, which another enforcer may have", g.take())
 	}
@@ -61,7 +61,7 @@ func (g *Guest) begin(name string, o Options) {
 	g.pv, g.vcpus = i.flags&flagHVM == 0, int(i.lastVCPU)+1
 	g.frames, g.foreseen, g.asked = map[uint64][]byte{}, map[uint64][]byte{}, map[uint64][]uint64{}
 	g.id = fmt.Sprintf("xen domain %d uuid %x boot %s", g.domain, i.handle, bytes.TrimSpace(boot))
-	g.choose(o)
+	g.choose()
 	g.check("reading "+g.notePath(), g.loadTraps())
 	if g.err == nil {
 		g.do(pauseDomain)
@@ -71,28 +71,28 @@ func (g *Guest) begin(name string, o Options) {
 // choose takes a facility, and touches nothing of the guest. A Xen in which debugging is not
 // compiled in is refused, as it does not look at a virtual CPU that there is not: on that one
 // a breakpoint would be the guest's, which dies of it.
-func (g *Guest) choose(o Options) {
+func (g *Guest) choose() {
 	switch {
-	case o.Kind == Debug || o.Kind == Auto && g.pv:
-		if o.Trap != "" && o.Trap != "int3" {
-			g.check("choosing a trap", fmt.Errorf("a PV guest can have int3 alone, not %s", o.Trap))
+	case g.Kind == Debug || g.Kind == Auto && g.pv:
+		if g.Trap != "" && g.Trap != "int3" {
+			g.check("choosing a trap", fmt.Errorf("a PV guest can have int3 alone, not %s", g.Trap))
 		}
-		g.f, g.kind, g.code = &debug{g}, string(Debug), breakpoint
+		g.f, g.chosen, g.code = &debug{g}, string(Debug), breakpoint
 		if err := g.domctl(pauseVCPU, 1<<32-1); err != unix.EBUSY && err != unix.EINVAL {
 			g.check("this Xen was built without CONFIG_GDBSX, it has no debugging calls", err)
 		}
 	case g.pv:
 		g.check("watching it", errors.New("for PV guests Xen has no monitor"))
 	default:
-		m := newMonitor(g, o.Trap)
-		g.f, g.kind, g.code = m, "monitor "+m.trap.name, m.trap.code
+		m := newMonitor(g, g.Trap)
+		g.f, g.chosen, g.code = m, "monitor "+m.trap.name, m.trap.code
 	}
 }
 
 // Chosen says what Open took, and why.
 func (g *Guest) Chosen() string {
 	is := map[bool]string{true: "a PV guest, which Xen has no monitor for", false: "an HVM or PVH guest"}[g.pv]
-	return fmt.Sprintf("domain %d is %s, on Xen %s: traps are of the kind %s", g.domain, is, g.release, g.kind)
+	return fmt.Sprintf("domain %d is %s, on Xen %s: traps are of the kind %s", g.domain, is, g.release, g.chosen)
 }
 
 // firstReserved is DOMID_FIRST_RESERVED.
@@ -191,7 +191,7 @@ func (g *Guest) notePath() string { return fmt.Sprintf("%s/xen-%d.traps", stateD
 
 // saveTraps notes where traps are about to be. A trap that is noted need not be there.
 func (g *Guest) saveTraps() error {
-	text, _ := json.Marshal(note{g.id, g.kind, g.Upcall, g.traps}) // of texts and numbers: never fails
+	text, _ := json.Marshal(note{g.id, g.chosen, g.Upcall, g.traps}) // of texts and numbers: never fails
 	if err := os.WriteFile(g.notePath()+".tmp", text, 0o600); err != nil {
 		return err
 	}
@@ -218,8 +218,8 @@ func (g *Guest) loadTraps() error {
 		return errors.New("it is not as it was written")
 	case n.Guest != g.id:
 		return nil
-	case n.Kind != g.kind:
-		return fmt.Errorf("the domain has traps of the kind %s, not %s", n.Kind, g.kind)
+	case n.Kind != g.chosen:
+		return fmt.Errorf("the domain has traps of the kind %s, not %s", n.Kind, g.chosen)
 	}
 	g.Upcall = cmp.Or(g.Upcall, n.Upcall)
 	maps.Copy(g.traps, n.Traps)

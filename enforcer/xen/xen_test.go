@@ -41,7 +41,7 @@ func bed(t *testing.T) (dir string, k kernelFacts) {
 	if err := json.Unmarshal([]byte(lines[1]), &p); err != nil {
 		t.Fatal(err)
 	}
-	return dir, kernelFacts{p.Hold.Address, p.Hold.Code, p.Hooks.BprmCheck.Address, p.Variables.XenVCPUInfo}
+	return dir, kernelFacts{p.Hold.Address, p.Hold.Code, p.Hooks["ima_bprm_check"].Address, p.Variables.XenVCPUInfo}
 }
 
 // domain is one that was created and not yet started.
@@ -122,7 +122,7 @@ func (d *domain) held(k kernelFacts, o Options) *Guest {
 // denied answers as the function would that says no.
 func denied(g *Guest, s *guest.Stop) (guest.Answer, error) {
 	var back [8]byte
-	r := []guest.Range{{Addr: s.Regs.RSP, Buf: back[:]}}
+	r := []*guest.Range{{Addr: s.Regs.RSP, Buf: back[:]}}
 	if err := errors.Join(g.Read(s.VCPU, r), r[0].Err); err != nil {
 		return guest.Answer{}, err
 	}

@@ -9,11 +9,11 @@ type Profile struct {
 	Text    uint64 `json:"text"`     // _text, where the image of the kernel begins
 	TextEnd uint64 `json:"text_end"` // _etext, behind its last instruction
 
-	Hooks     Hooks     `json:"hooks"`
-	Hold      Hold      `json:"hold"`
-	Variables Variables `json:"variables"`
-	Offsets   Offsets   `json:"offsets"`
-	Values    Values    `json:"values"`
+	Hooks     map[string]Hook `json:"hooks"` // by HookNames
+	Hold      Hold            `json:"hold"`
+	Variables Variables       `json:"variables"`
+	Offsets   Offsets         `json:"offsets"`
+	Values    Values          `json:"values"`
 
 	// The rules of the IMA policy: the guest loads these, in this order, and no others.
 	Policy []string `json:"policy"`
@@ -22,17 +22,18 @@ type Profile struct {
 // MaxRule is how many bytes a rule may have, with its newline: as in formats/policy.
 const MaxRule = 1024
 
-// Hooks are the interception points (security/integrity/ima and integrity.h).
-type Hooks struct {
-	AppraiseMeasurement Hook `json:"ima_appraise_measurement"`
-	DigsigVerify        Hook `json:"integrity_digsig_verify"`
-	ParseAddRule        Hook `json:"ima_parse_add_rule"`
-	UpdatePolicy        Hook `json:"ima_update_policy"`
-	BprmCheck           Hook `json:"ima_bprm_check"`
-	BlockMmap           Hook `json:"blkdev_mmap"` // block/fops.c
+// HookNames are the functions that the enforcer intercepts. A profile has a hook for each,
+// and no others.
+var HookNames = [...]string{
+	"blkdev_mmap", // block/fops.c; the rest is of security/integrity
+	"ima_appraise_measurement",
+	"ima_bprm_check",
+	"ima_parse_add_rule",
+	"ima_update_policy",
+	"integrity_digsig_verify",
 }
 
-// Hook is one interception point.
+// Hook is where a function can be intercepted.
 type Hook struct {
 	Address   uint64 `json:"address"`   // of the 5-byte fentry nop: the entry of the function, or behind its ENDBR64
 	Bytes     Bytes  `json:"bytes"`     // what lies there at run time

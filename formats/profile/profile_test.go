@@ -16,8 +16,9 @@ import (
 
 // sample is a profile in which every field has a value of its own.
 func sample() *Profile {
-	hook := func(n uint64) Hook {
-		return Hook{0xffffffff81000100 + 64*n, Bytes{0x0f, 0x1f, 0x44, 0, 0}, "void hook(void)"}
+	hooks := map[string]Hook{}
+	for i, name := range HookNames {
+		hooks[name] = Hook{0xffffffff81000100 + 64*uint64(i), Bytes{0x0f, 0x1f, 0x44, 0, 0}, "void hook(void)"}
 	}
 	return &Profile{
 		Release: "6.1.0-56-amd64",
@@ -25,7 +26,7 @@ func sample() *Profile {
 		Banner:  "Linux version 6.1.0-56-amd64 (a@b) <c> & \"d\"\n",
 		Text:    0xffffffff81000000,
 		TextEnd: 0xffffffff81e00000,
-		Hooks:   Hooks{hook(0), hook(1), hook(2), hook(3), hook(4), hook(5)},
+		Hooks:   hooks,
 		Hold:    Hold{0xffffffff83000f05, Bytes{1, 2, 3, 4, 5, 6, 7, 8}},
 		Variables: Variables{
 			0xffffffff82000000, 0xffffffff83000000, 0xffffffff83000004, 0xffffffff83000008, 0xffffffff8300000c, 0xffffffff83000010, 0x313c0,
@@ -93,13 +94,13 @@ func TestRoundTrip(t *testing.T) {
 // TestText holds the format to what its description says, by its bytes.
 func TestText(t *testing.T) {
 	lines := strings.SplitAfter(string(seal(t, marshal(t, sample()))), "\n")
-	if len(lines) != 4 || lines[0] != "vmseal-profile 3\n" || lines[3] != "" {
+	if len(lines) != 4 || lines[0] != "vmseal-profile 4\n" || lines[3] != "" {
 		t.Fatalf("%q", lines)
 	}
 	for _, part := range []string{
 		`{"release":"6.1.0-56-amd64","build_id":"eb4fbcd037e7","banner":"Linux version `,
 		`"text":18446744071578845184,"text_end":18446744071593525248`,
-		`"hooks":{"ima_appraise_measurement":{"address":18446744071578845440,"bytes":"0f1f440000","prototype":"void hook(void)"},"integrity_digsig_verify":{`,
+		`"hooks":{"blkdev_mmap":{"address":18446744071578845440,"bytes":"0f1f440000","prototype":"void hook(void)"},"ima_appraise_measurement":{`,
 		`}},"hold":{"address":18446744071612403461,"code":"0102030405060708"},"variables":{"linux_banner":18446744071595622400,"ima_appraise":`,
 		`"rootfs_fs_type":18446744071612399632,"xen_vcpu_info":201664},"offsets":{`,
 		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"linux_binprm.file":64,"vm_area_struct.vm_flags":72}`,
@@ -184,7 +185,7 @@ func TestUnsigned(t *testing.T) {
 	}
 	for name, file := range map[string]string{
 		"empty":               "",
-		"another format":      "vmseal-profile 1" + text[len("vmseal-profile 3"):],
+		"another format":      "vmseal-profile 1" + text[len("vmseal-profile 4"):],
 		"no signature":        text,
 		"empty line":          text + "\n",
 		"empty signature":     text + "signature \n",
@@ -232,9 +233,9 @@ func TestForm(t *testing.T) {
 		"fraction":          replace(`"file.f_inode":32`, `"file.f_inode":32.0`),
 		"other escape":      replace(`\u003c`, `<`),
 		"null":              replace(`"values":{`, `"values":null,"x":{`),
-		"no JSON":           "vmseal-profile 3\nhello\n",
-		"nothing":           "vmseal-profile 3\n",
-		"header twice":      "vmseal-profile 3\n" + text,
+		"no JSON":           "vmseal-profile 4\nhello\n",
+		"nothing":           "vmseal-profile 4\n",
+		"header twice":      "vmseal-profile 4\n" + text,
 		"signature in text": text + "signature 00\n",
 	} {
 		if p, err := Open(seal(t, []byte(changed)), verify); err == nil || p != nil {
@@ -249,8 +250,12 @@ func TestForm(t *testing.T) {
 func TestCheck(t *testing.T) {
 	for name, change := range map[string]func(*Profile){
 		"no banner":          func(p *Profile) { p.Banner = "" },
-		"hook without bytes": func(p *Profile) { p.Hooks.DigsigVerify.Bytes = nil },
-		"hook with more":     func(p *Profile) { p.Hooks.BlockMmap.Bytes = append(p.Hooks.BlockMmap.Bytes, 0) },
+		"no hooks":           func(p *Profile) { p.Hooks = nil },
+		"hook missing":       func(p *Profile) { delete(p.Hooks, "ima_bprm_check") },
+		"another hook":       func(p *Profile) { p.Hooks["ima_file_check"] = p.Hooks["ima_bprm_check"] },
+		"another instead":    func(p *Profile) { p.Hooks["x"] = p.Hooks["ima_bprm_check"]; delete(p.Hooks, "ima_bprm_check") },
+		"hook without bytes": func(p *Profile) { p.Hooks["blkdev_mmap"] = Hook{Address: 1} },
+		"hook with more":     func(p *Profile) { p.Hooks["blkdev_mmap"] = Hook{1, make(Bytes, HookSize+1), "f"} },
 		"hold with less":     func(p *Profile) { p.Hold.Code = p.Hold.Code[1:] },
 		"hold with more":     func(p *Profile) { p.Hold.Code = append(p.Hold.Code, 0) },
 		"no policy":          func(p *Profile) { p.Policy = nil },
@@ -272,11 +277,11 @@ func TestCheck(t *testing.T) {
 func TestOtherFormat(t *testing.T) {
 	file := seal(t, marshal(t, sample()))
 	for name, tt := range map[string]struct{ header, says string }{
-		"format 2":  {"vmseal-profile 2", "another format than 3: a new one has to be made"},
-		"format 4":  {"vmseal-profile 4", "another format than 3: a new one has to be made"},
+		"format 3":  {"vmseal-profile 3", "another format than 4: a new one has to be made"},
+		"format 5":  {"vmseal-profile 5", "another format than 4: a new one has to be made"},
 		"something": {"vmseal-manifest 2", "not a profile"},
 	} {
-		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 3"):]...), verify)
+		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 4"):]...), verify)
 		if err == nil || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: %v, want %q", name, err, tt.says)
 		}
@@ -287,7 +292,7 @@ func FuzzOpen(f *testing.F) {
 	file := seal(f, marshal(f, sample()))
 	f.Add(file)
 	f.Add(file[:len(file)/2])
-	f.Add([]byte("vmseal-profile 3\n{}\nsignature 030204010203040001ff\n"))
+	f.Add([]byte("vmseal-profile 4\n{}\nsignature 030204010203040001ff\n"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		// Whatever is signed: what is opened is what would be written.
 		p, err := Open(file, func(digsig.Signature, []byte) error { return nil })

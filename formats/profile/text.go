@@ -14,7 +14,7 @@ import (
 
 const (
 	family    = "vmseal-profile "
-	header    = family + "3\n"
+	header    = family + "4\n"
 	sigPrefix = "signature "
 
 	// MaxSize is beyond what any profile takes, whatever JSON has to escape in its
@@ -62,7 +62,7 @@ func Open(file []byte, verify Verifier) (*Profile, error) {
 	case !bytes.HasPrefix(file, []byte(family)):
 		return nil, errors.New("not a profile")
 	case !bytes.HasPrefix(file, []byte(header)):
-		return nil, errors.New("a profile of another format than 3: a new one has to be made of the kernel")
+		return nil, errors.New("a profile of another format than 4: a new one has to be made of the kernel")
 	}
 	at := bytes.LastIndex(file, []byte("\n"+sigPrefix)) + 1 // 0: there is none
 	line, ok := bytes.CutSuffix(file[at:], []byte("\n"))
@@ -113,9 +113,9 @@ func (p *Profile) check() error {
 	if p.Banner == "" || len(p.Hold.Code) != HoldSize || len(p.Policy) == 0 {
 		return errors.New("banner, hold or policy is missing")
 	}
-	for _, h := range p.Hooks.All() {
-		if len(h.Bytes) != HookSize {
-			return fmt.Errorf("hook %s has %d bytes, want %d", h.Name, len(h.Bytes), HookSize)
+	for _, name := range HookNames {
+		if len(p.Hooks[name].Bytes) != HookSize || len(p.Hooks) != len(HookNames) {
+			return fmt.Errorf("there is no hook %s with %d bytes, or one too many", name, HookSize)
 		}
 	}
 	for i, rule := range p.Policy {
@@ -124,22 +124,4 @@ func (p *Profile) check() error {
 		}
 	}
 	return nil
-}
-
-// NamedHook is a hook with the name of its function.
-type NamedHook struct {
-	Name string
-	Hook
-}
-
-// All lists the hooks by the names of their functions.
-func (h *Hooks) All() []NamedHook {
-	return []NamedHook{
-		{"ima_appraise_measurement", h.AppraiseMeasurement},
-		{"integrity_digsig_verify", h.DigsigVerify},
-		{"ima_parse_add_rule", h.ParseAddRule},
-		{"ima_update_policy", h.UpdatePolicy},
-		{"ima_bprm_check", h.BprmCheck},
-		{"blkdev_mmap", h.BlockMmap},
-	}
 }

@@ -50,14 +50,14 @@ func isBuildID(id string) bool {
 // checkHooks also makes sure that no hook reaches into another.
 func checkHooks(p *profile.Profile) error {
 	const size = profile.HookSize
-	hooks := p.Hooks.All()
-	for i, h := range hooks {
+	for i, name := range profile.HookNames {
+		h := p.Hooks[name]
 		if h.Address < p.Text || h.Address > p.TextEnd-size || len(h.Bytes) != size || h.Prototype == "" || !utf8.ValidString(h.Prototype) {
-			return fmt.Errorf("hook %s is not complete or not in the text", h.Name)
+			return fmt.Errorf("hook %s is not complete or not in the text", name)
 		}
-		for _, other := range hooks[:i] {
-			if max(h.Address, other.Address)-min(h.Address, other.Address) < size {
-				return fmt.Errorf("hooks %s and %s lie at one place", other.Name, h.Name)
+		for _, other := range profile.HookNames[:i] {
+			if at := p.Hooks[other].Address; max(h.Address, at)-min(h.Address, at) < size {
+				return fmt.Errorf("hooks %s and %s lie at one place", other, name)
 			}
 		}
 	}
@@ -73,23 +73,19 @@ func checkHold(p *profile.Profile) error {
 }
 
 func checkVariables(p *profile.Profile) error {
-	v := &p.Variables
-	for _, a := range []uint64{v.Banner, v.Appraise, v.PolicyFlag, v.KexecLoadDisabled, v.SystemState, v.RootfsType} {
-		if a < p.Text || a > 1<<64-1-maxBanner {
-			return fmt.Errorf("variable at %#x is not in the kernel", a)
+	for name, at := range fields[uint64](&p.Variables) {
+		inKernel := *at >= p.Text && *at <= 1<<64-1-maxBanner
+		if !inKernel && !(name == perCPU && *at < maxPerCPU) {
+			return fmt.Errorf("%s at %#x is not in the kernel", name, *at)
 		}
-	}
-	if v.XenVCPUInfo >= maxPerCPU && v.XenVCPUInfo < p.Text {
-		return fmt.Errorf("xen_vcpu_info at %#x is no variable of each CPU", v.XenVCPUInfo)
 	}
 	return nil
 }
 
 func checkOffsets(p *profile.Profile) error {
-	o := &p.Offsets
-	for _, n := range []uint32{o.FileInode, o.InodeSB, o.SBDev, o.SBFlags, o.SBType, o.BinprmFile, o.AreaFlags} {
-		if n > maxOffset {
-			return fmt.Errorf("offset %d is in no structure", n)
+	for name, n := range fields[uint32](&p.Offsets) {
+		if *n > maxOffset {
+			return fmt.Errorf("%s at %d is in no structure", name, *n)
 		}
 	}
 	return nil

@@ -9,6 +9,13 @@ import (
 
 // TestCheck changes one thing at a time in a profile that is as it should be.
 func TestCheck(t *testing.T) {
+	hook := func(change func(*profile.Profile, *profile.Hook)) func(*profile.Profile) {
+		return func(p *profile.Profile) {
+			h := p.Hooks["ima_update_policy"]
+			change(p, &h)
+			p.Hooks["ima_update_policy"] = h
+		}
+	}
 	for name, change := range map[string]func(*profile.Profile){
 		"no release":          func(p *profile.Profile) { p.Release = "" },
 		"long release":        func(p *profile.Profile) { p.Release = strings.Repeat("6", 129) },
@@ -23,13 +30,15 @@ func TestCheck(t *testing.T) {
 		"banner not UTF-8":    func(p *profile.Profile) { p.Banner = "Linux\xff\n" },
 		"text in user space":  func(p *profile.Profile) { p.Text = 0x400000 },
 		"text ends early":     func(p *profile.Profile) { p.TextEnd = p.Text },
-		"hook before text":    func(p *profile.Profile) { p.Hooks.BprmCheck.Address = p.Text - 1 },
-		"hook behind text":    func(p *profile.Profile) { p.Hooks.UpdatePolicy.Address = p.TextEnd - 4 },
-		"hook at the end":     func(p *profile.Profile) { p.TextEnd, p.Hooks.UpdatePolicy.Address = 1<<64-1, 1<<64-2 },
-		"hook without bytes":  func(p *profile.Profile) { p.Hooks.DigsigVerify.Bytes = nil },
-		"hook untyped":        func(p *profile.Profile) { p.Hooks.ParseAddRule.Prototype = "" },
-		"hooks at one place":  func(p *profile.Profile) { p.Hooks.ParseAddRule.Address = p.Hooks.UpdatePolicy.Address },
-		"hooks overlap":       func(p *profile.Profile) { p.Hooks.ParseAddRule.Address = p.Hooks.UpdatePolicy.Address + 4 },
+		"no hooks":            func(p *profile.Profile) { p.Hooks = nil },
+		"hook missing":        func(p *profile.Profile) { delete(p.Hooks, "ima_update_policy") },
+		"hook before text":    hook(func(p *profile.Profile, h *profile.Hook) { h.Address = p.Text - 1 }),
+		"hook behind text":    hook(func(p *profile.Profile, h *profile.Hook) { h.Address = p.TextEnd - 4 }),
+		"hook at the end":     hook(func(p *profile.Profile, h *profile.Hook) { p.TextEnd, h.Address = 1<<64-1, 1<<64-2 }),
+		"hook without bytes":  hook(func(p *profile.Profile, h *profile.Hook) { h.Bytes = nil }),
+		"hook untyped":        hook(func(p *profile.Profile, h *profile.Hook) { h.Prototype = "" }),
+		"hooks at one place":  hook(func(p *profile.Profile, h *profile.Hook) { h.Address = p.Hooks["ima_bprm_check"].Address }),
+		"hooks overlap":       hook(func(p *profile.Profile, h *profile.Hook) { h.Address = p.Hooks["ima_bprm_check"].Address + 4 }),
 		"variable nowhere":    func(p *profile.Profile) { p.Variables.Appraise = 0 },
 		"variable at the end": func(p *profile.Profile) { p.Variables.Banner = 1<<64 - 1 },
 		"hold before text":    func(p *profile.Profile) { p.Hold.Address = p.Text - 1 },

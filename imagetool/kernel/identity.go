@@ -36,11 +36,11 @@ func (k *builder) release() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name, err := k.types.offset(member{"uts_namespace", "struct new_utsname", "name", utsFields * utsField})
+	name, err := k.types.offset(member{"uts_namespace", "name", "struct new_utsname", utsFields * utsField})
 	if err != nil {
 		return "", err
 	}
-	release, err := k.types.offset(member{"new_utsname", fmt.Sprintf("char[%d]", utsField), "release", utsField})
+	release, err := k.types.offset(member{"new_utsname", "release", fmt.Sprintf("char[%d]", utsField), utsField})
 	if err != nil {
 		return "", err
 	}

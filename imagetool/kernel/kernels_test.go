@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -128,8 +129,8 @@ func TestKernelFiles(t *testing.T) {
 		if want := strings.TrimPrefix(filepath.Base(path), "vmlinuz-"); p.Release != want {
 			t.Errorf("release %s, want %s", p.Release, want)
 		}
-		if strings.Contains(p.Hooks.AppraiseMeasurement.Prototype, "struct ima_iint_cache") != strings.HasPrefix(p.Release, "6.12.") {
-			t.Errorf("%s has %s", p.Release, p.Hooks.AppraiseMeasurement.Prototype)
+		if strings.Contains(p.Hooks["ima_appraise_measurement"].Prototype, "struct ima_iint_cache") != strings.HasPrefix(p.Release, "6.12.") {
+			t.Errorf("%s has %s", p.Release, p.Hooks["ima_appraise_measurement"].Prototype)
 		}
 		file, err := os.ReadFile(path)
 		if err != nil {
@@ -174,17 +175,12 @@ func TestKernelTypes(t *testing.T) {
 			}
 			return said[words]
 		}
-		o := p.Offsets
-		for member, offset := range map[string]uint32{
-			"file.f_inode": o.FileInode, "inode.i_sb": o.InodeSB, "super_block.s_dev": o.SBDev,
-			"super_block.s_iflags": o.SBFlags, "super_block.s_type": o.SBType, "linux_binprm.file": o.BinprmFile,
-			"vm_area_struct.vm_flags": o.AreaFlags,
-		} {
+		for member, offset := range fields[uint32](&p.Offsets) {
 			structure, name, _ := strings.Cut(member, ".")
 			text := run("pahole", "-F", "btf", "-C", structure)
 			m := regexp.MustCompile(`(?m)^\t{1,3}\S.*[ *]` + name + `; +/\* +(\d+) +\d+ \*/$`).FindStringSubmatch(text)
-			if m == nil || m[1] != fmt.Sprint(offset) {
-				t.Errorf("%s: %d, pahole has %q", member, offset, m)
+			if m == nil || m[1] != fmt.Sprint(*offset) {
+				t.Errorf("%s: %d, pahole has %q", member, *offset, m)
 			}
 		}
 		values := map[string]uint32{
@@ -201,7 +197,7 @@ func TestKernelTypes(t *testing.T) {
 				t.Errorf("%s: %d, pahole has %q", key, n, m)
 			}
 		}
-		for name, h := range hooksOf(p) {
+		for name, h := range p.Hooks {
 			text := run("pfunct", "-F", "btf", "-P", "-f", name)
 			if want := squeeze(h.Prototype + ";"); squeeze(text) != want {
 				t.Errorf("%s, pfunct has %s", want, squeeze(text))
@@ -274,17 +270,6 @@ func squeeze(c string) string {
 	return strings.ReplaceAll(c, "* ", "*")
 }
 
-func hooksOf(p *profile.Profile) map[string]profile.Hook {
-	return map[string]profile.Hook{
-		"ima_appraise_measurement": p.Hooks.AppraiseMeasurement,
-		"integrity_digsig_verify":  p.Hooks.DigsigVerify,
-		"ima_parse_add_rule":       p.Hooks.ParseAddRule,
-		"ima_update_policy":        p.Hooks.UpdatePolicy,
-		"ima_bprm_check":           p.Hooks.BprmCheck,
-		"blkdev_mmap":              p.Hooks.BlockMmap,
-	}
-}
-
 // TestRunningKernels boots real kernels, and compares with what they say.
 func TestRunningKernels(t *testing.T) {
 	tool(t, "qemu-system-x86_64")
@@ -307,23 +292,22 @@ func TestRunningKernels(t *testing.T) {
 		if moved == 0 {
 			t.Log("the kernel was not moved this time")
 		}
-		v := p.Variables
-		for name, addr := range map[string]uint64{
-			"_etext": p.TextEnd, "linux_banner": v.Banner, "ima_appraise": v.Appraise, "ima_policy_flag": v.PolicyFlag,
-			"kexec_load_disabled": v.KexecLoadDisabled, "system_state": v.SystemState, "rootfs_fs_type": v.RootfsType,
-		} {
-			if got := one(t, r, name); got.addr != addr+moved {
-				t.Errorf("%s: %#x + %#x, the kernel has %#x", name, addr, moved, got.addr)
+		variables := maps.Collect(fields[uint64](&p.Variables))
+		variables["_etext"] = &p.TextEnd
+		for name, addr := range variables {
+			want := *addr + moved
+			if name == perCPU {
+				want = *addr // which is not moved
+			}
+			if got := one(t, r, name); got.addr != want {
+				t.Errorf("%s: %#x + %#x, the kernel has %#x", name, *addr, moved, got.addr)
 			}
 		}
 		// Behind the entry of sched_init, or of its ENDBR64; the code itself is gone by now.
 		if distance := p.Hold.Address + moved - one(t, r, "sched_init").addr; distance != 5 && distance != 9 {
 			t.Errorf("held %d bytes behind sched_init", distance)
 		}
-		if got := one(t, r, "xen_vcpu_info"); got.addr != v.XenVCPUInfo { // is not moved
-			t.Errorf("xen_vcpu_info: %#x, the kernel has %#x", v.XenVCPUInfo, got.addr)
-		}
-		for name, h := range hooksOf(p) {
+		for name, h := range p.Hooks {
 			got := one(t, r, name)
 			distance := h.Address + moved - got.addr
 			if distance != 0 && distance != 4 || len(got.bytes) < 9 || !bytes.Equal(got.bytes[distance:][:5], h.Bytes) {

@@ -1,6 +1,10 @@
 package kernel
 
 import (
+	"iter"
+	"reflect"
+	"strings"
+
 	"github.com/vmseal/vmseal/formats/profile"
 )
 
@@ -26,12 +30,25 @@ type builder struct {
 }
 
 // symbolNames are all that is looked up.
-var symbolNames = []string{
-	"_text", "_etext", "__fentry__",
-	"ima_appraise_measurement", "integrity_digsig_verify", "ima_parse_add_rule", "ima_update_policy", "ima_bprm_check", "blkdev_mmap",
-	"ima_appraise", "ima_policy_flag", "kexec_load_disabled", "rootfs_fs_type", "system_state",
-	"linux_banner", "init_uts_ns",
-	"sched_init", "xen_vcpu_info",
+var symbolNames = func() []string {
+	names := append([]string{"_text", "_etext", "__fentry__", "init_uts_ns", "sched_init"}, profile.HookNames[:]...)
+	for name := range fields[uint64](new(profile.Variables)) {
+		names = append(names, name)
+	}
+	return names
+}()
+
+// fields gives the places of the numbers in a part of a profile by the kernel's names for
+// them, which are also those in the profile's text.
+func fields[T uint32 | uint64](part any) iter.Seq2[string, *T] {
+	v := reflect.ValueOf(part).Elem()
+	return func(yield func(string, *T) bool) {
+		for i := range v.NumField() {
+			if !yield(v.Type().Field(i).Tag.Get("json"), v.Field(i).Addr().Interface().(*T)) {
+				return
+			}
+		}
+	}
 }
 
 func newBuilder(elf []byte) (*builder, error) {
@@ -75,64 +92,47 @@ func (k *builder) text(p *profile.Profile) (err error) {
 	return err
 }
 
-func (k *builder) variables(p *profile.Profile) (err error) {
-	v := &p.Variables
-	for _, x := range []struct {
-		to   *uint64
-		name string
-	}{
-		{&v.Banner, "linux_banner"},
-		{&v.Appraise, "ima_appraise"},
-		{&v.PolicyFlag, "ima_policy_flag"},
-		{&v.KexecLoadDisabled, "kexec_load_disabled"},
-		{&v.SystemState, "system_state"},
-		{&v.RootfsType, "rootfs_fs_type"},
-	} {
-		if *x.to, err = k.symbols.addr(x.name); err != nil {
-			return err
-		}
-	}
-	if len(k.symbols.byName["xen_vcpu_info"]) > 0 { // CONFIG_XEN
-		v.XenVCPUInfo, err = k.symbols.addr("xen_vcpu_info")
-	}
-	return err
-}
+// perCPU is the variable that not every kernel has, and each CPU of its own (CONFIG_XEN).
+const perCPU = "xen_vcpu_info"
 
-func (k *builder) hooks(p *profile.Profile) (err error) {
-	h := &p.Hooks
-	for _, x := range []struct {
-		to   *profile.Hook
-		name string
-	}{
-		{&h.AppraiseMeasurement, "ima_appraise_measurement"},
-		{&h.DigsigVerify, "integrity_digsig_verify"},
-		{&h.ParseAddRule, "ima_parse_add_rule"},
-		{&h.UpdatePolicy, "ima_update_policy"},
-		{&h.BprmCheck, "ima_bprm_check"},
-		{&h.BlockMmap, "blkdev_mmap"},
-	} {
-		if *x.to, err = k.hook(x.name); err != nil {
+func (k *builder) variables(p *profile.Profile) (err error) {
+	for name, to := range fields[uint64](&p.Variables) {
+		if name == perCPU && len(k.symbols.byName[name]) == 0 {
+			continue
+		}
+		if *to, err = k.symbols.addr(name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+func (k *builder) hooks(p *profile.Profile) (err error) {
+	p.Hooks = make(map[string]profile.Hook)
+	for _, name := range profile.HookNames {
+		if p.Hooks[name], err = k.hook(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// members says of what type those are whose offsets a profile has.
+var members = map[string]member{
+	"file.f_inode":            {kind: "struct inode *", size: 8},
+	"inode.i_sb":              {kind: "struct super_block *", size: 8},
+	"super_block.s_dev":       {kind: "dev_t", size: 4},
+	"super_block.s_iflags":    {kind: "unsigned long", size: 8},
+	"super_block.s_type":      {kind: "struct file_system_type *", size: 8},
+	"linux_binprm.file":       {kind: "struct file *", size: 8},
+	"vm_area_struct.vm_flags": {kind: "unsigned long|const vm_flags_t", size: 8}, // before 6.3 | from then on
+}
+
 func (k *builder) offsets(p *profile.Profile) (err error) {
-	o := &p.Offsets
-	for _, x := range []struct {
-		to     *uint32
-		member member
-	}{
-		{&o.FileInode, member{"file", "struct inode *", "f_inode", 8}},
-		{&o.InodeSB, member{"inode", "struct super_block *", "i_sb", 8}},
-		{&o.SBDev, member{"super_block", "dev_t", "s_dev", 4}},
-		{&o.SBFlags, member{"super_block", "unsigned long", "s_iflags", 8}},
-		{&o.SBType, member{"super_block", "struct file_system_type *", "s_type", 8}},
-		{&o.BinprmFile, member{"linux_binprm", "struct file *", "file", 8}},
-		{&o.AreaFlags, member{"vm_area_struct", "unsigned long|const vm_flags_t", "vm_flags", 8}}, // before 6.3 | from then on
-	} {
-		if *x.to, err = k.types.offset(x.member); err != nil {
+	for name, to := range fields[uint32](&p.Offsets) {
+		m := members[name]
+		m.structure, m.name, _ = strings.Cut(name, ".")
+		if *to, err = k.types.offset(m); err != nil {
 			return err
 		}
 	}

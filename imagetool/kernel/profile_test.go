@@ -46,21 +46,22 @@ func TestProfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hook := func(i int, prototype string) profile.Hook {
-		return profile.Hook{Address: fakekernel.Hooks + 64*uint64(i), Bytes: profile.Bytes{0x0f, 0x1f, 0x44, 0, 0}, Prototype: prototype}
+	hooks := map[string]profile.Hook{}
+	for name, prototype := range map[string]string{
+		"ima_appraise_measurement": prototypes["ima_appraise_measurement"][0],
+		"ima_bprm_check":           "int ima_bprm_check(struct linux_binprm *bprm)",
+		"ima_parse_add_rule":       "ssize_t ima_parse_add_rule(char *rule)",
+		"ima_update_policy":        "void ima_update_policy(void)",
+		"integrity_digsig_verify":  prototypes["integrity_digsig_verify"][0],
+		"blkdev_mmap":              "int blkdev_mmap(struct file *file, struct vm_area_struct *vma)",
+	} {
+		hooks[name] = profile.Hook{Address: fakekernel.Hook(name), Bytes: profile.Bytes{0x0f, 0x1f, 0x44, 0, 0}, Prototype: prototype}
 	}
 	want := &profile.Profile{
 		Release: "6.1.0-fake", BuildID: "abcdef", Banner: fakekernel.Banner(fakeRelease),
 		Text: 0xffffffff81000000, TextEnd: 0xffffffff81000400,
-		Hooks: profile.Hooks{
-			AppraiseMeasurement: hook(0, prototypes["ima_appraise_measurement"][0]),
-			BprmCheck:           hook(1, "int ima_bprm_check(struct linux_binprm *bprm)"),
-			ParseAddRule:        hook(2, "ssize_t ima_parse_add_rule(char *rule)"),
-			UpdatePolicy:        hook(3, "void ima_update_policy(void)"),
-			DigsigVerify:        hook(4, prototypes["integrity_digsig_verify"][0]),
-			BlockMmap:           hook(5, "int blkdev_mmap(struct file *file, struct vm_area_struct *vma)"),
-		},
-		Hold: profile.Hold{Address: fakekernel.Sched + 5, Code: profile.Bytes(fakekernel.SchedCode)},
+		Hooks: hooks,
+		Hold:  profile.Hold{Address: fakekernel.Sched + 5, Code: profile.Bytes(fakekernel.SchedCode)},
 		Variables: profile.Variables{
 			XenVCPUInfo: fakekernel.PerCPUVCPUInfo,
 			Banner:      0xffffffff82000000, Appraise: 0xffffffff83000200, PolicyFlag: 0xffffffff83000204,
@@ -82,7 +83,7 @@ func TestProfile(t *testing.T) {
 
 // TestAccepted: kernels that differ in what may differ.
 func TestAccepted(t *testing.T) {
-	at := uint64(fakekernel.Hooks)
+	at, bprm := fakekernel.Hook("ima_appraise_measurement"), fakekernel.Hook("ima_bprm_check")
 	for name, c := range map[string]struct {
 		change func(*fakekernel.Kernel)
 		check  func(*profile.Profile) bool
@@ -91,21 +92,21 @@ func TestAccepted(t *testing.T) {
 			func(f *fakekernel.Kernel) {
 				f.Patch(at, append([]byte{0xf3, 0x0f, 0x1e, 0xfa}, fakekernel.CallTo(at+4, fakekernel.Fentry)...))
 			},
-			func(p *profile.Profile) bool { return p.Hooks.AppraiseMeasurement.Address == at+4 },
+			func(p *profile.Profile) bool { return p.Hooks["ima_appraise_measurement"].Address == at+4 },
 		},
 		"nops on disk": {
 			func(f *fakekernel.Kernel) {
 				f.Rename("__fentry__", "")
 				f.Patch(fakekernel.Sched, nop5)
-				for i := range fakekernel.HookNames {
-					f.Patch(at+64*uint64(i), nop5)
+				for _, name := range profile.HookNames {
+					f.Patch(fakekernel.Hook(name), nop5)
 				}
 			},
-			func(p *profile.Profile) bool { return p.Hooks.AppraiseMeasurement.Address == at },
+			func(p *profile.Profile) bool { return p.Hooks["ima_appraise_measurement"].Address == at },
 		},
 		"endbr64 and a nop": {
 			func(f *fakekernel.Kernel) { f.Patch(at, append([]byte{0xf3, 0x0f, 0x1e, 0xfa}, nop5...)) },
-			func(p *profile.Profile) bool { return p.Hooks.AppraiseMeasurement.Address == at+4 },
+			func(p *profile.Profile) bool { return p.Hooks["ima_appraise_measurement"].Address == at+4 },
 		},
 		"sched_init with endbr64": {
 			func(f *fakekernel.Kernel) {
@@ -127,7 +128,7 @@ func TestAccepted(t *testing.T) {
 				fn.Type.(*btf.FuncProto).Params[1].Type.(*btf.Pointer).Target.(*btf.Struct).Name = "ima_iint_cache"
 			},
 			func(p *profile.Profile) bool {
-				return strings.Contains(p.Hooks.AppraiseMeasurement.Prototype, "struct ima_iint_cache *iint")
+				return strings.Contains(p.Hooks["ima_appraise_measurement"].Prototype, "struct ima_iint_cache *iint")
 			},
 		},
 		"cold part": {
@@ -135,7 +136,7 @@ func TestAccepted(t *testing.T) {
 				f.Add(fakekernel.Spare, 't', "ima_bprm_check.cold")
 				f.Add(fakekernel.Spare+16, 't', "ima_bprm_check.cold.7")
 			},
-			func(p *profile.Profile) bool { return p.Hooks.BprmCheck.Address == at+64 },
+			func(p *profile.Profile) bool { return p.Hooks["ima_bprm_check"].Address == bprm },
 		},
 		"other functions cloned": {
 			func(f *fakekernel.Kernel) {
@@ -143,7 +144,7 @@ func TestAccepted(t *testing.T) {
 				f.Add(fakekernel.Spare+16, 't', "twin")
 				f.Add(fakekernel.Spare+16, 't', "twin")
 			},
-			func(p *profile.Profile) bool { return p.Hooks.BprmCheck.Address == at+64 },
+			func(p *profile.Profile) bool { return p.Hooks["ima_bprm_check"].Address == bprm },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -172,6 +173,7 @@ func TestAccepted(t *testing.T) {
 
 // TestRefused: each reason, by its error and by what it says.
 func TestRefused(t *testing.T) {
+	appraise := fakekernel.Hook("ima_appraise_measurement")
 	var symbolError *SymbolError
 	var prototypeError *PrototypeError
 	var typeError *TypeError
@@ -214,11 +216,11 @@ func TestRefused(t *testing.T) {
 			as:     &symbolError, says: "symbol xen_vcpu_info is ambiguous: there are 2",
 		},
 		"no BTF":    {change: func(f *fakekernel.Kernel) { f.Types = nil }, is: ErrNoBTF, says: "CONFIG_DEBUG_INFO_BTF"},
-		"no fentry": {change: func(f *fakekernel.Kernel) { f.Patch(fakekernel.Hooks, []byte{0x55, 0x48, 0x89, 0xe5, 0x90}) }, is: ErrNoFentry, says: "function ima_appraise_measurement: no call of __fentry__"},
+		"no fentry": {change: func(f *fakekernel.Kernel) { f.Patch(appraise, []byte{0x55, 0x48, 0x89, 0xe5, 0x90}) }, is: ErrNoFentry, says: "function ima_appraise_measurement: no call of __fentry__"},
 		"another call": {change: func(f *fakekernel.Kernel) {
-			f.Patch(fakekernel.Hooks, fakekernel.CallTo(fakekernel.Hooks, fakekernel.Text))
+			f.Patch(appraise, fakekernel.CallTo(appraise, fakekernel.Text))
 		}, is: ErrNoFentry, says: "ima_appraise_measurement"},
-		"another nop":  {change: func(f *fakekernel.Kernel) { f.Patch(fakekernel.Hooks, []byte{0x66, 0x66, 0x90, 0x90, 0x90}) }, is: ErrNoFentry, says: "ima_appraise_measurement"},
+		"another nop":  {change: func(f *fakekernel.Kernel) { f.Patch(appraise, []byte{0x66, 0x66, 0x90, 0x90, 0x90}) }, is: ErrNoFentry, says: "ima_appraise_measurement"},
 		"only mcount":  {change: func(f *fakekernel.Kernel) { f.Rename("__fentry__", "mcount") }, is: ErrNoFentry, says: "__fentry__"},
 		"hook missing": {change: func(f *fakekernel.Kernel) { f.Rename("ima_update_policy", "") }, as: &symbolError, says: "no symbol ima_update_policy"},
 		"hook twice": {
@@ -351,7 +353,7 @@ func TestRefused(t *testing.T) {
 			change: func(f *fakekernel.Kernel) {
 				for i := range f.Symbols {
 					if f.Symbols[i].Name == "ima_bprm_check" {
-						f.Symbols[i].Addr = fakekernel.Hooks
+						f.Symbols[i].Addr = appraise
 					}
 				}
 			},
@@ -441,12 +443,10 @@ func TestSegments(t *testing.T) {
 	}
 }
 
-// TestSymbolNames: every prototype is that of a symbol that is looked up.
-func TestSymbolNames(t *testing.T) {
-	for name := range maps.Keys(prototypes) {
-		if !slices.Contains(symbolNames, name) {
-			t.Errorf("%s is not looked up", name)
-		}
+// TestPrototypes: there is one for each hook of a profile, and none for anything else.
+func TestPrototypes(t *testing.T) {
+	if names := slices.Sorted(maps.Keys(prototypes)); !slices.Equal(names, profile.HookNames[:]) {
+		t.Errorf("prototypes of %q, hooks of %q", names, profile.HookNames)
 	}
 }
 

@@ -26,10 +26,9 @@ func readTypes(section []byte) (*types, error) {
 
 // A member of a structure, with what is expected of it.
 type member struct {
-	structure string
-	kind      string // its type in C, as declare gives it; or one of several, with | in between
-	name      string
-	size      uint32 // in bytes
+	structure, name string
+	kind            string // its type in C, as declare gives it; or one of several, with | in between
+	size            uint32 // in bytes
 }
 
 // offset gives the place of a member in bytes. It may stand in a structure or union

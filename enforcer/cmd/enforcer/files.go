@@ -12,10 +12,7 @@ import (
 	"github.com/vmseal/vmseal/keys/trust"
 )
 
-const (
-	maxFile = 1 << 20
-	maxDeny = 16 << 20 // some 250,000 digests
-)
+const maxDeny = 16 << 20 // some 250,000 digests
 
 // files are those that a guest is guarded by.
 type files struct {
@@ -52,7 +49,7 @@ func (f *files) load() (*enforcer.Trust, error) {
 func (f *files) loadTrust() (*enforcer.Trust, error) {
 	var err error
 	t := new(enforcer.Trust)
-	if t.Keys, err = parsed(f.trustPath, maxFile, trust.Parse); err != nil {
+	if t.Keys, err = parsed(f.trustPath, trust.MaxSize, trust.Parse); err != nil {
 		return nil, err
 	}
 	if f.denyPath != "" {

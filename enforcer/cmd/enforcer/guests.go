@@ -11,10 +11,6 @@ import (
 	"github.com/vmseal/vmseal/enforcer/xen"
 )
 
-// opener reaches a guest and stops it. upcall is where the profile has its xen_vcpu_info; 0
-// if that is not known.
-type opener func(upcall uint64) (guest.Guest, error)
-
 // traps are those that --trap may name, by how --guest begins.
 var traps = map[string][]string{
 	"gdb":         {"hardware", "software"},
@@ -26,33 +22,32 @@ var traps = map[string][]string{
 // kinds are the facilities of Xen that --guest may ask for.
 var kinds = map[string]xen.Kind{"xen": xen.Auto, "xen-debug": xen.Debug, "xen-monitor": xen.Monitor}
 
-// parseGuest tells what --guest and --trap mean, and reaches for nothing yet.
-func parseGuest(name, trap string) (opener, error) {
+// openGuest finds the guest that --guest names, and stops it. upcall is where the profile has
+// its xen_vcpu_info; 0 if that is not known.
+func openGuest(name, trap string, upcall uint64) (guest.Guest, error) {
 	backend, rest, _ := strings.Cut(name, ":")
 	if trap != "" && !slices.Contains(traps[backend], trap) {
 		return nil, usagef("--trap: %q is none of those that %q has: %q", trap, name, traps[backend])
 	}
 	if kind, ok := kinds[backend]; ok && rest != "" {
-		return func(upcall uint64) (guest.Guest, error) {
-			return xen.Open(rest, xen.Options{Kind: kind, Trap: trap, Upcall: upcall})
-		}, nil
-	}
-	stub := func(g *gdbstub.Guest, err error) (guest.Guest, error) {
-		if err == nil && trap == "software" {
-			g.Trap = gdbstub.Software
-		}
-		return g, err
+		return xen.Open(rest, xen.Options{Kind: kind, Trap: trap, Upcall: upcall})
 	}
 	path, isPath := strings.CutPrefix(name, "gdb:unix:")
 	number, isFD := strings.CutPrefix(name, "gdb:fd:")
 	fd, err := strconv.Atoi(number)
+	var g *gdbstub.Guest
 	switch {
 	case isPath && path != "":
-		return func(uint64) (guest.Guest, error) { return stub(gdbstub.Dial(path)) }, nil
+		g, err = gdbstub.Dial(path)
 	case isFD && err == nil && fd > 2:
-		return func(uint64) (guest.Guest, error) { return stub(gdbstub.OpenFD(fd)) }, nil
+		g, err = gdbstub.OpenFD(fd)
+	default:
+		err = usagef("--guest: %q is not gdb:unix:SOCKET, gdb:fd:N or xen:NAME", name)
 	}
-	return nil, usagef("--guest: %q is not gdb:unix:SOCKET, gdb:fd:N or xen:NAME", name)
+	if err == nil && trap == "software" {
+		g.Trap = gdbstub.Software
+	}
+	return g, err
 }
 
 const releaseAbout = `Release removes all traps from a guest and lets it run, guarded by nobody. It is the
@@ -66,11 +61,7 @@ func releaseCommand(args []string, out *output) error {
 	if err := parse(set, args, out, releaseAbout, "guest"); err != nil {
 		return err
 	}
-	open, err := parseGuest(name, trap)
-	if err != nil {
-		return err
-	}
-	g, err := open(0)
+	g, err := openGuest(name, trap, 0)
 	if err != nil {
 		return err
 	}

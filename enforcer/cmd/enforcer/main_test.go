@@ -63,16 +63,14 @@ func (k *kit) path(name string) string { return filepath.Join(k.dir, name) }
 func (k *kit) sealed(key *rsa.PrivateKey, pub *keys.PublicKey, rules ...string) string {
 	k.t.Helper()
 	const text = 0xffffffff81000000
-	hook := func(n uint64) profile.Hook {
-		return profile.Hook{Address: text + 16*n, Bytes: profile.Bytes{0x0f, 0x1f, 0x44, 0, 0}, Prototype: "int f(void)"}
+	hooks := map[string]profile.Hook{}
+	for i, name := range profile.HookNames {
+		hooks[name] = profile.Hook{Address: text + 16*uint64(i), Bytes: profile.Bytes{0x0f, 0x1f, 0x44, 0, 0}, Prototype: "int f(void)"}
 	}
 	p := profile.Profile{
 		Release: "6.1.0-test", BuildID: "0011", Banner: "Linux version 6.1.0-test\n", Text: text, TextEnd: text + 4096,
-		Hooks: profile.Hooks{
-			AppraiseMeasurement: hook(0), DigsigVerify: hook(1), ParseAddRule: hook(2), UpdatePolicy: hook(3), BprmCheck: hook(4),
-			BlockMmap: hook(5),
-		},
-		Hold: profile.Hold{Address: text + 0x200, Code: make(profile.Bytes, profile.HoldSize)},
+		Hooks: hooks,
+		Hold:  profile.Hold{Address: text + 0x200, Code: make(profile.Bytes, profile.HoldSize)},
 		Variables: profile.Variables{
 			Banner: text, Appraise: text, PolicyFlag: text, KexecLoadDisabled: text, SystemState: text, RootfsType: text,
 		},
@@ -143,7 +141,7 @@ func TestCheckRefuses(t *testing.T) {
 		"foreign profile":  {"profile", func(string) string { return string(foreignProfile) }, "unknown key"},
 		"unsigned profile": {"profile", func(s string) string { return s[:strings.Index(s, "signature")] }, "not signed"},
 		"changed profile":  {"profile", func(s string) string { return strings.Replace(s, "0011", "0012", 1) }, "bad signature"},
-		"older profile":    {"profile", func(s string) string { return strings.Replace(s, "profile 3", "profile 2", 1) }, "a new one has to be made"},
+		"older profile":    {"profile", func(s string) string { return strings.Replace(s, "profile 4", "profile 3", 1) }, "a new one has to be made"},
 		"empty profile":    {"profile", func(string) string { return "" }, "not a profile"},
 		"huge profile":     {"profile", func(string) string { return strings.Repeat("x", profile.MaxSize+1) }, "more than"},
 		"trust store":      {"trust", func(string) string { return "nothing" }, "trust store"},

@@ -57,10 +57,6 @@ func runCommand(args []string, out *output) error {
 	if err != nil {
 		return err
 	}
-	open, err := parseGuest(f.guest, f.trap)
-	if err != nil {
-		return err
-	}
 	trust, err := f.load()
 	if err != nil {
 		return err
@@ -74,7 +70,7 @@ func runCommand(args []string, out *output) error {
 		defer file.Close()
 		log = file
 	}
-	g, err := open(f.profile.Variables.XenVCPUInfo)
+	g, err := openGuest(f.guest, f.trap, f.profile.Variables.XenVCPUInfo)
 	if err != nil {
 		return err
 	}
@@ -88,9 +84,9 @@ func runCommand(args []string, out *output) error {
 		s.tell("event", g.Chosen(), out.info)
 	}
 	return s.guard(enforcer.New(enforcer.Config{
-		Guest: g, Profile: f.profile, Rules: f.profile.Policy, Trust: trust, Device: device, AllowDigest: f.allowDigest,
+		Guest: g, Profile: f.profile, Device: device, AllowDigest: f.allowDigest,
 		State: enforcer.State{Path: f.state, Pins: f.pins}, Audit: s.audit.Hit, Event: func(text string) { s.tell("event", text, out.info) },
-	}))
+	}, trust))
 }
 
 // session is all that happens from the moment on at which a guest is guarded.
@@ -177,19 +173,19 @@ func (s *session) reload(e *enforcer.Enforcer) {
 	s.tell("reload", fmt.Sprintf("%d keys and %d denied digests count from now on", len(trust.Keys.Keys()), len(trust.Denied)), s.out.info)
 }
 
-func parseDevice(text string) (*enforcer.Device, error) {
+func parseDevice(text string) (enforcer.Device, error) {
 	if text == "" {
-		return nil, nil
+		return 0, nil
 	}
 	major, minor, ok := strings.Cut(text, ":")
 	a, err1 := strconv.ParseUint(major, 10, 12)
 	b, err2 := strconv.ParseUint(minor, 10, 20)
 	if err := errors.Join(err1, err2); !ok || err != nil {
-		return nil, usagef("--device: %q is not MAJOR:MINOR", text)
+		return 0, usagef("--device: %q is not MAJOR:MINOR", text)
 	}
 	switch a {
 	case 7, 9, 43: // include/uapi/linux/major.h: LOOP_MAJOR, MD_MAJOR, NBD_MAJOR
-		return nil, usagef("--device: %s is a device that root in the guest can put another one under", text)
+		return 0, usagef("--device: %s is a device that root in the guest can put another one under", text)
 	}
-	return &enforcer.Device{Major: uint32(a), Minor: uint32(b)}, nil
+	return enforcer.NewDevice(uint32(a), uint32(b)), nil
 }

@@ -70,6 +70,9 @@ func (g *Guest) Do(events ...Event) { g.Events = append(g.Events, events...) }
 // Fresh implements guest.Guest.
 func (g *Guest) Fresh() (bool, error) { return g.New, g.Fail }
 
+// Hold implements guest.Guest: the traps are not in the kernel's code.
+func (g *Guest) Hold(uint64, []byte) error { return errors.ErrUnsupported }
+
 // Adopt implements guest.Guest.
 func (g *Guest) Adopt(addrs []uint64) (found []uint64, err error) {
 	for _, a := range addrs {
@@ -118,10 +121,10 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 }
 
 // Read implements guest.Guest.
-func (g *Guest) Read(_ int, ranges []guest.Range) error {
+func (g *Guest) Read(_ int, ranges []*guest.Range) error {
 	g.Reads++
-	for i := range ranges {
-		ranges[i].Err = g.read(ranges[i].Addr, ranges[i].Buf)
+	for _, r := range ranges {
+		r.Err = g.read(r.Addr, r.Buf)
 	}
 	return g.Fail
 }

@@ -8,15 +8,15 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
-// Holder is a guest.Holder: a Guest that can be held before one of its events.
+// Holder is a Guest that can be held before one of its events.
 type Holder struct {
 	*Guest
 	Firmware bool // whose kernel is not in memory yet
 }
 
-var _ guest.Holder = Holder{}
+var _ guest.Guest = Holder{}
 
-// Hold implements guest.Holder. It takes events up to the one that comes to the
+// Hold implements guest.Guest. It takes events up to the one that comes to the
 // address, that one included.
 func (h Holder) Hold(addr uint64, code []byte) error {
 	if h.Firmware {

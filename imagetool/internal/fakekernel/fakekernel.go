@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf/btf"
+
+	"github.com/vmseal/vmseal/formats/profile"
 )
 
 // A Kernel is the makings of an ELF file. What New gives is in order; tests change
@@ -25,7 +27,7 @@ const (
 	Text    = 0xffffffff81000000
 	TextEnd = Text + 0x400
 	Fentry  = Text + 0x10
-	Hooks   = Text + 0x100 // of the functions in HookNames, HookSize bytes each
+	hooks   = Text + 0x100 // of the functions in profile.HookNames, hookSize bytes each
 	Sched   = Text + 0x280 // of sched_init
 	Spare   = Text + 0x300 // nothing
 	Rodata  = 0xffffffff82000000
@@ -33,7 +35,7 @@ const (
 
 	PerCPUVCPUInfo = 0x313c0 // of xen_vcpu_info, in what each CPU has
 
-	HookSize  = 64
+	hookSize  = 64
 	Release   = 8 + 2*UTSField // in Data
 	UTSField  = 65
 	UTSFields = 6
@@ -45,10 +47,9 @@ const SchedCode = "\x55\x48\x89\xe5\x41\x57\x41\x56"
 // BuildID is that of each kernel.
 const BuildID = "\xab\xcd\xef"
 
-// HookNames are the functions that the enforcer intercepts, in the order of their
-// addresses.
-var HookNames = []string{
-	"ima_appraise_measurement", "ima_bprm_check", "ima_parse_add_rule", "ima_update_policy", "integrity_digsig_verify", "blkdev_mmap",
+// Hook is where a function lies that the enforcer intercepts.
+func Hook(name string) uint64 {
+	return hooks + hookSize*uint64(slices.Index(profile.HookNames[:], name))
 }
 
 // New makes a kernel that is in order, of a release like "6.1.0".
@@ -79,8 +80,8 @@ func New(release string) *Kernel {
 		{Data + 0x210, 'd', "rootfs_fs_type"},
 	}
 	k.Patch(Sched, append(CallTo(Sched, Fentry), SchedCode...))
-	for i, name := range HookNames {
-		at := Hooks + HookSize*uint64(i)
+	for _, name := range profile.HookNames {
+		at := Hook(name)
 		k.Symbols = append(k.Symbols, Symbol{at, 'T', name})
 		k.Patch(at, CallTo(at, Fentry))
 	}

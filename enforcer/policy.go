@@ -1,34 +1,30 @@
 package enforcer
 
 import (
-	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
-)
-
-var (
-	errPolicyOff     = errors.New("no IMA policy with appraisal is in force in the guest")
-	errForeignPolicy = errors.New("another IMA policy than the pinned one is in force in the guest")
+	"strings"
 )
 
 // parseRule answers ima_parse_add_rule(rule): each rule must be the next one of
 // the pinned policy. The kernel looks at the first line of what it was given, without
 // leading blanks.
 func (h *hit) parseRule() error {
-	if _, err := h.read(); err != nil {
+	if err := h.arguments(); err != nil {
 		return err
 	}
-	text, err := h.text(h.stop.Regs.RDI, nil, "\n\x00")
+	rule, err := h.text(span(h.regs.RDI, 0), "\n\x00")
 	if err != nil {
 		return fmt.Errorf("rule: %w", err)
 	}
-	rule := string(bytes.TrimLeft(text, " \t"))
+	rule = strings.TrimLeft(rule, " \t")
 	if rule == "" || rule[0] == '#' {
 		return h.runsOn(Pass, "") // the kernel skips it
 	}
 	e := h.e
-	switch rules := e.Rules; {
-	case e.phase != booting:
+	switch rules := e.config.Profile.Policy; {
+	case e.saved.Phase != booting:
 		return fmt.Errorf("rule %q is loaded when the policy is complete", rule)
 	case e.next == len(rules):
 		return fmt.Errorf("rule %q is one more than the pinned policy has", rule)
@@ -42,12 +38,12 @@ func (h *hit) parseRule() error {
 // updatePolicy answers ima_update_policy(void), by which the rules come into force.
 // A predecessor may have died between noting that and answering.
 func (h *hit) updatePolicy() error {
-	if _, err := h.read(); err != nil {
+	if err := h.arguments(); err != nil {
 		return err
 	}
 	e := h.e
-	switch n := len(e.Rules); {
-	case e.phase > policyComplete, h.posture.inForce():
+	switch n := len(e.config.Profile.Policy); {
+	case e.saved.Phase > policyComplete, h.posture.inForce():
 		return errors.New("a second policy is put in force")
 	case e.next != n:
 		return fmt.Errorf("a policy is put in force after %d of the %d rules of the pinned one", e.next, n)
@@ -64,20 +60,20 @@ func (h *hit) updatePolicy() error {
 // bprmCheck answers ima_bprm_check(bprm), which is watched until the policy is in
 // force: without one, nothing else would ever be hit.
 func (h *hit) bprmCheck() error {
-	o := &h.e.Profile.Offsets
-	file, err := whole(h.read(number(h.stop.Regs.RDI+uint64(o.BinprmFile), 8)))
+	o := &h.e.config.Profile.Offsets
+	file := span(h.regs.RDI+uint64(o.BinprmFile), 8)
+	if err := cmp.Or(h.arguments(file), file.Err); err != nil {
+		return err
+	}
+	inode := span(value(file)+uint64(o.FileInode), 8)
+	if err := h.read(inode); err != nil {
+		return err
+	}
+	sb, err := h.superOf(inode)
 	if err != nil {
 		return err
 	}
-	inode, err := h.more(number(value(file[0])+uint64(o.FileInode), 8))
-	if err != nil {
-		return err
-	}
-	sb, err := h.superOf(inode[0])
-	if err != nil {
-		return err
-	}
-	if !sb.initial && (h.e.phase < policyComplete || !h.posture.inForce()) {
+	if !sb.initial && (h.e.saved.Phase < policyComplete || !h.posture.inForce()) {
 		return errors.New("a program from outside the initramfs is executed, and no policy is in force")
 	}
 	return h.runsOn(Pass, "")

@@ -33,15 +33,8 @@ var (
 	kernel = &profile.Profile{
 		Release: "6.1.0-test", BuildID: "00", Banner: "Linux version 6.1.0-test\n",
 		Text: text, TextEnd: textEnd,
-		Hooks: profile.Hooks{
-			AppraiseMeasurement: profile.Hook{Address: text + 0x1000, Bytes: nop, Prototype: "f"},
-			DigsigVerify:        profile.Hook{Address: text + 0x2000, Bytes: nop, Prototype: "f"},
-			ParseAddRule:        profile.Hook{Address: text + 0x3004, Bytes: nop, Prototype: "f"},
-			UpdatePolicy:        profile.Hook{Address: text + 0x4000, Bytes: nop, Prototype: "f"},
-			BprmCheck:           profile.Hook{Address: text + 0x5004, Bytes: nop, Prototype: "f"},
-			BlockMmap:           profile.Hook{Address: text + 0x6004, Bytes: nop, Prototype: "f"},
-		},
-		Hold: profile.Hold{Address: data + 0x5005, Code: profile.Bytes("\x55\x48\x89\xe5\x41\x57\x41\x56")},
+		Hooks: map[string]profile.Hook{},
+		Hold:  profile.Hold{Address: data + 0x5005, Code: profile.Bytes("\x55\x48\x89\xe5\x41\x57\x41\x56")},
 		Variables: profile.Variables{
 			Banner: data, Appraise: data + 0x100, PolicyFlag: data + 0x104, KexecLoadDisabled: data + 0x108,
 			SystemState: data + 0x10c, RootfsType: data + 0x200,
@@ -54,13 +47,23 @@ var (
 			},
 			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3,
 		},
+		Policy: []string{
+			"dont_appraise fsmagic=0x9fa0",
+			"appraise func=BPRM_CHECK appraise_type=imasig",
+			"appraise func=MMAP_CHECK mask=MAY_EXEC appraise_type=imasig",
+		},
 	}
-	pinned = []string{
-		"dont_appraise fsmagic=0x9fa0",
-		"appraise func=BPRM_CHECK appraise_type=imasig",
-		"appraise func=MMAP_CHECK mask=MAY_EXEC appraise_type=imasig",
-	}
+	pinned = kernel.Policy
 )
+
+func init() {
+	for i, name := range profile.HookNames {
+		kernel.Hooks[name] = profile.Hook{Address: text + 0x1004 + 0x1000*uint64(i), Bytes: nop, Prototype: "f"}
+	}
+}
+
+// entry is where the hook of a function lies.
+func entry(function string) uint64 { return kernel.Hooks[function].Address }
 
 // Where the objects of the test kernel lie.
 const (
@@ -102,7 +105,7 @@ func (b *bed) saved() Saved {
 func newBed(t *testing.T, slide uint64) *bed {
 	b := &bed{t: t, Guest: guesttest.New(), slide: slide, state: State{filepath.Join(t.TempDir(), "state"), "pins"}}
 	b.Write(kernel.Variables.Banner+slide, []byte(kernel.Banner))
-	for _, h := range kernel.Hooks.All() {
+	for _, h := range kernel.Hooks {
 		b.Write(h.Address+slide, nop)
 	}
 	b.setWord(kernel.Variables.Appraise, 0x79)
@@ -121,10 +124,10 @@ func newBed(t *testing.T, slide uint64) *bed {
 
 func (b *bed) enforcer(trust *Trust) *Enforcer {
 	return New(Config{
-		Guest: b.Guest, Profile: kernel, Rules: pinned, Trust: trust, State: b.state,
+		Guest: b.Guest, Profile: kernel, State: b.state,
 		Audit: func(r Record) { b.records = append(b.records, r) },
 		Event: func(text string) { b.events = append(b.events, text) },
-	})
+	}, trust)
 }
 
 func (b *bed) setWord(addr uint64, v uint32) {
@@ -161,7 +164,7 @@ func (b *bed) boot() {
 	for _, r := range pinned {
 		b.Do(b.addRule(r))
 	}
-	b.Do(b.call(kernel.Hooks.UpdatePolicy.Address, guest.Registers{}))
+	b.Do(b.call(entry("ima_update_policy"), guest.Registers{}))
 	b.Do(b.after(func() { b.setWord(kernel.Variables.PolicyFlag, 4) }, b.appraisal(initSB, 3, nil)))
 }
 
@@ -176,12 +179,12 @@ func (b *bed) after(change func(), e guesttest.Event) guesttest.Event {
 func (b *bed) exec(sb uint64) guesttest.Event {
 	f := b.file(sb)
 	return b.after(func() { b.setPointer(bprm+uint64(kernel.Offsets.BinprmFile), f) },
-		b.call(kernel.Hooks.BprmCheck.Address, guest.Registers{RDI: bprm}))
+		b.call(entry("ima_bprm_check"), guest.Registers{RDI: bprm}))
 }
 
 func (b *bed) addRule(text string) guesttest.Event {
 	return b.after(func() { b.Write(rule, []byte(text+"\n\x00")) },
-		b.call(kernel.Hooks.ParseAddRule.Address, guest.Registers{RDI: rule}))
+		b.call(entry("ima_parse_add_rule"), guest.Registers{RDI: rule}))
 }
 
 func (b *bed) appraisal(sb uint64, fn uint64, value []byte) guesttest.Event {
@@ -189,12 +192,12 @@ func (b *bed) appraisal(sb uint64, fn uint64, value []byte) guesttest.Event {
 	if value != nil {
 		r.R8, r.R9 = label, uint64(len(value))
 	}
-	return b.after(func() { b.Write(label, value) }, b.call(kernel.Hooks.AppraiseMeasurement.Address, r))
+	return b.after(func() { b.Write(label, value) }, b.call(entry("ima_appraise_measurement"), r))
 }
 
 func (b *bed) verification(value, sum []byte) guesttest.Event {
 	return b.after(func() { b.Write(label, value); b.Write(digest, sum) },
-		b.call(kernel.Hooks.DigsigVerify.Address, guest.Registers{
+		b.call(entry("integrity_digsig_verify"), guest.Registers{
 			RDI: keyringIMA, RSI: label, RDX: uint64(len(value)), RCX: digest, R8: uint64(len(sum)),
 		}))
 }

@@ -1,0 +1,76 @@
+package enforcer
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"github.com/vmseal/vmseal/formats/profile"
+)
+
+// checkKernel compares the kernel in memory with the one of the profile, once: its banner,
+// and what lies at the entries of the functions, which is as in the profile once the kernel
+// has set its tracing up, long before user space. A guest that was taken over may trace them.
+func (e *Enforcer) checkKernel(m *memory) error {
+	if e.checked {
+		return nil
+	}
+	p := e.config.Profile
+	ranges := []*guest.Range{span(p.Variables.Banner+e.saved.Slide, len(p.Banner))}
+	for _, at := range points {
+		ranges = append(ranges, span(e.address(at), profile.HookSize))
+	}
+	if err := m.read(ranges...); err != nil {
+		return fmt.Errorf("the kernel: %w", err)
+	}
+	if got := string(ranges[0].Buf); got != p.Banner {
+		return fmt.Errorf("the kernel says %q, the profile is of %q", got, p.Banner)
+	}
+	for i, at := range points {
+		if got, want := ranges[i+1].Buf, p.Hooks[at.function].Bytes; !e.adopted && !bytes.Equal(got, want) {
+			return fmt.Errorf("at the entry of %s lies % x, the profile has % x", at.function, got, []byte(want))
+		}
+	}
+	e.checked = true
+	return nil
+}
+
+// checkEarly wants a kernel that has not come to user space yet.
+func (e *Enforcer) checkEarly(m *memory) error {
+	state := span(e.config.Profile.Variables.SystemState+e.saved.Slide, 4)
+	if err := m.read(state); err != nil {
+		return fmt.Errorf("the state of the kernel: %w", err)
+	}
+	if n := value(state); n >= uint64(e.config.Profile.Values.SystemRunning) {
+		return fmt.Errorf("the kernel was found too late: user space may have run (system_state is %d)", n)
+	}
+	return nil
+}
+
+// Bits of ima_appraise and ima_policy_flag (security/integrity/ima/ima.h).
+const (
+	appraiseEnforce = 0x01 // IMA_APPRAISE_ENFORCE
+	appraiseFix     = 0x02 // IMA_APPRAISE_FIX
+	appraiseLog     = 0x04 // IMA_APPRAISE_LOG
+	policyAppraise  = 0x04 // IMA_APPRAISE in ima_policy_flag
+)
+
+// posture is what the guest must keep: its own enforcement on, and no other
+// kernel to be started. Its three variables are read with each hit.
+type posture struct{ appraise, policyFlag, kexecLoadDisabled uint64 }
+
+// inForce reports whether a policy with appraisal is.
+func (p posture) inForce() bool { return p.policyFlag&policyAppraise != 0 }
+
+// check wants the state that holds from the moment at which the policy is complete;
+// whether it is in force already is for the caller.
+func (p posture) check() error {
+	switch mode := p.appraise; {
+	case mode&appraiseEnforce == 0 || mode&(appraiseFix|appraiseLog) != 0:
+		return fmt.Errorf("the guest's IMA does not enforce (ima_appraise is %#x)", mode)
+	case p.kexecLoadDisabled != 1:
+		return errors.New("the guest may start another kernel (kexec_load_disabled is not 1)")
+	}
+	return nil
+}
