@@ -3,6 +3,7 @@ package enforce
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,7 +40,8 @@ func TestXen(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			job := filepath.Join(bed.Dir(t), "job")
-			script := fmt.Sprintf("#!/bin/sh\n%s=%s TMPDIR=/tmp exec ./enforce.test -test.v -test.run '^TestXen$'\n", dom0Env, kind)
+			script := fmt.Sprintf("#!/bin/sh\n%s=%s TMPDIR=/tmp exec ./enforce.test -test.v -test.run '^TestXen$' -test.skip '%s'\n",
+				dom0Env, kind, flag.Lookup("test.skip").Value)
 			must(t, os.WriteFile(job, []byte(script), 0o755))
 			args := append(args, "--seconds", "3600", "--disk", g.image, job)
 			cmd := bed.Peer("../xen", append(args, files...)...)
