@@ -34,7 +34,7 @@ func (m *Image) ReadExpectation(ctx context.Context, path string) (*Expectation,
 	var err error
 	x.header, err = readManifest(ctx, path, func(h manifest.Header, e manifest.Entry) error {
 		k := nameKey{h.Filesystems[e.Filesystem].Partition, e.Path}
-		if !m.covers(k.partition) {
+		if !m.Covers(k.partition) {
 			return nil
 		}
 		e.Path = ""
@@ -49,19 +49,19 @@ func (m *Image) ReadExpectation(ctx context.Context, path string) (*Expectation,
 	}
 	systems := x.header.Filesystems
 	for _, f := range systems {
-		held := slices.ContainsFunc(m.Systems, func(s *FileSystem) bool { return s.Partition.Number == f.Partition })
-		if m.covers(f.Partition) && !held {
+		held := slices.ContainsFunc(m.Systems, func(s *FileSystem) bool { return s.Volume.Number == f.Partition })
+		if m.Covers(f.Partition) && !held {
 			x.gone = append(x.gone, f.Partition)
 		}
 	}
 	for _, s := range m.Systems {
-		i := slices.IndexFunc(systems, func(f manifest.Filesystem) bool { return f.Partition == s.Partition.Number })
+		i := slices.IndexFunc(systems, func(f manifest.Filesystem) bool { return f.Partition == s.Volume.Number })
 		if i < 0 {
-			return nil, fmt.Errorf("%s does not cover %s", path, Describe(s.Partition))
+			return nil, fmt.Errorf("%s does not cover %s", path, s.Volume)
 		}
 		if uuid := s.Info().UUID; !strings.EqualFold(uuid, systems[i].UUID) {
 			return nil, fmt.Errorf("%s is of another image: it has file system %s in partition %d, the image %s",
-				path, systems[i].UUID, s.Partition.Number, uuid)
+				path, systems[i].UUID, s.Volume.Number, uuid)
 		}
 	}
 	return x, nil
@@ -104,7 +104,7 @@ func (x *Expectation) Action(t *Tree) func(paths []string) signer.Action {
 func (t *Tree) key(name string) nameKey {
 	for i, s := range t.systems {
 		if prefix := t.prefix(i); strings.HasPrefix(name, prefix) {
-			return nameKey{s.Partition.Number, strings.TrimPrefix(name, prefix)}
+			return nameKey{s.Volume.Number, strings.TrimPrefix(name, prefix)}
 		}
 	}
 	return nameKey{-1, name}
@@ -113,7 +113,7 @@ func (t *Tree) key(name string) nameKey {
 // name is the inverse of key.
 func (t *Tree) name(k nameKey) string {
 	for i, s := range t.systems {
-		if s.Partition.Number == k.partition {
+		if s.Volume.Number == k.partition {
 			return t.prefix(i) + k.path
 		}
 	}

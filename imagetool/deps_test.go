@@ -36,11 +36,12 @@ var (
 // labels: not how keys are read (keys/private), nor mounted trees
 // (signer/hosttree), nor commands (signer/cli).
 var allowed = map[string]deps{
+	"vmseal/imagetool/block": {brings: []string{}},
 	"vmseal/imagetool/disk": {
 		imports: []string{
 			"github.com/diskfs/go-diskfs/partition/gpt", // never its file systems
 			"github.com/diskfs/go-diskfs/partition/mbr",
-			"golang.org/x/sys/unix",
+			"vmseal/imagetool/block",
 		},
 		brings: []string{
 			"github.com/diskfs/go-diskfs/backend",
@@ -49,14 +50,31 @@ var allowed = map[string]deps{
 		},
 	},
 	"vmseal/imagetool/ext4": {brings: []string{}},
+	"vmseal/imagetool/hostfile": {
+		imports: []string{
+			"golang.org/x/sys/unix",
+			"vmseal/imagetool/block",
+			"vmseal/imagetool/undo",
+		},
+		brings: []string{},
+	},
 	"vmseal/imagetool/initrd": {
 		imports: []string{"vmseal/formats/policy"},
 		brings:  []string{},
 	},
 	"vmseal/imagetool/internal/fakekernel": {imports: []string{"github.com/cilium/ebpf/btf", "vmseal/formats/profile"}},
+	"vmseal/imagetool/internal/disktest":   {brings: []string{}},
 	"vmseal/imagetool/kernel": {
 		imports: append([]string{"vmseal/formats/profile"}, unpacking...),
 		brings:  append([]string{"vmseal/formats/digsig", "golang.org/x/sys/unix"}, unpackingBrings...),
+	},
+	"vmseal/imagetool/output": {
+		imports: []string{
+			"golang.org/x/sys/unix",
+			"vmseal/imagetool/block",
+			"vmseal/imagetool/hostfile",
+		},
+		brings: []string{"vmseal/imagetool/undo"},
 	},
 	"vmseal/imagetool/undo": {brings: []string{}},
 	"vmseal/imagetool": {
@@ -65,9 +83,12 @@ var allowed = map[string]deps{
 			"vmseal/formats/manifest",
 			"vmseal/formats/policy",
 			"vmseal/formats/profile",
+			"vmseal/imagetool/block",
 			"vmseal/imagetool/disk",
 			"vmseal/imagetool/ext4",
+			"vmseal/imagetool/hostfile",
 			"vmseal/imagetool/kernel",
+			"vmseal/imagetool/output",
 			"vmseal/imagetool/undo",
 			"vmseal/keys",
 			"vmseal/keys/input",
@@ -92,8 +113,10 @@ var allowed = map[string]deps{
 			"vmseal/imagetool",
 			"vmseal/imagetool/disk",
 			"vmseal/imagetool/ext4",
+			"vmseal/imagetool/hostfile",
 			"vmseal/imagetool/initrd",
 			"vmseal/imagetool/kernel",
+			"vmseal/imagetool/output",
 			"vmseal/imagetool/undo",
 			"vmseal/keys",
 			"vmseal/keys/input",

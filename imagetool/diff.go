@@ -95,7 +95,7 @@ func pair(before, after *Image) []systemPair {
 	byNumber := map[int]*systemPair{}
 	var numbers []int
 	at := func(s *FileSystem) *systemPair {
-		n := s.Partition.Number
+		n := s.Volume.Number
 		if byNumber[n] == nil {
 			byNumber[n] = &systemPair{}
 			numbers = append(numbers, n)
@@ -150,12 +150,12 @@ func (d *differ) examine(m *Image) (examined, error) {
 			r := f.File.Ref.(ref)
 			kept := *f
 			kept.Value, kept.File, kept.Twin = nil, nil, nil // they would hold the whole list in memory
-			all[inodeKey{t.systems[r.system].Partition.Number, r.inode.Number}] = &Examined{f.Contents, &kept}
+			all[inodeKey{t.systems[r.system].Volume.Number, r.inode.Number}] = &Examined{f.Contents, &kept}
 			return nil
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
+		return nil, fmt.Errorf("%s: %w", m.Path(), err)
 	}
 	return all, nil
 }

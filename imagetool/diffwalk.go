@@ -14,7 +14,7 @@ import (
 func (d *differ) systems(p systemPair) error {
 	prefix, root := "", []ext4.DirEntry{{Name: "", Ino: ext4.RootInode}}
 	if s := cmp.Or(p.old, p.new); d.numbered {
-		prefix = fmt.Sprintf("%d:", s.Partition.Number)
+		prefix = fmt.Sprintf("%d:", s.Volume.Number)
 	}
 	top := &level{path: prefix}
 	if p.old != nil {
@@ -111,7 +111,7 @@ func (d *differ) node(s *FileSystem, all examined, e *ext4.DirEntry) (*Node, []e
 	if err != nil {
 		return nil, nil, err
 	}
-	n.Examined = all[inodeKey{s.Partition.Number, e.Ino}]
+	n.Examined = all[inodeKey{s.Volume.Number, e.Ino}]
 	if n.IsRegular() && n.Examined == nil {
 		return nil, nil, fmt.Errorf("inode %d was not examined", e.Ino)
 	}

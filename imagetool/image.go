@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/vmseal/vmseal/imagetool/block"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/hostfile"
+	"github.com/vmseal/vmseal/imagetool/output"
 )
 
 // AnyPartition asks for every partition with an ext file system.
@@ -15,22 +18,24 @@ const AnyPartition = -1
 // An Image is a disk image and its ext file systems. It may be used by several
 // goroutines at once.
 type Image struct {
-	Disk    *disk.Image
 	Systems []*FileSystem
+	file    *hostfile.File
+	layout  *disk.Layout
 	chosen  int // the number of a partition, or AnyPartition
 }
 
 // A FileSystem is one of the image's ext file systems.
 type FileSystem struct {
 	*ext4.FS
-	Partition disk.Partition
+	Volume disk.Volume
+	dev    block.Device // what it was opened on
 }
 
 // NoFileSystemError says that there is nothing to work on.
 type NoFileSystemError struct {
 	Path   string
-	Number int              // the partition that was asked for, or AnyPartition
-	Found  []disk.Partition // what is there
+	Number int           // the partition that was asked for, or AnyPartition
+	Found  []disk.Volume // what is there
 }
 
 func (e *NoFileSystemError) Error() string {
@@ -38,8 +43,8 @@ func (e *NoFileSystemError) Error() string {
 		return fmt.Sprintf("%s has no partition", e.Path)
 	}
 	var found []string
-	for _, p := range e.Found {
-		found = append(found, Describe(p))
+	for _, v := range e.Found {
+		found = append(found, v.String())
 	}
 	if e.Number == AnyPartition {
 		return fmt.Sprintf("%s has no ext2, ext3 or ext4 file system; it has %s", e.Path, strings.Join(found, ", "))
@@ -48,72 +53,105 @@ func (e *NoFileSystemError) Error() string {
 		e.Path, e.Number, strings.Join(found, ", "))
 }
 
-// Describe names a partition and what it holds: "partition 2 (ext4)".
-func Describe(p disk.Partition) string {
-	kind := p.FS
-	if kind == "" {
-		kind = "unknown contents"
+// Probe opens an image and tells as much about it as can be known. An image that
+// Open would not accept is returned along with the reason.
+func Probe(path string) (*Image, *disk.RefusedError, error) {
+	f, err := hostfile.Open(path)
+	if err != nil {
+		return nil, nil, err
 	}
-	if p.Number == 0 {
-		return fmt.Sprintf("the whole disk (%s)", kind)
+	layout, refused, err := disk.Detect(f)
+	if err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return fmt.Sprintf("partition %d (%s)", p.Number, kind)
+	return &Image{file: f, layout: layout, chosen: AnyPartition}, refused, nil
 }
 
 // Open opens an image, keeps writers away from it and opens its ext file
 // systems: all of them, or the one in the partition with the given number.
-func Open(path string, partition int, mode disk.LockMode) (*Image, error) {
-	d, err := disk.Open(path)
+func Open(path string, partition int, mode hostfile.LockMode) (*Image, error) {
+	m, refused, err := Probe(path)
 	if err != nil {
 		return nil, err
 	}
-	img := &Image{Disk: d, chosen: partition}
-	if err := d.Lock(mode); err != nil {
-		d.Close()
+	m.chosen = partition
+	if refused != nil {
+		err = fmt.Errorf("%s: %w", path, refused)
+	} else if err = m.Lock(mode); err == nil {
+		err = m.openSystems()
+	}
+	if err != nil {
+		m.Close()
 		return nil, err
 	}
-	if err := img.openSystems(); err != nil {
-		d.Close()
-		return nil, err
-	}
-	return img, nil
+	return m, nil
 }
 
+// Lock keeps others away from the image until Close, as the mode says.
+func (m *Image) Lock(mode hostfile.LockMode) error { return m.file.Lock(mode) }
+
 func (m *Image) openSystems() error {
-	for _, p := range m.Disk.Partitions() {
-		if !p.IsExt() || !m.covers(p.Number) {
+	for _, v := range m.layout.Volumes {
+		if !isExt(v) || !m.Covers(v.Number) {
 			continue
 		}
-		fs, err := ext4.Open(p.Section(m.Disk), p.Size)
+		s, err := openSystem(v, m.file)
 		if err != nil {
-			return fmt.Errorf("%s: %s: %w", m.Disk.Path(), Describe(p), err)
+			return fmt.Errorf("%s: %s: %w", m.Path(), v, err)
 		}
-		m.Systems = append(m.Systems, &FileSystem{fs, p})
+		m.Systems = append(m.Systems, s)
 	}
 	if len(m.Systems) == 0 {
-		return &NoFileSystemError{m.Disk.Path(), m.chosen, m.Disk.Partitions()}
+		return &NoFileSystemError{m.Path(), m.chosen, m.layout.Volumes}
 	}
 	return nil
 }
 
-// covers reports whether a partition is among those that were asked for.
-func (m *Image) covers(number int) bool { return m.chosen == AnyPartition || m.chosen == number }
+func isExt(v disk.Volume) bool { return strings.HasPrefix(v.FS, "ext") }
+
+// openSystem opens the file system of a volume on the disk that it was found on, or on
+// a copy of that.
+func openSystem(v disk.Volume, disk block.Device) (*FileSystem, error) {
+	dev := v.On(disk)
+	fs, err := ext4.Open(dev, dev.Size())
+	if err != nil {
+		return nil, err
+	}
+	return &FileSystem{fs, v, dev}, nil
+}
+
+// Path is the name under which the image was opened.
+func (m *Image) Path() string { return m.file.Name() }
+
+// Size is the image's size in bytes.
+func (m *Image) Size() int64 { return m.file.Size() }
+
+// Layout is what was found in the image.
+func (m *Image) Layout() *disk.Layout { return m.layout }
+
+// Covers reports whether a partition is among those that were asked for.
+func (m *Image) Covers(number int) bool { return m.chosen == AnyPartition || m.chosen == number }
+
+// CheckOutput tells, without writing anything, whether a file made from the image may
+// have this name.
+func (m *Image) CheckOutput(out string, force bool) error { return output.Check(m.file, out, force) }
 
 // PassedOver lists the partitions that may hold files which the image's trees do
 // not have: those with another kind of file system, with something that hides one,
 // or with unknown contents. None are passed over if one was chosen.
-func (m *Image) PassedOver(ctx context.Context) ([]disk.Partition, error) {
-	var list []disk.Partition
-	for _, p := range m.Disk.Partitions() {
-		if p.IsExt() || m.chosen != AnyPartition {
+func (m *Image) PassedOver(ctx context.Context) ([]disk.Volume, error) {
+	var list []disk.Volume
+	for _, v := range m.layout.Volumes {
+		if isExt(v) || m.chosen != AnyPartition {
 			continue
 		}
-		files, err := m.mayHaveFiles(ctx, p)
+		files, err := m.mayHaveFiles(ctx, v)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
+			return nil, fmt.Errorf("%s: %w", m.Path(), err)
 		}
 		if files {
-			list = append(list, p)
+			list = append(list, v)
 		}
 	}
 	return list, nil
@@ -121,19 +159,38 @@ func (m *Image) PassedOver(ctx context.Context) ([]disk.Partition, error) {
 
 // mayHaveFiles goes by what a partition holds, and by its type only where that is
 // unknown. An EFI partition and swap have no files that IMA looks at.
-func (m *Image) mayHaveFiles(ctx context.Context, p disk.Partition) (bool, error) {
-	switch p.FS {
+func (m *Image) mayHaveFiles(ctx context.Context, v disk.Volume) (bool, error) {
+	switch v.FS {
 	case "vfat", "swap":
 		return false, nil
 	case "":
-		if p.IsFileless() {
+		if v.IsFileless() {
 			return false, nil
 		}
-		zero, err := m.Disk.IsZero(ctx, p)
+		zero, err := block.IsZero(ctx, v.On(m.file))
 		return !zero, err
 	}
 	return true, nil
 }
 
 // Close releases the image.
-func (m *Image) Close() error { return m.Disk.Close() }
+func (m *Image) Close() error { return m.file.Close() }
+
+// SHA256 digests the image as it is now.
+func (m *Image) SHA256(ctx context.Context) ([]byte, error) {
+	return digested{m.file, m.Path()}.SHA256(ctx)
+}
+
+// digested is a device, and what it is called where that goes wrong.
+type digested struct {
+	dev  block.Device
+	name string
+}
+
+func (d digested) SHA256(ctx context.Context) ([]byte, error) {
+	sum, err := block.Digest(ctx, d.dev)
+	if err != nil {
+		return nil, fmt.Errorf("digesting %s: %w", d.name, err)
+	}
+	return sum, nil
+}

@@ -10,8 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/hostfile"
+	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/imagetool/undo"
 	"github.com/vmseal/vmseal/signer"
 )
@@ -69,7 +70,7 @@ type undoFile interface {
 }
 
 // logFile is an undoLog on disk.
-type logFile struct{ *disk.UndoLog }
+type logFile struct{ *output.UndoLog }
 
 func (l logFile) Open() (undoFile, int64, error) { return l.UndoLog.Open() }
 
@@ -121,7 +122,7 @@ func (g *guarded) withoutLog(err error) error {
 	if missing == nil {
 		f.Close()
 	}
-	return errors.Join(err, &disk.PendingError{Path: g.path, Log: g.log.Path()})
+	return errors.Join(err, &undo.PendingError{Path: g.path, Log: g.log.Path()})
 }
 
 // blocks are those of all transactions, from the beginning of the image.
@@ -177,15 +178,15 @@ func restore(log undoLog, dev undo.Device, size int64) (undo.Summary, error) {
 // signInPlace changes the image itself. Until the labels are committed nothing is
 // written; after an error the image is as it was.
 func (m *Image) signInPlace(ctx context.Context, o *SignOptions, edit ext4.EditOptions, sealed *Sealed) (*signer.Report, error) {
-	file, err := m.Disk.UndoLog()
+	file, err := output.UndoLogOf(m.Path())
 	if err != nil {
 		return nil, err
 	}
-	g := &guarded{path: m.Disk.Path(), size: m.Disk.Size(), log: logFile{file}, whole: m.Disk.Whole()}
+	g := &guarded{path: m.Path(), size: m.Size(), log: logFile{file}, whole: m.file}
 	for _, s := range m.Systems {
-		g.systems = append(g.systems, part{Describe(s.Partition), s.Partition.Start, m.Disk.Device(s.Partition)})
+		g.systems = append(g.systems, part{s.Volume.String(), s.Volume.Start, s.dev})
 	}
-	list, err := createManifest(ctx, m.Disk, o)
+	list, err := createManifest(ctx, m, o)
 	if err != nil {
 		return nil, err
 	}
@@ -197,17 +198,17 @@ func (m *Image) signInPlace(ctx context.Context, o *SignOptions, edit ext4.EditO
 			return nil
 		}
 		release = o.hold()
-		err := g.commit(m.Disk.Unchanged, txs)
+		err := g.commit(m.file.Unchanged, txs)
 		begun = err == nil
 		return err
 	}
 	report, err := t.sign(ctx, o.Options)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", m.Disk.Path(), err), list.abort())
+		return nil, errors.Join(fmt.Errorf("%s: %w", m.Path(), err), list.abort())
 	}
-	outputs, err := finishOutputs(ctx, m.Disk, o, list, t, report, sealed)
+	outputs, err := finishOutputs(ctx, m, o, list, t, report, sealed)
 	if err == nil {
-		err = disk.Commit(ctx.Err, outputs...)
+		err = output.Commit(ctx.Err, outputs...)
 	}
 	switch {
 	case !begun:
@@ -233,24 +234,24 @@ type Recovery struct {
 // cut short. log names its undo log; "" is the one in its place. Without an error
 // the log is gone.
 func Recover(path, log string) (*Recovery, error) {
-	d, err := disk.OpenPending(path)
+	d, err := hostfile.OpenPending(path)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
-	file := disk.OpenUndoLog(log)
+	file := output.OpenUndoLog(log)
 	if log == "" {
-		if file, err = d.UndoLog(); err != nil {
+		if file, err = output.UndoLogOf(path); err != nil {
 			return nil, err
 		}
 	}
 	if err := file.Check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := d.LockPending(disk.ForWriting); err != nil {
+	if err := d.LockPending(hostfile.ForWriting); err != nil {
 		return nil, err
 	}
-	summary, err := restore(logFile{file}, d.Whole(), d.Size())
+	summary, err := restore(logFile{file}, d, d.Size())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/hostfile"
 )
 
 // An Inspection is what can be learned about an image, also of one that Sign
@@ -73,35 +74,35 @@ type Problem struct {
 // Inspect looks at an image. The error is for what kept it from looking; what is
 // wrong with the image is among the problems.
 func Inspect(ctx context.Context, path string) (*Inspection, error) {
-	d, refused, err := disk.Probe(path)
+	m, refused, err := Probe(path)
 	if err != nil {
 		return nil, err
 	}
-	defer d.Close()
+	defer m.Close()
 	r := &Inspection{
-		Path: path, Format: d.Format(), Size: d.Size(), Table: d.Table(), SectorSize: d.SectorSize(),
+		Path: path, Format: m.layout.Format, Size: m.Size(), Table: m.layout.Table, SectorSize: m.layout.SectorSize,
 		Partitions: []PartitionInspection{},
 	}
 	if refused != nil {
 		r.problem(AnyPartition, refused)
 	}
-	if err := d.Lock(disk.ForCopying); err != nil {
+	if err := m.Lock(hostfile.ForCopying); err != nil {
 		r.problem(AnyPartition, err)
 	}
 	ext := false
-	for _, p := range d.Partitions() {
+	for _, v := range m.layout.Volumes {
 		r.Partitions = append(r.Partitions, PartitionInspection{
-			Number: p.Number, Start: p.Start, Size: p.Size, Type: p.Type, Name: p.Name, FS: p.FS,
+			Number: v.Number, Start: v.Start, Size: v.Size, Type: v.Type, Name: v.Name, FS: v.FS,
 		})
-		if p.IsExt() {
+		if isExt(v) {
 			ext = true
-			if err := r.inspectExt(ctx, d, p, &r.Partitions[len(r.Partitions)-1]); err != nil {
+			if err := r.inspectExt(ctx, m, v, &r.Partitions[len(r.Partitions)-1]); err != nil {
 				return nil, err
 			}
 		}
 	}
 	if !ext && refused == nil {
-		r.problem(AnyPartition, &NoFileSystemError{path, AnyPartition, d.Partitions()})
+		r.problem(AnyPartition, &NoFileSystemError{path, AnyPartition, m.layout.Volumes})
 	}
 	return r, nil
 }
@@ -116,10 +117,10 @@ func (r *Inspection) problem(partition int, err error) {
 
 // inspectExt goes from what is certain to what may fail: the superblock, the
 // labels, the operating system. Only the end of the context is an error.
-func (r *Inspection) inspectExt(ctx context.Context, d *disk.Image, p disk.Partition, out *PartitionInspection) error {
-	info, err := ext4.ReadInfo(p.Section(d), p.Size)
+func (r *Inspection) inspectExt(ctx context.Context, m *Image, v disk.Volume, out *PartitionInspection) error {
+	info, err := ext4.ReadInfo(v.On(m.file), v.Size)
 	if err != nil {
-		r.problem(p.Number, err)
+		r.problem(v.Number, err)
 		return ctx.Err()
 	}
 	out.FS = info.Kind
@@ -129,25 +130,24 @@ func (r *Inspection) inspectExt(ctx context.Context, d *disk.Image, p disk.Parti
 		Features: info.Features,
 	}
 	for _, reason := range info.Problems {
-		r.problem(p.Number, errors.New(reason))
+		r.problem(v.Number, errors.New(reason))
 	}
-	fs, err := ext4.Open(p.Section(d), p.Size)
+	s, err := openSystem(v, m.file)
 	if err != nil {
-		r.problem(p.Number, err)
+		r.problem(v.Number, err)
 		return ctx.Err()
 	}
-	s := &FileSystem{fs, p}
 	if out.Labels, err = s.countLabels(ctx); err != nil {
-		r.problem(p.Number, err)
+		r.problem(v.Number, err)
 	}
 	if out.Labels != nil && out.Labels.EVM > 0 {
-		r.problem(p.Number, fmt.Errorf("%d files: %w", out.Labels.EVM, ext4.ErrEVM))
+		r.problem(v.Number, fmt.Errorf("%d files: %w", out.Labels.EVM, ext4.ErrEVM))
 	}
 	if out.OS, err = s.OS(); err != nil {
-		r.problem(p.Number, err)
+		r.problem(v.Number, err)
 	}
 	if out.Kernel, err = s.Kernels(); err != nil {
-		r.problem(p.Number, err)
+		r.problem(v.Number, err)
 	}
 	return ctx.Err()
 }

@@ -149,7 +149,7 @@ func (m *Image) findKernel(s *FileSystem, name string) (*foundKernel, error) {
 		return nil, fmt.Errorf("%s: not a regular file", name)
 	}
 	// A kernel has no holes: one that is larger than its file system is a trick.
-	if in.Size > min(kernel.MaxSize, s.Partition.Size) {
+	if in.Size > min(kernel.MaxSize, s.Volume.Size) {
 		return nil, fmt.Errorf("%s: %w", name, kernel.ErrTooLarge)
 	}
 	c, err := s.Contents(in)
@@ -157,7 +157,7 @@ func (m *Image) findKernel(s *FileSystem, name string) (*foundKernel, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(m.Systems) > 1 {
-		name = fmt.Sprintf("%d:%s", s.Partition.Number, name)
+		name = fmt.Sprintf("%d:%s", s.Volume.Number, name)
 	}
 	return &foundKernel{name, in, c}, nil
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/manifest"
-	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/signer"
 )
 
@@ -20,7 +20,7 @@ type digester interface {
 
 // A manifestFile is a manifest in the making. A nil one stands for none.
 type manifestFile struct {
-	out    *disk.Output
+	out    *output.File
 	header manifest.Header
 }
 
@@ -34,7 +34,7 @@ func createManifest(ctx context.Context, image digester, o *SignOptions) (*manif
 	if err != nil {
 		return nil, err
 	}
-	out, err := disk.CreateOutput(o.Manifest, 0o666, o.Force)
+	out, err := output.Create(o.Manifest, 0o666, o.Force)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (f *manifestFile) write(ctx context.Context, image digester, t *Tree, r *si
 		f.header.KeyID = ""
 	}
 	f.header.Filesystems, f.header.Entries = t.filesystems(), len(entries)
-	w, err := manifest.NewWriter(f.out.File(), f.header)
+	w, err := manifest.NewWriter(f.out, f.header)
 	if err != nil {
 		return err
 	}
@@ -73,11 +73,11 @@ func (f *manifestFile) write(ctx context.Context, image digester, t *Tree, r *si
 }
 
 // outputs is what has to be committed along with the image.
-func (f *manifestFile) outputs() []*disk.Output {
+func (f *manifestFile) outputs() []*output.File {
 	if f == nil {
 		return nil
 	}
-	return []*disk.Output{f.out}
+	return []*output.File{f.out}
 }
 
 func (f *manifestFile) abort() error {
@@ -91,7 +91,7 @@ func (f *manifestFile) abort() error {
 func (t *Tree) filesystems() []manifest.Filesystem {
 	var list []manifest.Filesystem
 	for _, s := range t.systems {
-		list = append(list, manifest.Filesystem{Partition: s.Partition.Number, UUID: s.Info().UUID})
+		list = append(list, manifest.Filesystem{Partition: s.Volume.Number, UUID: s.Info().UUID})
 	}
 	return list
 }

@@ -12,7 +12,7 @@ import (
 
 // Space is what the labels need in one file system.
 type Space struct {
-	Partition disk.Partition
+	Volume    disk.Volume
 	BlockSize int
 	Needed    uint64 // new blocks
 	Free      uint64
@@ -73,9 +73,9 @@ func (t *Tree) space() ([]Space, error) {
 		s := t.systems[i]
 		needed, free, err := e.NewBlocks()
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", Describe(s.Partition), err)
+			return nil, fmt.Errorf("%s: %w", s.Volume, err)
 		}
-		spaces = append(spaces, Space{s.Partition, s.Info().BlockSize, needed, free})
+		spaces = append(spaces, Space{s.Volume, s.Info().BlockSize, needed, free})
 		if needed > free {
 			return spaces, &NoSpaceError{spaces[len(spaces)-1]}
 		}
@@ -90,5 +90,5 @@ type NoSpaceError struct {
 
 func (e *NoSpaceError) Error() string {
 	return fmt.Sprintf("%s: the labels need %d new blocks of %d bytes, but %d are free",
-		Describe(e.Partition), e.Needed, e.BlockSize, e.Free)
+		e.Volume, e.Needed, e.BlockSize, e.Free)
 }

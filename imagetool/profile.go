@@ -9,8 +9,8 @@ import (
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/policy"
 	"github.com/vmseal/vmseal/formats/profile"
-	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/kernel"
+	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/signer"
 )
 
@@ -46,12 +46,12 @@ func SealKernel(k *KernelFile, rules *policy.Policy, o signer.Options) (*Sealed,
 }
 
 // Output begins a file with the profile, which Commit completes.
-func (s *Sealed) Output(path string, force bool) (*disk.Output, error) {
-	out, err := disk.CreateOutput(path, 0o666, force)
+func (s *Sealed) Output(path string, force bool) (*output.File, error) {
+	out, err := output.Create(path, 0o666, force)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := out.File().Write(s.File); err != nil {
+	if _, err := out.Write(s.File); err != nil {
 		return nil, errors.Join(err, out.Abort())
 	}
 	return out, nil
@@ -63,7 +63,7 @@ func (s *Sealed) Write(path string, force bool) error {
 	if err != nil {
 		return err
 	}
-	return disk.Commit(nil, out)
+	return output.Commit(nil, out)
 }
 
 // ReadKernel reads a kernel that is a file of its own. For anything else, an image

@@ -11,8 +11,8 @@ import (
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/manifest"
-	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer"
 )
@@ -110,7 +110,7 @@ func readManifest(ctx context.Context, path string, f func(manifest.Header, mani
 }
 
 func readImageLabels(ctx context.Context, path string, pub *rsa.PublicKey) (Labels, error) {
-	img, err := Open(path, AnyPartition, disk.ForReading)
+	img, err := Open(path, AnyPartition, hostfile.ForReading)
 	if err != nil {
 		return nil, err
 	}

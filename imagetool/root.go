@@ -22,11 +22,11 @@ func (m *Image) Find(name string) (*FileSystem, string, error) {
 	if number, rest, ok := strings.Cut(name, ":"); ok && strings.HasPrefix(rest, "/") {
 		if n, err := strconv.Atoi(number); err == nil {
 			for _, s := range m.Systems {
-				if s.Partition.Number == n {
+				if s.Volume.Number == n {
 					return s, rest, nil
 				}
 			}
-			return nil, "", &NoFileSystemError{m.Disk.Path(), n, m.Disk.Partitions()}
+			return nil, "", &NoFileSystemError{m.Path(), n, m.layout.Volumes}
 		}
 	}
 	if !strings.HasPrefix(name, "/") {

@@ -9,8 +9,8 @@ import (
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/policy"
-	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/signer"
 )
 
@@ -56,7 +56,7 @@ type SignResult struct {
 
 // Sign writes a signed copy of the image, or changes the image in place. An error
 // leaves nothing behind, and the image as it was, unless it is a *CutShortError; see
-// disk.Commit for what it may have replaced.
+// output.Commit for what it may have replaced.
 func (m *Image) Sign(ctx context.Context, o SignOptions) (*SignResult, error) {
 	o.KeepGoing = false
 	if o.Action == nil {
@@ -68,11 +68,11 @@ func (m *Image) Sign(ctx context.Context, o SignOptions) (*SignResult, error) {
 	}
 	sealed, err := m.seal(&o)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
+		return nil, fmt.Errorf("%s: %w", m.Path(), err)
 	}
 	spaces, err := m.plan(ctx, &o, edit)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
+		return nil, fmt.Errorf("%s: %w", m.Path(), err)
 	}
 	result := &SignResult{Spaces: spaces, KeyID: o.KeyID, Hash: o.Hash, Sealed: sealed}
 	switch {
@@ -101,7 +101,7 @@ func (m *Image) checkOutputs(o *SignOptions) error {
 		}
 	}
 	for i, out := range outputs {
-		if err := disk.CheckOutput(m.Disk, out, o.Force); err != nil {
+		if err := m.CheckOutput(out, o.Force); err != nil {
 			return err
 		}
 		if slices.ContainsFunc(outputs[:i], func(other string) bool { return samePath(out, other) }) {
@@ -124,7 +124,7 @@ func (m *Image) seal(o *SignOptions) (*Sealed, error) {
 }
 
 func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit ext4.EditOptions, sealed *Sealed) (*signer.Report, error) {
-	staged, err := disk.Stage(ctx, m.Disk, o.Out, o.Force, copyProgress(o.Progress, m.Disk.Size()))
+	staged, err := output.Stage(ctx, m.file, o.Out, o.Force, copyProgress(o.Progress, m.Size()))
 	if err != nil {
 		return nil, err
 	}
@@ -140,8 +140,9 @@ func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit ext4.EditOpti
 
 // signStaged works on the copy alone. The outputs it returns are written, but do
 // not have their names yet.
-func (m *Image) signStaged(ctx context.Context, staged *disk.Staged, o *SignOptions, edit ext4.EditOptions, sealed *Sealed) (*signer.Report, []*disk.Output, error) {
-	list, err := createManifest(ctx, staged, o)
+func (m *Image) signStaged(ctx context.Context, staged *output.Staged, o *SignOptions, edit ext4.EditOptions, sealed *Sealed) (*signer.Report, []*output.File, error) {
+	copied := digested{staged.Device(), "the copy of " + m.Path()}
+	list, err := createManifest(ctx, copied, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -149,39 +150,36 @@ func (m *Image) signStaged(ctx context.Context, staged *disk.Staged, o *SignOpti
 	if err != nil {
 		return nil, nil, errors.Join(err, list.abort())
 	}
-	outputs, err := finishOutputs(ctx, staged, o, list, t, report, sealed)
+	outputs, err := finishOutputs(ctx, copied, o, list, t, report, sealed)
 	return report, outputs, err
 }
 
-func (m *Image) labelStaged(ctx context.Context, staged *disk.Staged, o *SignOptions, edit ext4.EditOptions) (*signer.Report, *Tree, error) {
+func (m *Image) labelStaged(ctx context.Context, staged *output.Staged, o *SignOptions, edit ext4.EditOptions) (*signer.Report, *Tree, error) {
 	t := &Tree{opt: edit}
-	var devices []*disk.Device
 	for _, s := range m.Systems {
-		dev := staged.Device(s.Partition)
-		fs, err := ext4.Open(dev, s.Partition.Size)
+		fs, err := openSystem(s.Volume, staged.Device())
 		if err != nil {
-			return nil, nil, fmt.Errorf("copy of %s: %s: %w", m.Disk.Path(), Describe(s.Partition), err)
+			return nil, nil, fmt.Errorf("copy of %s: %s: %w", m.Path(), s.Volume, err)
 		}
-		t.systems = append(t.systems, &FileSystem{fs, s.Partition})
-		devices = append(devices, dev)
+		t.systems = append(t.systems, fs)
 	}
 	t.commit = func(ctx context.Context, txs []*ext4.Transaction) error {
 		for i, tx := range txs {
-			if err := tx.Commit(ctx, devices[i]); err != nil {
-				return fmt.Errorf("%s: %w", Describe(t.systems[i].Partition), err)
+			if err := tx.Commit(ctx, t.systems[i].dev); err != nil {
+				return fmt.Errorf("%s: %w", t.systems[i].Volume, err)
 			}
 		}
 		return nil
 	}
 	report, err := t.sign(ctx, o.Options)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", m.Disk.Path(), err)
+		return nil, nil, fmt.Errorf("%s: %w", m.Path(), err)
 	}
 	return report, t, nil
 }
 
 // finishOutputs writes what there is to be besides the image, short of the names.
-func finishOutputs(ctx context.Context, image digester, o *SignOptions, list *manifestFile, t *Tree, report *signer.Report, sealed *Sealed) ([]*disk.Output, error) {
+func finishOutputs(ctx context.Context, image digester, o *SignOptions, list *manifestFile, t *Tree, report *signer.Report, sealed *Sealed) ([]*output.File, error) {
 	if err := list.write(ctx, image, t, report); err != nil {
 		return nil, errors.Join(err, list.abort())
 	}

@@ -18,16 +18,16 @@ const (
 // A SparseError says that the files of a file system are far larger than the file
 // system, so that reading them would take longer than anybody meant it to.
 type SparseError struct {
-	Partition disk.Partition
-	Path      string // the largest file
-	Size      int64
-	Total     int64 // of all files that are to be read
-	Limit     int64
+	Volume disk.Volume
+	Path   string // the largest file
+	Size   int64
+	Total  int64 // of all files that are to be read
+	Limit  int64
 }
 
 func (e *SparseError) Error() string {
 	return fmt.Sprintf("%s: its files hold %d bytes, most of them holes; more than %d are not read in a file system of %d bytes. The largest is %s with %d",
-		Describe(e.Partition), e.Total, e.Limit, e.Partition.Size, e.Path, e.Size)
+		e.Volume, e.Total, e.Limit, e.Volume.Size, e.Path, e.Size)
 }
 
 // Bound makes Files fail with a *SparseError if the files that are to be read are too
@@ -53,8 +53,8 @@ func (t *Tree) checkSparse(files []signer.File) error {
 	}
 	for i, s := range t.systems {
 		e := &errs[i]
-		e.Partition, e.Limit = s.Partition, sparseRatio*s.Partition.Size+sparseSlack
-		if s.Partition.Size > (math.MaxInt64-sparseSlack)/sparseRatio {
+		e.Volume, e.Limit = s.Volume, sparseRatio*s.Volume.Size+sparseSlack
+		if s.Volume.Size > (math.MaxInt64-sparseSlack)/sparseRatio {
 			e.Limit = math.MaxInt64
 		}
 		if e.Total > e.Limit {

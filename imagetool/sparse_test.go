@@ -11,7 +11,7 @@ import (
 
 func TestSparse(t *testing.T) {
 	const size = 1 << 20
-	tree := &Tree{systems: []*FileSystem{{Partition: disk.Partition{Number: 1, Size: size}}, {Partition: disk.Partition{Number: 2, Size: math.MaxInt64 / 4}}}}
+	tree := &Tree{systems: []*FileSystem{{Volume: disk.Volume{Number: 1, Size: size}}, {Volume: disk.Volume{Number: 2, Size: math.MaxInt64 / 4}}}}
 	file := func(system int, path string, size int64) signer.File {
 		return signer.File{Paths: []string{path}, Size: size, Ref: ref{system: system}}
 	}
@@ -34,7 +34,7 @@ func TestSparse(t *testing.T) {
 	}
 	files[1].Size++
 	err := tree.checkSparse(files)
-	want := SparseError{tree.systems[0].Partition, "1:/a", limit - 10, limit + 1, limit}
+	want := SparseError{tree.systems[0].Volume, "1:/a", limit - 10, limit + 1, limit}
 	if e, ok := errors.AsType[*SparseError](err); !ok || *e != want {
 		t.Errorf("beyond the bound: %v", err)
 	}

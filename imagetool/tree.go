@@ -44,7 +44,7 @@ func (t *Tree) Files(ctx context.Context) ([]signer.File, error) {
 	for i, s := range t.systems {
 		l, err := s.Check(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", Describe(s.Partition), err)
+			return nil, fmt.Errorf("%s: %w", s.Volume, err)
 		}
 		e, err := l.Edit(t.opt)
 		if err != nil {
@@ -87,7 +87,7 @@ func (t *Tree) prefix(system int) string {
 	if len(t.systems) == 1 {
 		return ""
 	}
-	return fmt.Sprintf("%d:", t.systems[system].Partition.Number)
+	return fmt.Sprintf("%d:", t.systems[system].Volume.Number)
 }
 
 // Plain gives the paths of a file without the number of the partition.
@@ -137,7 +137,7 @@ func (t *Tree) Commit(ctx context.Context) error {
 	for i, e := range t.edits {
 		tx, err := e.Prepare()
 		if err != nil {
-			return fmt.Errorf("%s: %w", Describe(t.systems[i].Partition), err)
+			return fmt.Errorf("%s: %w", t.systems[i].Volume, err)
 		}
 		txs = append(txs, tx)
 	}

@@ -1,10 +1,5 @@
 package disk
 
-import "strings"
-
-// IsExt reports whether FS names a file system of the ext family.
-func (p Partition) IsExt() bool { return strings.HasPrefix(p.FS, "ext") }
-
 // Advice says what to do about something that is not an ext file system.
 func Advice(kind string) string {
 	switch kind {

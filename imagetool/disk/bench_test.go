@@ -2,13 +2,11 @@ package disk
 
 import "testing"
 
-func BenchmarkProbe(b *testing.B) {
-	path := gptDisk(b)
+func BenchmarkDetect(b *testing.B) {
+	dev := device(b, gptDisk(b))
 	for b.Loop() {
-		img, err := Open(path)
-		if err != nil {
-			b.Fatal(err)
+		if _, refused, err := Detect(dev); refused != nil || err != nil {
+			b.Fatal(refused, err)
 		}
-		img.Close()
 	}
 }

@@ -1,10 +1,11 @@
 package disk
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
+
+	"github.com/vmseal/vmseal/imagetool/block"
 )
 
 // headSize is how much of a disk or partition is looked at. The last magic
@@ -72,19 +73,19 @@ var contents = []magic{
 	{"linux_raid_member", 4096, "\xfc\x4e\x2b\xa9"}, // metadata 1.2
 }
 
-// A view is the beginning of a disk or partition, with a way to look at its end.
+// A view is the beginning of a disk or volume, with a way to look at its end.
 type view struct {
-	r    io.ReaderAt
-	size int64
-	head []byte
+	dev   block.Device
+	start int64 // of dev on the disk
+	head  []byte
 }
 
-func newView(r io.ReaderAt, size int64) (*view, error) {
-	head := make([]byte, min(size, headSize))
-	if _, err := r.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+func newView(dev block.Device, start int64) (*view, error) {
+	head := make([]byte, min(dev.Size(), headSize))
+	if _, err := dev.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	return &view{r, size, head}, nil
+	return &view{dev, start, head}, nil
 }
 
 // has reports whether want stands at the offset; a negative one counts from the end.
@@ -93,11 +94,11 @@ func (v *view) has(at int64, want string) (bool, error) {
 		end := at + int64(len(want))
 		return end <= int64(len(v.head)) && string(v.head[at:end]) == want, nil
 	}
-	if at += v.size; at < 0 {
+	if at += v.dev.Size(); at < 0 {
 		return false, nil
 	}
 	b := make([]byte, len(want))
-	if _, err := v.r.ReadAt(b, at); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := v.dev.ReadAt(b, at); err != nil && !errors.Is(err, io.EOF) {
 		return false, err
 	}
 	return string(b) == want, nil
@@ -151,7 +152,7 @@ func (v *view) found() ([]string, error) {
 // the file system itself, and changing one half breaks the mirror.
 func (v *view) raidAtEnd() (bool, error) {
 	const mdMagic = "\xfc\x4e\x2b\xa9"
-	sectors := v.size / 512
+	sectors := v.dev.Size() / 512
 	for _, at := range []int64{
 		(sectors&^127 - 128) * 512,
 		(sectors - 16) &^ 7 * 512,
@@ -159,7 +160,7 @@ func (v *view) raidAtEnd() (bool, error) {
 		if at < headSize {
 			continue
 		}
-		if ok, err := v.has(at-v.size, mdMagic); ok || err != nil {
+		if ok, err := v.has(at-v.dev.Size(), mdMagic); ok || err != nil {
 			return ok, err
 		}
 	}
@@ -199,5 +200,3 @@ func extKind(head []byte) string {
 	}
 	return "ext2"
 }
-
-func allZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }

@@ -3,7 +3,6 @@ package disk
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"hash/crc32"
 	"io"
 	"os"
@@ -11,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/imagetool/block"
 )
 
 // TestContainers lets the tools that define the formats make one of each.
@@ -50,10 +51,9 @@ func TestCompressed(t *testing.T) {
 
 func wantContainer(t *testing.T, path, name string) {
 	t.Helper()
-	_, err := Open(path)
-	var r *RefusedError
-	if !errors.As(err, &r) || !strings.Contains(r.Reason, "this is "+name) || r.Hint == "" {
-		t.Errorf("%s: error %v", path, err)
+	_, r, err := Detect(device(t, path))
+	if err != nil || r == nil || !strings.Contains(r.Reason, "this is "+name) || r.Hint == "" {
+		t.Errorf("%s: refused because of %v, error %v", path, r, err)
 	}
 }
 
@@ -82,8 +82,7 @@ func TestContents(t *testing.T) {
 				stdin = "passphrase"
 			}
 			run(t, stdin, c.make[0], append(c.make[1:], path)...)
-			img := open(t, path)
-			if p := img.Partitions(); len(p) != 1 || p[0].FS != c.kind || p[0].IsExt() {
+			if p := detect(t, path).Volumes; len(p) != 1 || p[0].FS != c.kind || isExtKind(p[0].FS) {
 				t.Errorf("found %+v", p)
 			}
 		})
@@ -93,22 +92,14 @@ func TestContents(t *testing.T) {
 func TestISO(t *testing.T) {
 	path := sparse(t, mib)
 	poke(t, path, 32769, []byte("CD001"))
-	if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "ISO 9660") {
-		t.Errorf("error %v", err)
+	if _, r, err := Detect(device(t, path)); err != nil || r == nil || !strings.Contains(r.Reason, "ISO 9660") {
+		t.Errorf("refused because of %v, error %v", r, err)
 	}
 }
 
-func TestNotAFile(t *testing.T) {
-	for _, path := range []string{t.TempDir(), "/dev/null", filepath.Join(t.TempDir(), "missing")} {
-		if _, err := Open(path); err == nil {
-			t.Errorf("%s was opened", path)
-		}
-	}
-}
-
-// FuzzProbe holds what probe promises for any bytes: no panic, no memory by the
+// FuzzDetect holds what Detect promises for any bytes: no panic, no memory by the
 // image's own word, and partitions inside the image that do not overlap.
-func FuzzProbe(f *testing.F) {
+func FuzzDetect(f *testing.F) {
 	if _, err := exec.LookPath("sfdisk"); err == nil {
 		small := sparse(f, 4*mib)
 		run(f, "label: gpt\ntable-length: 4\nstart=64, size=64\nstart=128, size=999, name=root\n", "sfdisk", "-q", small)
@@ -121,15 +112,15 @@ func FuzzProbe(f *testing.F) {
 	f.Fuzz(func(t *testing.T, head, tail []byte, sectors uint32) {
 		size := max(int64(sectors)*512, int64(len(head)+len(tail)))
 		fixTable(head)
-		l, refused, err := probe(ends{head, tail, size}, size)
+		l, refused, err := Detect(ends{head: head, tail: tail, size: size})
 		if err != nil || refused != nil {
 			return
 		}
-		for i, p := range l.partitions {
+		for i, p := range l.Volumes {
 			if p.Start < 0 || p.Size <= 0 || p.Size > size || p.Start > size-p.Size {
 				t.Fatalf("partition %+v in an image of %d bytes", p, size)
 			}
-			for _, q := range l.partitions[:i] {
+			for _, q := range l.Volumes[:i] {
 				if q.Number == p.Number || p.Start < q.Start+q.Size && q.Start < p.Start+p.Size {
 					t.Fatalf("%+v collides with %+v", p, q)
 				}
@@ -154,9 +145,12 @@ func fixTable(head []byte) {
 
 // ends is an image with zeros between its beginning and its end.
 type ends struct {
-	head, tail []byte
-	size       int64
+	block.Device // nothing else is asked of it
+	head, tail   []byte
+	size         int64
 }
+
+func (e ends) Size() int64 { return e.size }
 
 func (e ends) ReadAt(p []byte, off int64) (int, error) {
 	if off >= e.size {

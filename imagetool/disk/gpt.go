@@ -3,13 +3,13 @@ package disk
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"math"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
+
+	"github.com/vmseal/vmseal/imagetool/block"
 )
 
 // gptHeader is the GPT header of the UEFI specification, 5.3.2.
@@ -54,7 +54,7 @@ func gptSectorSizes(v *view) (sizes []int) {
 func readGPT(v *view, sector int) (table, *RefusedError, error) {
 	t := table{kind: "gpt", sector: sector}
 	head := parseGPTHeader(v.head[sector:])
-	if r := head.check(1, v.size, sector); r != nil {
+	if r := head.check(1, v.dev.Size(), sector); r != nil {
 		return t, r, nil
 	}
 	decoded, err := gpt.Read(newMemFile(v), sector, sector)
@@ -72,7 +72,7 @@ func readGPT(v *view, sector int) (table, *RefusedError, error) {
 			return t, refuse(hintRepair, "the partition table lies: partition %d spans sectors %d to %d, but usable ones are %d to %d",
 				p.Index, p.Start, p.End, head.FirstUsable, head.LastUsable), nil
 		}
-		t.partitions = append(t.partitions, Partition{
+		t.partitions = append(t.partitions, Volume{
 			Number: p.Index,
 			Start:  int64(p.Start) * int64(sector),
 			Size:   int64(p.End-p.Start+1) * int64(sector),
@@ -121,7 +121,7 @@ func (h *gptHeader) check(lba uint64, size int64, sector int) *RefusedError {
 // still where the primary says.
 func checkBackup(v *view, primary gptHeader, sector int) (*RefusedError, error) {
 	raw := make([]byte, gptHeaderSize)
-	if err := readFull(v.r, raw, int64(primary.AlternateLBA)*int64(sector)); err != nil {
+	if err := block.ReadFull(v.dev, raw, int64(primary.AlternateLBA)*int64(sector)); err != nil {
 		return nil, fmt.Errorf("reading the backup GPT header: %w", err)
 	}
 	backup := parseGPTHeader(raw)
@@ -129,7 +129,7 @@ func checkBackup(v *view, primary gptHeader, sector int) (*RefusedError, error) 
 	if !bytes.Equal(backup.Signature[:], gptSignature) || crc32.ChecksumIEEE(raw) != backup.HeaderCRC {
 		return refuse(hintRepair, "there is no valid backup GPT header at sector %d, where the primary has it", primary.AlternateLBA), nil
 	}
-	if r := backup.check(primary.AlternateLBA, v.size, sector); r != nil {
+	if r := backup.check(primary.AlternateLBA, v.dev.Size(), sector); r != nil {
 		return refuse(r.Hint, "backup GPT: %s", r.Reason), nil
 	}
 	same := primary
@@ -139,23 +139,11 @@ func checkBackup(v *view, primary gptHeader, sector int) (*RefusedError, error) 
 		return refuse(hintRepair, "the backup GPT header contradicts the primary"), nil
 	}
 	entries := make([]byte, backup.Entries*gptEntrySize)
-	if err := readFull(v.r, entries, int64(backup.EntriesLBA)*int64(sector)); err != nil {
+	if err := block.ReadFull(v.dev, entries, int64(backup.EntriesLBA)*int64(sector)); err != nil {
 		return nil, fmt.Errorf("reading the backup GPT entries: %w", err)
 	}
 	if crc32.ChecksumIEEE(entries) != backup.EntriesCRC {
 		return refuse(hintRepair, "the backup GPT entries do not match their checksum"), nil
 	}
 	return nil, nil
-}
-
-// readFull fills b; an early end of the image is an error.
-func readFull(r io.ReaderAt, b []byte, off int64) error {
-	n, err := r.ReadAt(b, off)
-	if n == len(b) {
-		return nil
-	}
-	if err == nil || errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }

@@ -58,7 +58,7 @@ func (b *bootRecord) hybrid() bool { return b.protective() && len(b.entries) > 1
 func (b *bootRecord) table() table {
 	t := table{kind: "mbr", sector: 512}
 	for _, p := range b.entries {
-		t.partitions = append(t.partitions, Partition{
+		t.partitions = append(t.partitions, Volume{
 			Number: p.Index,
 			Start:  int64(p.Start) * 512,
 			Size:   int64(p.Size) * 512,

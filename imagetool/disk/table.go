@@ -13,7 +13,7 @@ import (
 type table struct {
 	kind       string // "gpt", "mbr" or "none"
 	sector     int
-	partitions []Partition
+	partitions []Volume
 }
 
 // readTable decides between GPT, MBR and neither. A GPT counts only behind a
@@ -35,7 +35,7 @@ func readTable(v *view) (table, *RefusedError, error) {
 	case len(sectors) == 0:
 		t := boot.table()
 		if refused == nil {
-			refused = checkPartitions(t.partitions, v.size)
+			refused = checkPartitions(t.partitions, v.dev.Size())
 		}
 		return t, refused, nil
 	case boot.hybrid():
@@ -43,15 +43,15 @@ func readTable(v *view) (table, *RefusedError, error) {
 	}
 	t, refused, err := readGPT(v, sectors[0])
 	if refused == nil && err == nil {
-		refused = checkPartitions(t.partitions, v.size)
+		refused = checkPartitions(t.partitions, v.dev.Size())
 	}
 	return t, refused, err
 }
 
 // checkPartitions holds a table to the image: every partition inside it, none
 // over another.
-func checkPartitions(parts []Partition, size int64) *RefusedError {
-	byStart := slices.SortedFunc(slices.Values(parts), func(a, b Partition) int { return cmp.Compare(a.Start, b.Start) })
+func checkPartitions(parts []Volume, size int64) *RefusedError {
+	byStart := slices.SortedFunc(slices.Values(parts), func(a, b Volume) int { return cmp.Compare(a.Start, b.Start) })
 	for i, p := range byStart {
 		if p.Size <= 0 || p.Start <= 0 {
 			return refuse(hintRepair, "partition %d has no extent", p.Number)
@@ -71,7 +71,7 @@ func checkPartitions(parts []Partition, size int64) *RefusedError {
 // A memFile is what go-diskfs reads tables from.
 type memFile struct{ *io.SectionReader }
 
-func newMemFile(v *view) memFile { return memFile{io.NewSectionReader(v.r, 0, v.size)} }
+func newMemFile(v *view) memFile { return memFile{io.NewSectionReader(v.dev, 0, v.dev.Size())} }
 
 func (memFile) Stat() (fs.FileInfo, error) { return nil, fmt.Errorf("stat: %w", fs.ErrInvalid) }
 func (memFile) Close() error               { return nil }

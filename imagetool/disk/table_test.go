@@ -3,25 +3,11 @@ package disk
 import (
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"hash/crc32"
 	"os"
 	"strings"
 	"testing"
 )
-
-const mib = 1 << 20
-
-// gptDisk has three partitions, of which the second (in number) holds an ext4.
-func gptDisk(t testing.TB) string {
-	path := sparse(t, 32*mib)
-	run(t, "label: gpt\n"+
-		"start=2048, size=4096, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name=\"EFI system\"\n"+
-		"start=8192, size=32768, type=L, name=\"r\u00f6\u00f6t\"\n"+
-		"start=40960, size=8192, type=S\n", "sfdisk", "-q", path)
-	ext4At(t, path, 8192*512, 16*mib)
-	return path
-}
 
 // sfdiskView is what the independent reader says.
 func sfdiskView(t testing.TB, path string) (parts []struct{ Start, Size int64 }) {
@@ -36,10 +22,10 @@ func sfdiskView(t testing.TB, path string) (parts []struct{ Start, Size int64 })
 	return view.PartitionTable.Partitions
 }
 
-func comparePartitions(t *testing.T, path string, img *Image) {
+func comparePartitions(t *testing.T, path string, l *Layout) {
 	t.Helper()
 	want := sfdiskView(t, path)
-	got := img.Partitions()
+	got := l.Volumes
 	if len(got) != len(want) || len(got) == 0 {
 		t.Fatalf("%d partitions, sfdisk sees %d", len(got), len(want))
 	}
@@ -52,12 +38,12 @@ func comparePartitions(t *testing.T, path string, img *Image) {
 
 func TestGPT(t *testing.T) {
 	path := gptDisk(t)
-	img := open(t, path)
-	comparePartitions(t, path, img)
-	if img.Table() != "gpt" || img.SectorSize() != 512 {
-		t.Errorf("table %s with sectors of %d", img.Table(), img.SectorSize())
+	l := detect(t, path)
+	comparePartitions(t, path, l)
+	if l.Table != "gpt" || l.SectorSize != 512 {
+		t.Errorf("table %s with sectors of %d", l.Table, l.SectorSize)
 	}
-	p := img.Partitions()
+	p := l.Volumes
 	if p[1].Name != "r\u00f6\u00f6t" || p[1].FS != "ext4" || p[0].FS != "" {
 		t.Errorf("partitions %+v", p)
 	}
@@ -68,7 +54,7 @@ func TestGPTGrown(t *testing.T) {
 	if err := os.Truncate(path, 48*mib); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(open(t, path).Partitions()); n != 3 {
+	if n := len(detect(t, path).Volumes); n != 3 {
 		t.Errorf("%d partitions", n)
 	}
 }
@@ -103,11 +89,11 @@ func TestGPT4K(t *testing.T) {
 	poke(t, path, 2*4096, entry)
 	poke(t, path, 251*4096, entry)
 	poke(t, path, 255*4096, header(255, 1, 251))
-	img := open(t, path)
-	want := Partition{Number: 1, Start: 10 * 4096, Size: 191 * 4096}
-	got := img.Partitions()
-	if img.SectorSize() != 4096 || len(got) != 1 || got[0].Start != want.Start || got[0].Size != want.Size {
-		t.Errorf("sectors of %d, partitions %+v", img.SectorSize(), got)
+	l := detect(t, path)
+	want := Volume{Number: 1, Start: 10 * 4096, Size: 191 * 4096}
+	got := l.Volumes
+	if l.SectorSize != 4096 || len(got) != 1 || got[0].Start != want.Start || got[0].Size != want.Size {
+		t.Errorf("sectors of %d, partitions %+v", l.SectorSize, got)
 	}
 }
 
@@ -115,10 +101,10 @@ func TestMBR(t *testing.T) {
 	path := sparse(t, 32*mib)
 	run(t, "label: dos\nstart=2048, size=8192, type=c\nstart=16384, size=32768, type=83, bootable\n", "sfdisk", "-q", path)
 	ext4At(t, path, 16384*512, 16*mib)
-	img := open(t, path)
-	comparePartitions(t, path, img)
-	if p := img.Partitions()[1]; img.Table() != "mbr" || p.Type != "0x83" || p.FS != "ext4" || p.Number != 2 {
-		t.Errorf("%s %+v", img.Table(), p)
+	l := detect(t, path)
+	comparePartitions(t, path, l)
+	if p := l.Volumes[1]; l.Table != "mbr" || p.Type != "0x83" || p.FS != "ext4" || p.Number != 2 {
+		t.Errorf("%s %+v", l.Table, p)
 	}
 }
 
@@ -126,9 +112,9 @@ func TestWholeDisk(t *testing.T) {
 	for _, kind := range []string{"ext2", "ext3", "ext4"} {
 		path := sparse(t, 8*mib)
 		run(t, "", "mke2fs", "-q", "-F", "-t", kind, path)
-		img := open(t, path)
-		want := Partition{Size: 8 * mib, FS: kind}
-		if p := img.Partitions(); len(p) != 1 || p[0] != want || img.Table() != "none" {
+		l := detect(t, path)
+		want := Volume{Size: 8 * mib, FS: kind}
+		if p := l.Volumes; len(p) != 1 || p[0] != want || l.Table != "none" {
 			t.Errorf("%s: %+v", kind, p)
 		}
 	}
@@ -140,7 +126,7 @@ func TestBootCode(t *testing.T) {
 	run(t, "", "mke2fs", "-q", "-F", path)
 	poke(t, path, 440, []byte(strings.Repeat("boot code ", 7)))
 	poke(t, path, 510, []byte{0x55, 0xaa})
-	open(t, path)
+	detect(t, path)
 }
 
 // refused are images made from a sound one by one change each.
@@ -192,18 +178,6 @@ var refused = []struct {
 	{"text", extDisk, func(t *testing.T, p string) { poke(t, p, 0, []byte(strings.Repeat("text", headSize/4))) }, "neither a partition table nor a known"},
 }
 
-func mbrDisk(t testing.TB) string {
-	path := sparse(t, 32*mib)
-	run(t, "label: dos\nstart=2048, size=8192, type=83\nstart=16384, size=8192, type=83\n", "sfdisk", "-q", path)
-	return path
-}
-
-func extDisk(t testing.TB) string {
-	path := sparse(t, 8*mib)
-	run(t, "", "mke2fs", "-q", "-F", path)
-	return path
-}
-
 // ext4Super plants the superblock of another file system at 1024.
 func ext4Super(t *testing.T, path string) { poke(t, path, 1024, peek(t, extDisk(t), 1024, 1024)) }
 
@@ -218,18 +192,15 @@ func TestRefused(t *testing.T) {
 	for _, c := range refused {
 		t.Run(c.name, func(t *testing.T) {
 			path := c.base(t)
-			open(t, path).Close() // sound before the change
+			detect(t, path) // sound before the change
 			c.change(t, path)
 			before := sum(t, path)
-			_, err := Open(path)
-			var r *RefusedError
-			if !errors.As(err, &r) || !strings.Contains(r.Reason, c.reason) {
-				t.Errorf("error %v, want one about %q", err, c.reason)
+			_, r, err := Detect(device(t, path))
+			if err != nil {
+				t.Errorf("Detect: %v", err)
 			}
-			if img, _, err := Probe(path); err != nil {
-				t.Errorf("Probe: %v", err)
-			} else {
-				img.Close()
+			if r == nil || !strings.Contains(r.Reason, c.reason) {
+				t.Errorf("refused because of %v, want %q", r, c.reason)
 			}
 			if sum(t, path) != before {
 				t.Error("the image was changed")

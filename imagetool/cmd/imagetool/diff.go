@@ -116,7 +116,7 @@ func (f *diffFlags) open(cmd *cobra.Command, path string) (*imagetool.Image, err
 		return nil, err
 	}
 	for _, p := range parts {
-		cli.Out(cmd).Warn(cli.WithHint(fmt.Errorf("%s: %s is left out", path, imagetool.Describe(p)), disk.Advice(p.FS)))
+		cli.Out(cmd).Warn(cli.WithHint(fmt.Errorf("%s: %s is left out", path, p), disk.Advice(p.FS)))
 	}
 	return img, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/signer/cli"
 	"github.com/vmseal/vmseal/signer/rules"
 )
@@ -45,7 +46,7 @@ func openForReading(cmd *cobra.Command, path string, p *partitionFlag) (*imageto
 	if err := p.check(cmd); err != nil {
 		return nil, err
 	}
-	return imagetool.Open(path, p.number, disk.ForReading)
+	return imagetool.Open(path, p.number, hostfile.ForReading)
 }
 
 // warnPassedOver tells of partitions that are left out without having been asked
@@ -56,7 +57,7 @@ func warnPassedOver(cmd *cobra.Command, img *imagetool.Image) error {
 		return err
 	}
 	for _, p := range parts {
-		cli.Out(cmd).Warn(cli.WithHint(fmt.Errorf("%s is left out", imagetool.Describe(p)), disk.Advice(p.FS)))
+		cli.Out(cmd).Warn(cli.WithHint(fmt.Errorf("%s is left out", p), disk.Advice(p.FS)))
 	}
 	return nil
 }

@@ -10,7 +10,9 @@ import (
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/imagetool/kernel"
+	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/imagetool/undo"
 	"github.com/vmseal/vmseal/signer/cli"
 )
@@ -41,7 +43,7 @@ func hint(err error) string {
 	if e, ok := errors.AsType[*imagetool.LogStaysError](err); ok {
 		return fmt.Sprintf("remove %s, where it is still there, to keep the labels, or run 'imagetool recover %s' to take them back", cli.EscapeName(e.Log), cli.EscapeName(e.Path))
 	}
-	if e, ok := errors.AsType[*disk.PendingError](err); ok {
+	if e, ok := errors.AsType[*undo.PendingError](err); ok {
 		return fmt.Sprintf("'imagetool recover %s' brings back the bytes that the image had", cli.EscapeName(e.Path))
 	}
 	if _, ok := errors.AsType[*undo.DamagedError](err); ok {
@@ -53,13 +55,16 @@ func hint(err error) string {
 	if _, ok := errors.AsType[*undo.MismatchError](err); ok {
 		return "nothing was written; if the image is to stay as it is, let e2fsck look at it and remove the log"
 	}
-	if _, ok := errors.AsType[*disk.InUseError](err); ok {
+	if _, ok := errors.AsType[*hostfile.InUseError](err); ok {
 		return "stop the guest, unmount or detach the image, or work on a copy that was made while it was off"
 	}
+	if _, ok := errors.AsType[*hostfile.HardLinksError](err); ok {
+		return "copy it, or write a signed copy with --out: what has another name may be somebody's backup"
+	}
 	switch {
-	case errors.Is(err, disk.ErrOutputExists):
+	case errors.Is(err, output.ErrExists):
 		return "choose another name, or replace it with --force"
-	case errors.Is(err, disk.ErrNoUndoLog):
+	case errors.Is(err, output.ErrNoUndoLog):
 		return "there is nothing to recover from; a log that lies elsewhere, since the image was moved, is named with --log"
 	case errors.Is(err, imagetool.ErrWhichPartition):
 		return "choose with --partition N, or put the number in front of the path: 2:/etc; 'imagetool inspect IMAGE' lists them"
@@ -96,7 +101,7 @@ func (f *signFlags) roomHint(err error) error {
 func hasLog(err error) bool {
 	_, cut := errors.AsType[*imagetool.CutShortError](err)
 	_, stays := errors.AsType[*imagetool.LogStaysError](err)
-	_, pending := errors.AsType[*disk.PendingError](err)
+	_, pending := errors.AsType[*undo.PendingError](err)
 	return cut || stays || pending
 }
 

@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/initrd"
+	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
@@ -96,13 +96,13 @@ func (f *initrdFlags) run(cmd *cobra.Command) error {
 
 // writeFile makes a file that appears as a whole or not at all.
 func writeFile(path string, contents []byte, force bool) error {
-	o, err := disk.CreateOutput(path, 0o666, force)
+	o, err := output.Create(path, 0o666, force)
 	if err != nil {
 		return err
 	}
 	defer o.Abort()
-	if _, err := o.File().Write(contents); err != nil {
+	if _, err := o.Write(contents); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	return disk.Commit(nil, o)
+	return output.Commit(nil, o)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vmseal/vmseal/imagetool"
-	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
@@ -144,7 +144,7 @@ func (f *profileFlags) read(cmd *cobra.Command, path string) (*imagetool.KernelF
 		return nil, err
 	}
 	defer img.Close()
-	if err := disk.CheckOutput(img.Disk, f.out, f.force); err != nil {
+	if err := img.CheckOutput(f.out, f.force); err != nil {
 		return nil, err
 	}
 	if k, err = img.Kernel(f.kernel); err != nil {
@@ -165,7 +165,7 @@ func (f *profileFlags) checkOutput(input string) error {
 	case os.SameFile(in, out):
 		return fmt.Errorf("output %s is the input", f.out)
 	case !f.force:
-		return fmt.Errorf("%s: %w", f.out, disk.ErrOutputExists)
+		return fmt.Errorf("%s: %w", f.out, output.ErrExists)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/imagetool"
-	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
@@ -116,7 +116,7 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 	}
 	defer img.Close()
 	if f.out != "" && !f.dryRun {
-		if err := disk.CheckOutput(img.Disk, f.out, f.force); err != nil {
+		if err := img.CheckOutput(f.out, f.force); err != nil {
 			return err
 		}
 	}
@@ -143,11 +143,11 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 }
 
 // lockMode also for a dry run is the one that the run itself would need.
-func (f *signFlags) lockMode() disk.LockMode {
+func (f *signFlags) lockMode() hostfile.LockMode {
 	if f.inPlace {
-		return disk.ForWriting
+		return hostfile.ForWriting
 	}
-	return disk.ForCopying
+	return hostfile.ForCopying
 }
 
 // options are those that need no key.
@@ -250,10 +250,10 @@ func (f *signFlags) report(out *cli.Output, r *imagetool.SignResult, took time.D
 	}
 	s.KeyID, s.Hash = r.KeyID.String(), r.Hash.String()
 	for _, space := range r.Spaces {
-		s.Filesystems = append(s.Filesystems, spaceObject{space.Partition.Number, space.BlockSize, space.Needed, space.Free})
+		s.Filesystems = append(s.Filesystems, spaceObject{space.Volume.Number, space.BlockSize, space.Needed, space.Free})
 		if f.dryRun {
 			out.Printf("%s: the labels need %d new blocks of %d bytes; %d are free\n",
-				imagetool.Describe(space.Partition), space.Needed, space.BlockSize, space.Free)
+				space.Volume, space.Needed, space.BlockSize, space.Free)
 		}
 	}
 	if r.Sealed != nil {

@@ -1,4 +1,4 @@
-package disk
+package output
 
 import (
 	"crypto/rand"
@@ -10,15 +10,17 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmseal/vmseal/imagetool/hostfile"
 )
 
-// ErrOutputExists says that the output is there already and may not be replaced.
-var ErrOutputExists = errors.New("output file exists")
+// ErrExists says that the output is there already and may not be replaced.
+var ErrExists = errors.New("output file exists")
 
-// An Output is a file in the making: hidden in the folder where it will be, and
+// A File is one in the making: hidden in the folder where it will be, and
 // not seen under its name before it is complete. Only a kill or a loss of power
 // leaves the hidden file behind (.vmseal-*.tmp).
-type Output struct {
+type File struct {
 	path     string
 	force    bool
 	temp     *os.File // nil once it is committed or aborted
@@ -26,16 +28,16 @@ type Output struct {
 	replaced bool     // there was something at path
 }
 
-// CreateOutput starts a file with these permissions, less the umask. A force of
+// Create starts a file with these permissions, less the umask. A force of
 // true lets Commit replace what is there.
-func CreateOutput(path string, perm os.FileMode, force bool) (*Output, error) {
-	if strings.HasSuffix(path, UndoSuffix) {
+func Create(path string, perm os.FileMode, force bool) (*File, error) {
+	if strings.HasSuffix(path, hostfile.UndoSuffix) {
 		return nil, fmt.Errorf("output %s has the name of an undo log", path)
 	}
-	return createOutput(path, perm, force)
+	return create(path, perm, force)
 }
 
-func createOutput(path string, perm os.FileMode, force bool) (*Output, error) {
+func create(path string, perm os.FileMode, force bool) (*File, error) {
 	if err := checkPlace(path, force); err != nil {
 		return nil, err
 	}
@@ -44,7 +46,7 @@ func createOutput(path string, perm os.FileMode, force bool) (*Output, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making %s: %w", path, errors.Unwrap(err))
 	}
-	return &Output{path: path, force: force, temp: temp, name: hidden}, nil
+	return &File{path: path, force: force, temp: temp, name: hidden}, nil
 }
 
 // checkPlace tells whether a file may get this name. A symbolic link is refused: to
@@ -58,7 +60,7 @@ func checkPlace(out string, force bool) error {
 	info, err := os.Lstat(out)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := checkLog(out, out+UndoSuffix); err != nil {
+		if err := hostfile.CheckLog(out, out+hostfile.UndoSuffix); err != nil {
 			return fmt.Errorf("output %s would be taken for another image: %w", out, err)
 		}
 		return checkFolder(out)
@@ -69,29 +71,15 @@ func checkPlace(out string, force bool) error {
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("output %s is there and not a regular file", out)
 	case !force:
-		return fmt.Errorf("%s: %w", out, ErrOutputExists)
+		return fmt.Errorf("%s: %w", out, ErrExists)
 	}
-	if err := checkLog(out, out+UndoSuffix); err != nil {
+	if err := hostfile.CheckLog(out, out+hostfile.UndoSuffix); err != nil {
 		return err
 	}
-	if err := checkDetached(out); err != nil {
+	if err := hostfile.CheckDetached(out); err != nil {
 		return err
 	}
 	return checkFolder(out)
-}
-
-// checkDetached refuses a file that is the disk of a loop device: that would be lost
-// with the last user of the device, which may be the image itself.
-func checkDetached(out string) error {
-	var st unix.Stat_t
-	if err := unix.Stat(out, &st); err != nil {
-		return &os.PathError{Op: "stat", Path: out, Err: err}
-	}
-	err := checkLoopOver(&st, ForCopying)
-	if inUse, ok := errors.AsType[*InUseError](err); ok {
-		inUse.Path = "output " + out
-	}
-	return err
 }
 
 func checkFolder(out string) error {
@@ -109,14 +97,14 @@ func checkFolder(out string) error {
 	return nil
 }
 
-// File is what to write to, until Commit or Abort.
-func (o *Output) File() *os.File { return o.temp }
+// Write adds to the file, until Commit or Abort.
+func (o *File) Write(p []byte) (int, error) { return o.temp.Write(p) }
 
 // Commit makes files durable and then gives them their names, all of them or none.
 // The last check runs when nothing but that is left to do; it may be nil. A failure
 // removes the files; what one of them has replaced by then stays lost, and the
 // error says so.
-func Commit(last func() error, outputs ...*Output) error {
+func Commit(last func() error, outputs ...*File) error {
 	err := place(last, outputs)
 	for _, o := range outputs {
 		if err != nil {
@@ -129,7 +117,7 @@ func Commit(last func() error, outputs ...*Output) error {
 	return err
 }
 
-func place(last func() error, outputs []*Output) error {
+func place(last func() error, outputs []*File) error {
 	for _, o := range outputs {
 		if err := o.temp.Sync(); err != nil {
 			return fmt.Errorf("writing %s to disk: %w", o.path, err)
@@ -153,11 +141,11 @@ func place(last func() error, outputs []*Output) error {
 	return nil
 }
 
-func (o *Output) rename() error {
+func (o *File) rename() error {
 	err := renameNew(o.name, o.path)
 	if errors.Is(err, unix.EEXIST) {
 		if !o.force {
-			return fmt.Errorf("%s: %w", o.path, ErrOutputExists)
+			return fmt.Errorf("%s: %w", o.path, ErrExists)
 		}
 		err = unix.Rename(o.name, o.path)
 		o.replaced = err == nil
@@ -184,7 +172,7 @@ func renameNew(from, to string) error {
 }
 
 // Abort removes the file. After Commit it does nothing.
-func (o *Output) Abort() error {
+func (o *File) Abort() error {
 	if o.temp == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package disk
+package hostfile
 
 import (
 	"crypto/sha256"
@@ -14,7 +14,8 @@ import (
 // StateVariable names the folder for what belongs to no image's folder.
 const StateVariable = "VMSEAL_STATE_DIR"
 
-func stateFolder() string {
+// StateFolder is where the undo logs of block devices are kept.
+func StateFolder() string {
 	if dir := os.Getenv(StateVariable); dir != "" {
 		return filepath.Join(dir, "undo")
 	}

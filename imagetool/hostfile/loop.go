@@ -1,4 +1,4 @@
-package disk
+package hostfile
 
 import (
 	"errors"
@@ -68,4 +68,18 @@ func backedBy(dev, dir string, st *unix.Stat_t) bool {
 // device number of stat(2), which may be new_encode_dev: major and minor agree.
 func sameDevice(lo, dev uint64) bool {
 	return unix.Major(lo) == unix.Major(dev) && unix.Minor(lo) == unix.Minor(dev)
+}
+
+// CheckDetached refuses to replace a file that is the disk of a loop device: that would
+// be lost with the last user of the device, which may be the image itself.
+func CheckDetached(path string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	err := checkLoopOver(&st, ForCopying)
+	if inUse, ok := errors.AsType[*InUseError](err); ok {
+		inUse.Path = "output " + path
+	}
+	return err
 }

@@ -1,9 +1,8 @@
-package disk
+package output
 
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"os"
 	"path/filepath"
@@ -36,8 +35,8 @@ func TestStageCommit(t *testing.T) {
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out.img")
 	s := stage(t, in, out, false)
-	part := in.Partitions()[1]
-	if _, err := s.Device(part).WriteAt([]byte("changed"), part.Size-7); err != nil {
+	part := secondOf(t, in)
+	if _, err := part.On(s.Device()).WriteAt([]byte("changed"), part.Size-7); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Commit(context.Background()); err != nil {
@@ -65,8 +64,8 @@ func TestStageCommit(t *testing.T) {
 func TestDeviceBounds(t *testing.T) {
 	in := open(t, gptDisk(t))
 	s := stage(t, in, filepath.Join(t.TempDir(), "out"), false)
-	part := in.Partitions()[1]
-	dev := s.Device(part)
+	part := secondOf(t, in)
+	dev := part.On(s.Device())
 	for _, off := range []int64{-1, part.Size - 3, part.Size + 1, 1 << 62} {
 		if _, err := dev.WriteAt([]byte("1234"), off); err == nil {
 			t.Errorf("a write at %d was let through", off)
@@ -116,7 +115,7 @@ func TestOutputRefused(t *testing.T) {
 		if c.want == "is the input" {
 			continue // only what is made from an image knows one
 		}
-		if _, err := CreateOutput(c.out, 0o600, c.force); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Create(c.out, 0o600, c.force); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s, alone: %v, want %q", c.out, err, c.want)
 		}
 	}
@@ -133,7 +132,7 @@ func TestForce(t *testing.T) {
 	if err := stage(t, in, out, true).Commit(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if sum(t, out) != sum(t, in.Path()) {
+	if sum(t, out) != sum(t, in.Name()) {
 		t.Error("the output was not replaced")
 	}
 	onlyNames(t, dir, "out")
@@ -148,7 +147,7 @@ func TestRace(t *testing.T) {
 	if err := os.WriteFile(out, []byte("somebody else's"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(context.Background()); !errors.Is(err, ErrOutputExists) {
+	if err := s.Commit(context.Background()); !errors.Is(err, ErrExists) {
 		t.Errorf("error %v", err)
 	}
 	if got, _ := os.ReadFile(out); string(got) != "somebody else's" {
@@ -173,7 +172,7 @@ func TestInputChanged(t *testing.T) {
 			in := open(t, extDisk(t))
 			dir := t.TempDir()
 			s := stage(t, in, filepath.Join(dir, "out"), false)
-			if err := change(in.Path()); err != nil {
+			if err := change(in.Name()); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Commit(context.Background()); err == nil {
@@ -200,53 +199,6 @@ func TestCancelled(t *testing.T) {
 		t.Errorf("Stage: %v", err)
 	}
 	onlyNames(t, dir)
-}
-
-// TestCopyKinds copies through both ways of copying and compares bytes and digest,
-// with data at the end and with a hole there.
-func TestCopyKinds(t *testing.T) {
-	path := sparse(t, 5*mib+123)
-	poke(t, path, 0, bytes.Repeat([]byte("begin"), 1000))
-	poke(t, path, 3*mib-5, bytes.Repeat([]byte("middle"), 300_000))
-	testCopyKinds(t, path)
-	poke(t, path, -1, []byte("."))
-	testCopyKinds(t, path)
-}
-
-func testCopyKinds(t *testing.T, path string) {
-	src, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer src.Close()
-	want, _ := os.ReadFile(path)
-	size := int64(len(want))
-
-	for name, do := range map[string]func(dst *os.File) error{
-		"image": func(dst *os.File) error {
-			return copyImage(context.Background(), dst, src, size, func(int64) {})
-		},
-		"buffered": func(dst *os.File) error {
-			return errors.Join(dst.Truncate(size), copyBuffered(dst, src, 0, size))
-		},
-	} {
-		dst, err := os.Create(filepath.Join(t.TempDir(), "copy"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer dst.Close()
-		if err := do(dst); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if got, _ := os.ReadFile(dst.Name()); !bytes.Equal(got, want) {
-			t.Errorf("%s: the copy differs", name)
-		}
-		h := sha256.New()
-		err = digestRanges(context.Background(), h, dst, size)
-		if wantSum := sha256.Sum256(want); err != nil || !bytes.Equal(h.Sum(nil), wantSum[:]) {
-			t.Errorf("%s: digest %x, %v", name, h.Sum(nil), err)
-		}
-	}
 }
 
 // TestFullDisk copies onto a small tmpfs.

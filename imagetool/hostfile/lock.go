@@ -1,4 +1,4 @@
-package disk
+package hostfile
 
 import (
 	"errors"
@@ -22,6 +22,17 @@ func (e *InUseError) Error() string {
 	return fmt.Sprintf("%s is in use: %s: %s", e.Path, e.How, e.Holder)
 }
 
+// A HardLinksError says that a file has several names, so that changing it in place
+// would change more than what was named.
+type HardLinksError struct {
+	Path  string
+	Names uint64
+}
+
+func (e *HardLinksError) Error() string {
+	return fmt.Sprintf("%s: it has %d names (hard links), and all of them would change", e.Path, e.Names)
+}
+
 // A LockMode says how much company Lock allows.
 type LockMode int
 
@@ -34,61 +45,60 @@ const (
 	ForWriting
 )
 
-// Lock keeps writers away from the image until Close: a QEMU that wants to write
+// Lock keeps writers away from the file until Close: a QEMU that wants to write
 // to it fails to start, and so does whoever takes a write lock on the file. If one
 // is there already, Lock fails with an *InUseError; if an undo log is there, with a
-// *PendingError.
-func (m *Image) Lock(mode LockMode) error {
+// *undo.PendingError.
+func (m *File) Lock(mode LockMode) error {
 	if mode == ForWriting && !m.isBlockDevice() && m.stat.Nlink > 1 {
 		// Its undo log would lie beside one of them only.
-		return fmt.Errorf("%s: %w", m.path, refuse("copy it, or write a signed copy with --out: what has another name may be somebody's backup",
-			"it has %d names (hard links), and all of them would change", m.stat.Nlink))
+		return &HardLinksError{m.Name(), uint64(m.stat.Nlink)}
 	}
 	if err := m.LockPending(mode); err != nil {
 		return err
 	}
 	// Not before: whoever was changing it has made its log under a lock.
-	return checkPending(m.path)
+	return checkPending(m.Name())
 }
 
-// LockPending is Lock for an image that may have an undo log.
-func (m *Image) LockPending(mode LockMode) error {
+// LockPending is Lock for a file that may have an undo log.
+func (m *File) LockPending(mode LockMode) error {
 	if mode == ForWriting {
 		if err := m.checkWriters(); err != nil {
 			return err
 		}
 	}
-	f, err := reopen(m.file, m.isBlockDevice(), mode)
+	f, err := reopen(m.opened, m.isBlockDevice(), mode)
 	if errors.Is(err, unix.EBUSY) {
-		return &InUseError{Path: m.path, How: "the block device is mounted or opened exclusively", Holder: deviceHolder(m.stat.Rdev)}
+		return &InUseError{Path: m.Name(), How: "the block device is mounted or opened exclusively", Holder: deviceHolder(m.stat.Rdev)}
 	}
 	if err != nil && mode == ForWriting {
-		return fmt.Errorf("opening %s for writing: %w", m.path, err)
+		return fmt.Errorf("opening %s for writing: %w", m.Name(), err)
 	}
 	if err != nil {
-		return fmt.Errorf("locking %s: %w", m.path, err)
+		return fmt.Errorf("locking %s: %w", m.Name(), err)
 	}
 	if m.isBlockDevice() && mode == ForWriting {
 		if err := checkWritable(f); err != nil {
 			f.Close()
-			return fmt.Errorf("opening %s for writing: %w", m.path, err)
+			return fmt.Errorf("opening %s for writing: %w", m.Name(), err)
 		}
 	}
 	if err := lock(f, mode); err != nil {
 		f.Close()
 		var inUse *InUseError
 		if errors.As(err, &inUse) {
-			inUse.Path = m.path
+			inUse.Path = m.Name()
 			if inUse.Holder == "" {
 				inUse.Holder = flockHolder(&m.stat, mode)
 			}
 			return err
 		}
-		return fmt.Errorf("locking %s: %w", m.path, err)
+		return fmt.Errorf("locking %s: %w", m.Name(), err)
 	}
 	m.held = append(m.held, f)
 	if mode == ForWriting {
-		m.writer = f
+		m.handle.f = f
 	}
 	return nil
 }

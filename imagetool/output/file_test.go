@@ -1,4 +1,4 @@
-package disk
+package output
 
 import (
 	"errors"
@@ -6,19 +6,21 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/imagetool/hostfile"
 )
 
 // twoOutputs makes an image and its manifest, in folders of their own.
-func twoOutputs(t *testing.T, force bool) (image, list *Output) {
+func twoOutputs(t *testing.T, force bool) (image, list *File) {
 	t.Helper()
-	var made []*Output
+	var made []*File
 	for _, name := range []string{"image", "list"} {
-		o, err := CreateOutput(filepath.Join(t.TempDir(), name), 0o600, force)
+		o, err := Create(filepath.Join(t.TempDir(), name), 0o600, force)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { o.Abort() })
-		if _, err := o.File().WriteString("new"); err != nil {
+		if _, err := o.Write([]byte("new")); err != nil {
 			t.Fatal(err)
 		}
 		made = append(made, o)
@@ -43,7 +45,7 @@ func TestCommitBoth(t *testing.T) {
 		if err := Commit(nil, image, list); err != nil {
 			t.Fatal(err)
 		}
-		for _, o := range []*Output{image, list} {
+		for _, o := range []*File{image, list} {
 			onlyNames(t, filepath.Dir(o.path), filepath.Base(o.path))
 			if got := string(data(t, o.path)); got != "new" {
 				t.Errorf("%s holds %q", o.path, got)
@@ -57,7 +59,7 @@ func TestCommitBoth(t *testing.T) {
 func TestCommitNone(t *testing.T) {
 	image, list := twoOutputs(t, false)
 	put(t, list.path, "somebody else's")
-	if err := Commit(nil, image, list); !errors.Is(err, ErrOutputExists) {
+	if err := Commit(nil, image, list); !errors.Is(err, ErrExists) {
 		t.Errorf("error %v", err)
 	}
 	onlyNames(t, filepath.Dir(image.path))
@@ -93,13 +95,24 @@ func TestCommitReplaced(t *testing.T) {
 // TestUndoLogStays has an output be given the name of an undo log, which is not to be replaced, nor to be taken for one.
 func TestUndoLogStays(t *testing.T) {
 	for _, force := range []bool{false, true} {
-		log := filepath.Join(t.TempDir(), "disk.img"+UndoSuffix)
+		log := filepath.Join(t.TempDir(), "disk.img"+hostfile.UndoSuffix)
 		if force {
 			put(t, log, "old bytes")
 		}
-		if o, err := CreateOutput(log, 0o600, force); err == nil || !strings.Contains(err.Error(), "undo log") {
+		if o, err := Create(log, 0o600, force); err == nil || !strings.Contains(err.Error(), "undo log") {
 			o.Abort()
 			t.Errorf("with force %t: error %v", force, err)
 		}
+	}
+}
+
+// TestOutputOverLoop has the file of a loop device be what an output replaces.
+func TestOutputOverLoop(t *testing.T) {
+	path := extDisk(t)
+	dev := loop(t, path)
+	o, err := Create(path, 0o600, true)
+	if e, ok := errors.AsType[*hostfile.InUseError](err); !ok || e.Holder != dev {
+		o.Abort()
+		t.Errorf("error %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package disk
+package hostfile
 
 import (
 	"bufio"
@@ -16,19 +16,19 @@ import (
 // checkWriters finds those who have the file open for writing, without any lock too.
 // The kernel grants a read lease only if there are none. Where it cannot tell (a
 // block device, somebody else's file, some network file systems), locks have to do.
-func (m *Image) checkWriters() error {
-	_, err := unix.FcntlInt(m.file.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+func (m *File) checkWriters() error {
+	_, err := unix.FcntlInt(m.opened.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
 	if errors.Is(err, unix.EAGAIN) {
 		if inUse, ok := errors.AsType[*InUseError](m.LockPending(ForReading)); ok {
 			return inUse // locks may tell who it is where files do not
 		}
-		return &InUseError{Path: m.path, How: "it is open for writing", Holder: writerOf(&m.stat)}
+		return &InUseError{Path: m.Name(), How: "it is open for writing", Holder: writerOf(&m.stat)}
 	}
 	if err != nil {
 		return nil
 	}
-	if _, err := unix.FcntlInt(m.file.Fd(), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
-		return fmt.Errorf("giving back a lease on %s: %w", m.path, err)
+	if _, err := unix.FcntlInt(m.opened.Fd(), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
+		return fmt.Errorf("giving back a lease on %s: %w", m.Name(), err)
 	}
 	return nil
 }
