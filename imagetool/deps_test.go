@@ -73,8 +73,9 @@ var allowed = map[string]deps{
 			"golang.org/x/sys/unix",
 			"vmseal/imagetool/block",
 			"vmseal/imagetool/hostfile",
+			"vmseal/imagetool/undo",
 		},
-		brings: []string{"vmseal/imagetool/undo"},
+		brings: []string{},
 	},
 	"vmseal/imagetool/undo": {brings: []string{}},
 	"vmseal/imagetool": {

@@ -55,7 +55,7 @@ type SignResult struct {
 }
 
 // Sign writes a signed copy of the image, or changes the image in place. An error
-// leaves nothing behind, and the image as it was, unless it is a *CutShortError; see
+// leaves nothing behind, and the image as it was, unless it is a *undo.CutShortError; see
 // output.Commit for what it may have replaced.
 func (m *Image) Sign(ctx context.Context, o SignOptions) (*SignResult, error) {
 	o.KeepGoing = false
@@ -164,9 +164,9 @@ func (m *Image) labelStaged(ctx context.Context, staged *output.Staged, o *SignO
 		t.systems = append(t.systems, fs)
 	}
 	t.commit = func(ctx context.Context, txs []*ext4.Transaction) error {
-		for i, tx := range txs {
-			if err := tx.Commit(ctx, t.systems[i].dev); err != nil {
-				return fmt.Errorf("%s: %w", t.systems[i].Volume, err)
+		for _, c := range changes(t.systems, txs) {
+			if err := c.Commit(ctx); err != nil {
+				return err
 			}
 		}
 		return nil

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/vmseal/vmseal/imagetool/hostfile"
+	"github.com/vmseal/vmseal/imagetool/undo"
 )
 
 // ErrNoUndoLog says that there is nothing to recover from.
@@ -18,6 +19,8 @@ var ErrNoUndoLog = errors.New("there is no undo log")
 type UndoLog struct {
 	path string
 }
+
+var _ undo.Store = (*UndoLog)(nil)
 
 // UndoLogOf is where the undo log of an image belongs.
 func UndoLogOf(image string) (*UndoLog, error) {
@@ -62,7 +65,7 @@ func (l *UndoLog) Check() error {
 }
 
 // Open opens the log and gives its size.
-func (l *UndoLog) Open() (*os.File, int64, error) {
+func (l *UndoLog) Open() (undo.File, int64, error) {
 	f, err := hostfile.OpenRaw(l.path)
 	if err != nil {
 		return nil, 0, err

@@ -37,10 +37,10 @@ func hint(err error) string {
 	if _, ok := errors.AsType[*imagetool.ManyKernelsError](err); ok {
 		return "choose the one that the guest boots with --kernel PATH"
 	}
-	if e, ok := errors.AsType[*imagetool.CutShortError](err); ok {
+	if e, ok := errors.AsType[*undo.CutShortError](err); ok {
 		return fmt.Sprintf("see to it that both can be written to, then 'imagetool recover %s' brings back the bytes that the image had", cli.EscapeName(e.Path))
 	}
-	if e, ok := errors.AsType[*imagetool.LogStaysError](err); ok {
+	if e, ok := errors.AsType[*undo.LogStaysError](err); ok {
 		return fmt.Sprintf("remove %s, where it is still there, to keep the labels, or run 'imagetool recover %s' to take them back", cli.EscapeName(e.Log), cli.EscapeName(e.Path))
 	}
 	if e, ok := errors.AsType[*undo.PendingError](err); ok {
@@ -49,7 +49,7 @@ func hint(err error) string {
 	if _, ok := errors.AsType[*undo.DamagedError](err); ok {
 		return "nothing was written; the image may be half changed, and needs this log in one piece (--log names another file) or a copy of the image from before"
 	}
-	if _, ok := errors.AsType[*imagetool.OtherImageError](err); ok {
+	if _, ok := errors.AsType[*undo.OtherImageError](err); ok {
 		return "nothing was written; --log names the log of this image, if that lies elsewhere"
 	}
 	if _, ok := errors.AsType[*undo.MismatchError](err); ok {
@@ -99,8 +99,8 @@ func (f *signFlags) roomHint(err error) error {
 // hasLog reports whether the error leaves an undo log, which matters more than what
 // led to it.
 func hasLog(err error) bool {
-	_, cut := errors.AsType[*imagetool.CutShortError](err)
-	_, stays := errors.AsType[*imagetool.LogStaysError](err)
+	_, cut := errors.AsType[*undo.CutShortError](err)
+	_, stays := errors.AsType[*undo.LogStaysError](err)
 	_, pending := errors.AsType[*undo.PendingError](err)
 	return cut || stays || pending
 }

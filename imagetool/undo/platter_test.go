@@ -1,4 +1,4 @@
-package imagetool
+package undo
 
 import (
 	"bytes"
@@ -8,11 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
-
-	"github.com/vmseal/vmseal/imagetool/undo"
 )
-
-const sector = 512
 
 // An event is one thing that happened to a platter or to its log, in order: the
 // write of a sector, a sync, or the log that came or went.
@@ -58,15 +54,15 @@ func (p *platter) ReadAt(b []byte, off int64) (int, error) {
 
 // WriteAt that fails has written half.
 func (p *platter) WriteAt(b []byte, off int64) (int, error) {
-	if off < 0 || off%sector != 0 || len(b)%sector != 0 || off+int64(len(b)) > int64(len(p.data)) {
+	if off < 0 || off%sectorSize != 0 || len(b)%sectorSize != 0 || off+int64(len(b)) > int64(len(p.data)) {
 		return 0, fmt.Errorf("write of %d bytes at %d", len(b), off)
 	}
 	err := p.ask()
 	if err != nil {
-		b = b[:len(b)/2/sector*sector]
+		b = b[:len(b)/2/sectorSize*sectorSize]
 	}
-	for at := 0; at < len(b); at += sector {
-		p.events = append(p.events, event{eventWrite, off + int64(at), bytes.Clone(b[at:][:sector])})
+	for at := 0; at < len(b); at += sectorSize {
+		p.events = append(p.events, event{eventWrite, off + int64(at), bytes.Clone(b[at:][:sectorSize])})
 	}
 	return copy(p.data[off:], b), err
 }
@@ -140,7 +136,7 @@ func (r logReader) ReadAt(b []byte, off int64) (int, error) {
 
 func (logReader) Close() error { return nil }
 
-func (l platterLog) Open() (undoFile, int64, error) {
+func (l platterLog) Open() (File, int64, error) {
 	if err := l.p.ask(); err != nil {
 		return nil, 0, err
 	}
@@ -161,7 +157,7 @@ func (l platterLog) Remove() error {
 
 // recover is what imagetool recover does.
 func (p *platter) recover() error {
-	if _, err := restore(platterLog{p}, p, int64(len(p.data))); err != nil {
+	if _, err := Recover(platterLog{p}, p, int64(len(p.data))); err != nil {
 		return err
 	}
 	return platterLog{p}.Remove()
@@ -195,7 +191,7 @@ func wrecks(before []byte, logged bool, events []event, rnd *rand.Rand, f func(w
 			f(wreck{scratch, logged, fmt.Sprintf("after %d of %d events, %d sectors not synced", i, len(events), n)})
 			copy(scratch, state)
 			gone := pending[rnd.IntN(n)].off
-			copy(scratch[gone:], durable[gone:][:sector])
+			copy(scratch[gone:], durable[gone:][:sectorSize])
 			f(wreck{scratch, logged, fmt.Sprintf("after %d of %d events, the sector at %d lost", i, len(events), gone)})
 		}
 		if i == len(events) {
@@ -223,4 +219,4 @@ func wrecks(before []byte, logged bool, events []event, rnd *rand.Rand, f func(w
 	}
 }
 
-var _ undo.Device = (*platter)(nil)
+var _ Device = (*platter)(nil)

@@ -1,4 +1,4 @@
-package imagetool
+package undo
 
 import (
 	"bytes"
@@ -59,7 +59,7 @@ type faulty struct {
 // run lets operation n fail. It is done if there are not so many.
 func (f *faulty) run(t *testing.T, n int, fault error, persistent bool) (done, undone bool) {
 	p := &platter{data: bytes.Clone(f.before)}
-	g, txs := prepare(t, p, f.size, f.kind.count, f.kind.label, 1)
+	g, changes := prepare(t, p, f.size, f.kind.count, f.kind.label, 1)
 	count := 0
 	p.fault = func() error {
 		if count++; count-1 == n || persistent && count > n {
@@ -67,9 +67,9 @@ func (f *faulty) run(t *testing.T, n int, fault error, persistent bool) (done, u
 		}
 		return nil
 	}
-	err := g.commit(unchanged, txs)
+	err := g.Commit(unchanged, changes)
 	if err == nil {
-		err = g.finish()
+		err = g.Finish()
 	}
 	p.fault = nil
 	if count <= n {
@@ -102,9 +102,10 @@ func TestReadBackUndone(t *testing.T) {
 	system := makeCrashImage(t, "512k", crashKinds[2].args)
 	size := int64(len(system))
 	p := &platter{data: bytes.Clone(system)}
-	g, txs := prepare(t, p, size, 1, 265, 1)
-	g.systems[0].dev = &forgetful{Device: g.systems[0].dev, forget: 3}
-	err := g.commit(unchanged, txs)
+	g, changes := prepare(t, p, size, 1, 265, 1)
+	only := changes[0].(*labels)
+	only.dev = &forgetful{Device: only.dev, forget: 3}
+	err := g.Commit(unchanged, changes)
 	if err == nil || !strings.Contains(err.Error(), "reading back") {
 		t.Errorf("error %v", err)
 	}

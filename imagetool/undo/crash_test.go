@@ -1,11 +1,13 @@
-package imagetool
+package undo
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -92,10 +94,10 @@ func need(t testing.TB, tool string) string {
 }
 
 // prepare stages a label of n bytes for each file of each file system on p.
-func prepare(t testing.TB, p *platter, size int64, count, n int, seed byte) (*guarded, []*ext4.Transaction) {
+func prepare(t testing.TB, p *platter, size int64, count, n int, seed byte) (*Guard, []Change) {
 	t.Helper()
-	g := &guarded{path: "image", size: int64(len(p.data)), log: platterLog{p}, whole: p}
-	var txs []*ext4.Transaction
+	g := &Guard{Path: "image", Size: int64(len(p.data)), Log: platterLog{p}, Device: p}
+	var changes []Change
 	for i := range count {
 		s := section{p, int64(i) * size, size}
 		fs, err := ext4.Open(s, size)
@@ -119,10 +121,29 @@ func prepare(t testing.TB, p *platter, size int64, count, n int, seed byte) (*gu
 		if err != nil {
 			t.Fatal(err)
 		}
-		g.systems, txs = append(g.systems, part{fmt.Sprint("file system ", i), s.start, s}), append(txs, tx)
+		changes = append(changes, &labels{tx, s.start, s})
 	}
-	return g, txs
+	return g, changes
 }
+
+// labels are those of one file system on a platter.
+type labels struct {
+	*ext4.Transaction
+	start int64
+	dev   ext4.Device
+}
+
+func (l *labels) Blocks() iter.Seq2[Block, error] {
+	return func(yield func(Block, error) bool) {
+		for b, err := range l.Transaction.Blocks() {
+			if !yield(Block{l.start + b.Offset, b.Versions}, err) {
+				return
+			}
+		}
+	}
+}
+
+func (l *labels) Commit(ctx context.Context) error { return l.Transaction.Commit(ctx, l.dev) }
 
 func label(path string, n int, seed byte) []byte {
 	sum := sha256.Sum256(append([]byte(path), seed))
@@ -195,8 +216,8 @@ func TestPowerLoss(t *testing.T) {
 func sign(t testing.TB, image []byte, size int64, count, n int, seed byte) *platter {
 	t.Helper()
 	p := &platter{data: bytes.Clone(image)}
-	g, txs := prepare(t, p, size, count, n, seed)
-	if err := errors.Join(g.commit(unchanged, txs), g.finish()); err != nil {
+	g, changes := prepare(t, p, size, count, n, seed)
+	if err := errors.Join(g.Commit(unchanged, changes), g.Finish()); err != nil {
 		t.Fatal(err)
 	}
 	if p.log != nil || bytes.Equal(p.data, image) {
