@@ -50,6 +50,15 @@ var allowed = map[string]deps{
 		},
 	},
 	"vmseal/imagetool/ext4": {brings: []string{}},
+	"vmseal/imagetool/fsys": {
+		imports: []string{"vmseal/imagetool/block", "vmseal/imagetool/undo"},
+		brings:  []string{},
+	},
+	// Nobody else knows ext4.
+	"vmseal/imagetool/fsys/extfs": {
+		imports: []string{"vmseal/imagetool/block", "vmseal/imagetool/ext4", "vmseal/imagetool/fsys", "vmseal/imagetool/undo"},
+		brings:  []string{},
+	},
 	"vmseal/imagetool/hostfile": {
 		imports: []string{
 			"golang.org/x/sys/unix",
@@ -86,7 +95,8 @@ var allowed = map[string]deps{
 			"vmseal/formats/profile",
 			"vmseal/imagetool/block",
 			"vmseal/imagetool/disk",
-			"vmseal/imagetool/ext4",
+			"vmseal/imagetool/fsys",
+			"vmseal/imagetool/fsys/extfs",
 			"vmseal/imagetool/hostfile",
 			"vmseal/imagetool/kernel",
 			"vmseal/imagetool/output",
@@ -105,6 +115,7 @@ var allowed = map[string]deps{
 			"golang.org/x/sys/unix",
 			"vmseal/formats/digsig",
 			"vmseal/formats/escape",
+			"vmseal/imagetool/ext4",
 			"vmseal/keys/trust",
 		}),
 	},
@@ -113,7 +124,7 @@ var allowed = map[string]deps{
 			"vmseal/formats/policy",
 			"vmseal/imagetool",
 			"vmseal/imagetool/disk",
-			"vmseal/imagetool/ext4",
+			"vmseal/imagetool/fsys",
 			"vmseal/imagetool/hostfile",
 			"vmseal/imagetool/initrd",
 			"vmseal/imagetool/kernel",

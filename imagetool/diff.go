@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/keys"
 	"github.com/vmseal/vmseal/signer"
 )
@@ -129,7 +129,7 @@ type examined map[inodeKey]*Examined
 
 type inodeKey struct {
 	partition int
-	inode     uint32
+	inode     uint64
 }
 
 // Examined is what is to be known of a regular file besides its inode.
@@ -140,7 +140,7 @@ type Examined struct {
 
 // examine reads every file, in disk order.
 func (d *differ) examine(m *Image) (examined, error) {
-	t, all := m.Tree(ext4.EditOptions{}), examined{}
+	t, all := m.Tree(fsys.EditOptions{}), examined{}
 	if !d.opt.AllowSparse {
 		t.Bound(func([]string) signer.Action { return signer.ActionSign })
 	}
@@ -150,7 +150,7 @@ func (d *differ) examine(m *Image) (examined, error) {
 			r := f.File.Ref.(ref)
 			kept := *f
 			kept.Value, kept.File, kept.Twin = nil, nil, nil // they would hold the whole list in memory
-			all[inodeKey{t.systems[r.system].Volume.Number, r.inode.Number}] = &Examined{f.Contents, &kept}
+			all[inodeKey{t.systems[r.system].Volume.Number, f.File.Inode}] = &Examined{f.Contents, &kept}
 			return nil
 		},
 	})

@@ -5,25 +5,27 @@ import (
 	"slices"
 
 	"github.com/vmseal/vmseal/formats/ima"
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 )
 
 // A Node is what a name stands for in one image.
 type Node struct {
-	*ext4.Inode
+	fsys.Stat
 	*Examined               // of a regular file
 	Target     string       // of a symbolic link
 	Label      []byte       // security.ima, nil if there is none
-	Attributes []ext4.Xattr // the others, sorted by name
+	Attributes []fsys.Xattr // the others, sorted by name
+
+	inode fsys.Inode
 }
 
-func newNode(s *FileSystem, number uint32) (*Node, error) {
+func newNode(s *FileSystem, number uint64) (*Node, error) {
 	in, err := s.Inode(number)
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{Inode: in}
-	if in.IsSymlink() {
+	n := &Node{Stat: in.Stat(), inode: in}
+	if n.IsSymlink() {
 		if n.Target, err = s.Readlink(in); err != nil {
 			return nil, err
 		}
@@ -31,7 +33,7 @@ func newNode(s *FileSystem, number uint32) (*Node, error) {
 	if n.Attributes, err = s.Xattrs(in); err != nil {
 		return nil, err
 	}
-	isIMA := func(x ext4.Xattr) bool { return x.Name == ima.XattrName }
+	isIMA := func(x fsys.Xattr) bool { return x.Name == ima.XattrName }
 	if i := slices.IndexFunc(n.Attributes, isIMA); i >= 0 {
 		n.Label = append([]byte{}, n.Attributes[i].Value...)
 		n.Attributes = slices.Delete(n.Attributes, i, i+1)
@@ -67,9 +69,7 @@ func (c *Change) compare() {
 		differs(FieldContent, !bytes.Equal(old.Contents, new.Contents))
 	}
 	differs(FieldTarget, old.Target != new.Target)
-	oldMajor, oldMinor := old.Device()
-	newMajor, newMinor := new.Device()
-	differs(FieldDevice, oldMajor != newMajor || oldMinor != newMinor)
+	differs(FieldDevice, old.Major != new.Major || old.Minor != new.Minor)
 	differs(FieldLabel, !bytes.Equal(old.Label, new.Label) || (old.Label == nil) != (new.Label == nil))
 	oldKey, oldOK := old.KeyID()
 	newKey, newOK := new.KeyID()
@@ -82,7 +82,7 @@ func (c *Change) compare() {
 }
 
 // differing names the attributes that are not the same in both lists.
-func differing(old, new []ext4.Xattr) (names []string) {
+func differing(old, new []fsys.Xattr) (names []string) {
 	for len(old) > 0 || len(new) > 0 {
 		switch {
 		case len(new) == 0 || len(old) > 0 && old[0].Name < new[0].Name:

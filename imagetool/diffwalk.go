@@ -6,22 +6,22 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 )
 
 // systems walks down both trees of names at once. The directories above a name are
 // all that is held in memory.
 func (d *differ) systems(p systemPair) error {
-	prefix, root := "", []ext4.DirEntry{{Name: "", Ino: ext4.RootInode}}
+	top := &level{}
 	if s := cmp.Or(p.old, p.new); d.numbered {
-		prefix = fmt.Sprintf("%d:", s.Volume.Number)
+		top.path = fmt.Sprintf("%d:", s.Volume.Number)
 	}
-	top := &level{path: prefix}
-	if p.old != nil {
-		top.old = root
+	var err error
+	if top.old, err = root(p.old); err != nil {
+		return err
 	}
-	if p.new != nil {
-		top.new = root
+	if top.new, err = root(p.new); err != nil {
+		return err
 	}
 	for stack := []*level{top}; len(stack) > 0; {
 		if err := d.ctx.Err(); err != nil {
@@ -44,14 +44,26 @@ func (d *differ) systems(p systemPair) error {
 	return nil
 }
 
+// root is the level above the root directory, which has no name.
+func root(s *FileSystem) ([]fsys.DirEntry, error) {
+	if s == nil {
+		return nil, nil
+	}
+	in, err := s.Lookup("/")
+	if err != nil {
+		return nil, err
+	}
+	return []fsys.DirEntry{{Inode: in.Stat().Number}}, nil
+}
+
 // A level is a directory of both trees, with the names in it that are still to come.
 type level struct {
 	path     string
-	old, new []ext4.DirEntry // sorted by name
+	old, new []fsys.DirEntry // sorted by name
 }
 
 // next takes the next name, and the entries that bear it.
-func (l *level) next() (path string, old, new *ext4.DirEntry, ok bool) {
+func (l *level) next() (path string, old, new *fsys.DirEntry, ok bool) {
 	if len(l.old) > 0 && (len(l.new) == 0 || l.old[0].Name <= l.new[0].Name) {
 		old = &l.old[0]
 	}
@@ -72,7 +84,7 @@ func (l *level) next() (path string, old, new *ext4.DirEntry, ok bool) {
 }
 
 // name compares what a name stands for, and gives the level below it.
-func (d *differ) name(p systemPair, path string, old, new *ext4.DirEntry) (*level, error) {
+func (d *differ) name(p systemPair, path string, old, new *fsys.DirEntry) (*level, error) {
 	c := &Change{Path: path}
 	below := &level{path: path}
 	var err error
@@ -103,22 +115,22 @@ func (d *differ) name(p systemPair, path string, old, new *ext4.DirEntry) (*leve
 }
 
 // node reads what an entry stands for and, of a directory, what is in it.
-func (d *differ) node(s *FileSystem, all examined, e *ext4.DirEntry) (*Node, []ext4.DirEntry, error) {
+func (d *differ) node(s *FileSystem, all examined, e *fsys.DirEntry) (*Node, []fsys.DirEntry, error) {
 	if e == nil {
 		return nil, nil, nil
 	}
-	n, err := newNode(s, e.Ino)
+	n, err := newNode(s, e.Inode)
 	if err != nil {
 		return nil, nil, err
 	}
-	n.Examined = all[inodeKey{s.Volume.Number, e.Ino}]
+	n.Examined = all[inodeKey{s.Volume.Number, e.Inode}]
 	if n.IsRegular() && n.Examined == nil {
-		return nil, nil, fmt.Errorf("inode %d was not examined", e.Ino)
+		return nil, nil, fmt.Errorf("inode %d was not examined", e.Inode)
 	}
 	if !n.IsDir() {
 		return n, nil, nil
 	}
-	entries, err := s.ReadDir(n.Inode)
-	slices.SortFunc(entries, func(a, b ext4.DirEntry) int { return strings.Compare(a.Name, b.Name) })
+	entries, err := s.ReadDir(n.inode)
+	slices.SortFunc(entries, func(a, b fsys.DirEntry) int { return strings.Compare(a.Name, b.Name) })
 	return n, entries, err
 }

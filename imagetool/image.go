@@ -7,7 +7,8 @@ import (
 
 	"github.com/vmseal/vmseal/imagetool/block"
 	"github.com/vmseal/vmseal/imagetool/disk"
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
+	"github.com/vmseal/vmseal/imagetool/fsys/extfs"
 	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/imagetool/output"
 )
@@ -15,7 +16,7 @@ import (
 // AnyPartition asks for every partition with an ext file system.
 const AnyPartition = -1
 
-// An Image is a disk image and its ext file systems. It may be used by several
+// An Image is a disk image and its file systems. It may be used by several
 // goroutines at once.
 type Image struct {
 	Systems []*FileSystem
@@ -24,9 +25,9 @@ type Image struct {
 	chosen  int // the number of a partition, or AnyPartition
 }
 
-// A FileSystem is one of the image's ext file systems.
+// A FileSystem is one of the image's file systems.
 type FileSystem struct {
-	*ext4.FS
+	fsys.FileSystem
 	Volume disk.Volume
 	dev    block.Device // what it was opened on
 }
@@ -93,7 +94,7 @@ func (m *Image) Lock(mode hostfile.LockMode) error { return m.file.Lock(mode) }
 
 func (m *Image) openSystems() error {
 	for _, v := range m.layout.Volumes {
-		if !isExt(v) || !m.Covers(v.Number) {
+		if driver(v) == nil || !m.Covers(v.Number) {
 			continue
 		}
 		s, err := openSystem(v, m.file)
@@ -108,13 +109,21 @@ func (m *Image) openSystems() error {
 	return nil
 }
 
-func isExt(v disk.Volume) bool { return strings.HasPrefix(v.FS, "ext") }
+// drivers has all file systems that can be worked on, by what package disk calls them.
+var drivers = map[string]fsys.Driver{
+	"ext2": extfs.Driver{},
+	"ext3": extfs.Driver{},
+	"ext4": extfs.Driver{},
+}
+
+// driver is nil for a volume that holds anything else.
+func driver(v disk.Volume) fsys.Driver { return drivers[v.FS] }
 
 // openSystem opens the file system of a volume on the disk that it was found on, or on
 // a copy of that.
 func openSystem(v disk.Volume, disk block.Device) (*FileSystem, error) {
 	dev := v.On(disk)
-	fs, err := ext4.Open(dev, dev.Size())
+	fs, err := driver(v).Open(dev)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +152,7 @@ func (m *Image) CheckOutput(out string, force bool) error { return output.Check(
 func (m *Image) PassedOver(ctx context.Context) ([]disk.Volume, error) {
 	var list []disk.Volume
 	for _, v := range m.layout.Volumes {
-		if isExt(v) || m.chosen != AnyPartition {
+		if driver(v) != nil || m.chosen != AnyPartition {
 			continue
 		}
 		files, err := m.mayHaveFiles(ctx, v)

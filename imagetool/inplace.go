@@ -7,7 +7,7 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/imagetool/undo"
@@ -16,7 +16,7 @@ import (
 
 // signInPlace changes the image itself. Until the labels are committed nothing is
 // written; after an error the image is as it was.
-func (m *Image) signInPlace(ctx context.Context, o *SignOptions, edit ext4.EditOptions, sealed *Sealed) (*signer.Report, error) {
+func (m *Image) signInPlace(ctx context.Context, o *SignOptions, edit fsys.EditOptions, sealed *Sealed) (*signer.Report, error) {
 	file, err := output.UndoLogOf(m.Path())
 	if err != nil {
 		return nil, err
@@ -29,7 +29,7 @@ func (m *Image) signInPlace(ctx context.Context, o *SignOptions, edit ext4.EditO
 	begun, release := false, func() {}
 	defer func() { release() }()
 	t := m.Tree(edit)
-	t.commit = func(_ context.Context, txs []*ext4.Transaction) error {
+	t.commit = func(_ context.Context, txs []fsys.Transaction) error {
 		if !anything(txs) {
 			return nil
 		}
@@ -57,11 +57,11 @@ func (m *Image) signInPlace(ctx context.Context, o *SignOptions, edit ext4.EditO
 
 // A change is the labels of one file system, as part of the whole image.
 type change struct {
-	*ext4.Transaction
+	fsys.Transaction
 	system *FileSystem
 }
 
-func changes(systems []*FileSystem, txs []*ext4.Transaction) []undo.Change {
+func changes(systems []*FileSystem, txs []fsys.Transaction) []undo.Change {
 	var list []undo.Change
 	for i, tx := range txs {
 		list = append(list, change{tx, systems[i]})
@@ -87,8 +87,8 @@ func (c change) Commit(ctx context.Context) error {
 }
 
 // anything reports whether there is something to write.
-func anything(txs []*ext4.Transaction) bool {
-	return slices.ContainsFunc(txs, func(tx *ext4.Transaction) bool { return !tx.Empty() })
+func anything(txs []fsys.Transaction) bool {
+	return slices.ContainsFunc(txs, func(tx fsys.Transaction) bool { return !tx.Empty() })
 }
 
 // A Recovery is what Recover has done.

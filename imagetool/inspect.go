@@ -8,7 +8,7 @@ import (
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/imagetool/disk"
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/imagetool/hostfile"
 )
 
@@ -94,7 +94,7 @@ func Inspect(ctx context.Context, path string) (*Inspection, error) {
 		r.Partitions = append(r.Partitions, PartitionInspection{
 			Number: v.Number, Start: v.Start, Size: v.Size, Type: v.Type, Name: v.Name, FS: v.FS,
 		})
-		if isExt(v) {
+		if driver(v) != nil {
 			ext = true
 			if err := r.inspectExt(ctx, m, v, &r.Partitions[len(r.Partitions)-1]); err != nil {
 				return nil, err
@@ -118,7 +118,7 @@ func (r *Inspection) problem(partition int, err error) {
 // inspectExt goes from what is certain to what may fail: the superblock, the
 // labels, the operating system. Only the end of the context is an error.
 func (r *Inspection) inspectExt(ctx context.Context, m *Image, v disk.Volume, out *PartitionInspection) error {
-	info, err := ext4.ReadInfo(v.On(m.file), v.Size)
+	info, err := driver(v).Describe(v.On(m.file))
 	if err != nil {
 		r.problem(v.Number, err)
 		return ctx.Err()
@@ -141,7 +141,7 @@ func (r *Inspection) inspectExt(ctx context.Context, m *Image, v disk.Volume, ou
 		r.problem(v.Number, err)
 	}
 	if out.Labels != nil && out.Labels.EVM > 0 {
-		r.problem(v.Number, fmt.Errorf("%d files: %w", out.Labels.EVM, ext4.ErrEVM))
+		r.problem(v.Number, fmt.Errorf("%d files: %w", out.Labels.EVM, fsys.ErrEVM))
 	}
 	if out.OS, err = s.OS(); err != nil {
 		r.problem(v.Number, err)
@@ -157,12 +157,13 @@ func (s *FileSystem) countLabels(ctx context.Context) (*Labelled, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Labelled{Files: len(l.Files), KeyIDs: map[string]int{}}
-	for _, f := range l.Files {
+	n := &Labelled{KeyIDs: map[string]int{}}
+	for f := range l.Files() {
 		value, ok, err := s.Xattr(f.Inode, ima.XattrName)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Paths[0], err)
 		}
+		n.Files++
 		if len(f.Paths) > 1 {
 			n.HardLinked++
 		}

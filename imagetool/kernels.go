@@ -9,7 +9,7 @@ import (
 	"path"
 	"strings"
 
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/imagetool/kernel"
 )
 
@@ -70,9 +70,9 @@ func (m *Image) Kernel(name string) (*KernelFile, error) {
 
 // A foundKernel is a kernel that was not read yet.
 type foundKernel struct {
-	path  string
-	inode *ext4.Inode
-	*ext4.Contents
+	path string
+	size int64
+	fsys.Contents
 }
 
 // maxKernels is more than any guest has, and few enough to read them all.
@@ -114,7 +114,7 @@ func (m *Image) linkedKernel(found []*foundKernel) (*foundKernel, error) {
 	var chosen []*foundKernel
 	for _, s := range m.Systems {
 		in, err := s.Lookup("/vmlinuz")
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !in.IsSymlink() {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !in.Stat().IsSymlink() {
 			continue
 		}
 		if err != nil {
@@ -145,34 +145,34 @@ func (m *Image) findKernel(s *FileSystem, name string) (*foundKernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !in.IsRegular() {
+	if !in.Stat().IsRegular() {
 		return nil, fmt.Errorf("%s: not a regular file", name)
 	}
 	// A kernel has no holes: one that is larger than its file system is a trick.
-	if in.Size > min(kernel.MaxSize, s.Volume.Size) {
+	if in.Stat().Size > min(kernel.MaxSize, s.Volume.Size) {
 		return nil, fmt.Errorf("%s: %w", name, kernel.ErrTooLarge)
 	}
-	c, err := s.Contents(in)
+	c, err := s.Open(in)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(m.Systems) > 1 {
 		name = fmt.Sprintf("%d:%s", s.Volume.Number, name)
 	}
-	return &foundKernel{name, in, c}, nil
+	return &foundKernel{name, in.Stat().Size, c}, nil
 }
 
 func (k *foundKernel) digest() (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(k, 0, k.inode.Size)); err != nil {
+	if _, err := io.Copy(h, io.NewSectionReader(k, 0, k.size)); err != nil {
 		return sum, fmt.Errorf("%s: %w", k.path, err)
 	}
 	return [sha256.Size]byte(h.Sum(nil)), nil
 }
 
 func (k *foundKernel) read() (*KernelFile, error) {
-	data := make([]byte, k.inode.Size)
-	if _, err := io.ReadFull(io.NewSectionReader(k, 0, k.inode.Size), data); err != nil {
+	data := make([]byte, k.size)
+	if _, err := io.ReadFull(io.NewSectionReader(k, 0, k.size), data); err != nil {
 		return nil, fmt.Errorf("%s: %w", k.path, err)
 	}
 	return &KernelFile{k.path, data}, nil

@@ -6,7 +6,7 @@ import (
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/imagetool/disk"
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/signer"
 )
 
@@ -20,7 +20,7 @@ type Space struct {
 
 // plan finds out, before any work is done, whether every label can be written:
 // it stages values of the right length and counts the blocks that they need.
-func (m *Image) plan(ctx context.Context, o *SignOptions, opt ext4.EditOptions) ([]Space, error) {
+func (m *Image) plan(ctx context.Context, o *SignOptions, opt fsys.EditOptions) ([]Space, error) {
 	t := m.Tree(opt)
 	if !o.AllowSparse {
 		t.Bound(func(paths []string) signer.Action { return o.Action(t.Plain(paths)) })

@@ -11,7 +11,7 @@ import (
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/manifest"
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer"
@@ -115,7 +115,7 @@ func readImageLabels(ctx context.Context, path string, pub *rsa.PublicKey) (Labe
 		return nil, err
 	}
 	defer img.Close()
-	t := img.Tree(ext4.EditOptions{})
+	t := img.Tree(fsys.EditOptions{})
 	files, err := t.Files(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 )
 
 // ErrWhichPartition says that a path could mean more than one file system.
@@ -67,15 +67,15 @@ func (s *FileSystem) readSmall(name string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if !in.IsRegular() || in.Size > maxSmallFile {
+	if !in.Stat().IsRegular() || in.Stat().Size > maxSmallFile {
 		return nil, nil
 	}
-	c, err := s.Contents(in)
+	c, err := s.Open(in)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	b := make([]byte, in.Size)
-	if _, err := c.ReadAt(b, 0); err != nil && in.Size > 0 {
+	b := make([]byte, in.Stat().Size)
+	if _, err := c.ReadAt(b, 0); err != nil && len(b) > 0 {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return b, nil
@@ -139,11 +139,11 @@ func (s *FileSystem) besideModules(dir string) (found []string, err error) {
 		return nil, err
 	}
 	for _, r := range releases {
-		in, err := s.Inode(r.Ino)
+		in, err := s.Inode(r.Inode)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path.Join(dir, r.Name), err)
 		}
-		if !in.IsDir() {
+		if !in.Stat().IsDir() {
 			continue
 		}
 		entries, err := s.ReadDir(in)
@@ -154,7 +154,7 @@ func (s *FileSystem) besideModules(dir string) (found []string, err error) {
 			if e.Name != "vmlinuz" {
 				continue
 			}
-			if in, err := s.Inode(e.Ino); err == nil && in.IsRegular() {
+			if in, err := s.Inode(e.Inode); err == nil && in.Stat().IsRegular() {
 				found = append(found, path.Join(dir, r.Name, e.Name))
 			}
 		}
@@ -163,9 +163,9 @@ func (s *FileSystem) besideModules(dir string) (found []string, err error) {
 }
 
 // entries lists a directory, sorted by name; a missing one is empty.
-func (s *FileSystem) entries(dir string) ([]ext4.DirEntry, error) {
+func (s *FileSystem) entries(dir string) ([]fsys.DirEntry, error) {
 	in, err := s.Follow(dir)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !in.IsDir() {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !in.Stat().IsDir() {
 		return nil, nil
 	}
 	if err != nil {
@@ -175,6 +175,6 @@ func (s *FileSystem) entries(dir string) ([]ext4.DirEntry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	slices.SortFunc(entries, func(a, b ext4.DirEntry) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(entries, func(a, b fsys.DirEntry) int { return strings.Compare(a.Name, b.Name) })
 	return entries, nil
 }

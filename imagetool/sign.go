@@ -9,7 +9,7 @@ import (
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/policy"
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/signer"
 )
@@ -62,7 +62,7 @@ func (m *Image) Sign(ctx context.Context, o SignOptions) (*SignResult, error) {
 	if o.Action == nil {
 		o.Action = func([]string) signer.Action { return signer.ActionSign }
 	}
-	edit := ext4.EditOptions{Time: o.Time, DropEVM: o.DropEVM}
+	edit := fsys.EditOptions{Time: o.Time, DropEVM: o.DropEVM}
 	if err := m.checkOutputs(&o); err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (m *Image) seal(o *SignOptions) (*Sealed, error) {
 	return SealKernel(k, o.Policy, o.Options)
 }
 
-func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit ext4.EditOptions, sealed *Sealed) (*signer.Report, error) {
+func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit fsys.EditOptions, sealed *Sealed) (*signer.Report, error) {
 	staged, err := output.Stage(ctx, m.file, o.Out, o.Force, copyProgress(o.Progress, m.Size()))
 	if err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func (m *Image) signCopy(ctx context.Context, o *SignOptions, edit ext4.EditOpti
 
 // signStaged works on the copy alone. The outputs it returns are written, but do
 // not have their names yet.
-func (m *Image) signStaged(ctx context.Context, staged *output.Staged, o *SignOptions, edit ext4.EditOptions, sealed *Sealed) (*signer.Report, []*output.File, error) {
+func (m *Image) signStaged(ctx context.Context, staged *output.Staged, o *SignOptions, edit fsys.EditOptions, sealed *Sealed) (*signer.Report, []*output.File, error) {
 	copied := digested{staged.Device(), "the copy of " + m.Path()}
 	list, err := createManifest(ctx, copied, o)
 	if err != nil {
@@ -154,7 +154,7 @@ func (m *Image) signStaged(ctx context.Context, staged *output.Staged, o *SignOp
 	return report, outputs, err
 }
 
-func (m *Image) labelStaged(ctx context.Context, staged *output.Staged, o *SignOptions, edit ext4.EditOptions) (*signer.Report, *Tree, error) {
+func (m *Image) labelStaged(ctx context.Context, staged *output.Staged, o *SignOptions, edit fsys.EditOptions) (*signer.Report, *Tree, error) {
 	t := &Tree{opt: edit}
 	for _, s := range m.Systems {
 		fs, err := openSystem(s.Volume, staged.Device())
@@ -163,7 +163,7 @@ func (m *Image) labelStaged(ctx context.Context, staged *output.Staged, o *SignO
 		}
 		t.systems = append(t.systems, fs)
 	}
-	t.commit = func(ctx context.Context, txs []*ext4.Transaction) error {
+	t.commit = func(ctx context.Context, txs []fsys.Transaction) error {
 		for _, c := range changes(t.systems, txs) {
 			if err := c.Commit(ctx); err != nil {
 				return err

@@ -7,33 +7,33 @@ import (
 	"strings"
 
 	"github.com/vmseal/vmseal/formats/ima"
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/signer"
 )
 
 // A Tree is all file systems of an image as signer.Tree.
 type Tree struct {
 	systems  []*FileSystem
-	opt      ext4.EditOptions
+	opt      fsys.EditOptions
 	commit   committer                          // nil for a tree that is only read
 	bound    func(paths []string) signer.Action // see Bound; nil for none
-	listings []*ext4.Listing
-	edits    []*ext4.Edit
+	listings []fsys.Listing
+	edits    []fsys.Edit
 }
 
 var _ signer.Tree = (*Tree)(nil)
 
 // A committer writes one transaction for each file system.
-type committer func(ctx context.Context, txs []*ext4.Transaction) error
+type committer func(ctx context.Context, txs []fsys.Transaction) error
 
 // ref is what the tree needs to find a file again.
 type ref struct {
 	system int
-	inode  *ext4.Inode
+	inode  fsys.Inode
 }
 
 // Tree gives the image's files. Labels may be staged, but not committed.
-func (m *Image) Tree(opt ext4.EditOptions) *Tree {
+func (m *Image) Tree(opt fsys.EditOptions) *Tree {
 	return &Tree{systems: m.Systems, opt: opt}
 }
 
@@ -51,7 +51,7 @@ func (t *Tree) Files(ctx context.Context) ([]signer.File, error) {
 			return nil, err
 		}
 		t.listings, t.edits = append(t.listings, l), append(t.edits, e)
-		for _, f := range l.Files {
+		for f := range l.Files() {
 			files = append(files, t.file(i, f))
 		}
 	}
@@ -61,8 +61,8 @@ func (t *Tree) Files(ctx context.Context) ([]signer.File, error) {
 	return files, nil
 }
 
-func (t *Tree) file(system int, f ext4.File) signer.File {
-	in := f.Inode
+func (t *Tree) file(system int, f fsys.File) signer.File {
+	in := f.Inode.Stat()
 	paths := f.Paths
 	if prefix := t.prefix(system); prefix != "" {
 		paths = make([]string, len(f.Paths))
@@ -72,13 +72,13 @@ func (t *Tree) file(system int, f ext4.File) signer.File {
 	}
 	return signer.File{
 		Paths: paths,
-		Inode: uint64(in.Number),
+		Inode: in.Number,
 		Size:  in.Size,
-		Mode:  uint32(in.Mode),
+		Mode:  in.Mode,
 		UID:   in.UID,
 		GID:   in.GID,
 		Links: in.Links,
-		Ref:   ref{system, in},
+		Ref:   ref{system, f.Inode},
 	}
 }
 
@@ -105,7 +105,7 @@ func (t *Tree) Plain(paths []string) []string {
 // Open gives the contents.
 func (t *Tree) Open(f *signer.File) (io.ReadCloser, error) {
 	r := f.Ref.(ref)
-	c, err := t.systems[r.system].Contents(r.inode)
+	c, err := t.systems[r.system].Open(r.inode)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (t *Tree) Label(f *signer.File) ([]byte, error) {
 // SetLabel stages a value.
 func (t *Tree) SetLabel(f *signer.File, value []byte) error {
 	r := f.Ref.(ref)
-	return t.edits[r.system].SetIMA(r.inode.Number, value)
+	return t.edits[r.system].SetIMA(r.inode, value)
 }
 
 // Commit writes all staged values and reads them back.
@@ -133,7 +133,7 @@ func (t *Tree) Commit(ctx context.Context) error {
 	if t.commit == nil {
 		return fmt.Errorf("the image is open for reading only")
 	}
-	var txs []*ext4.Transaction
+	var txs []fsys.Transaction
 	for i, e := range t.edits {
 		tx, err := e.Prepare()
 		if err != nil {

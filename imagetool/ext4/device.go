@@ -13,6 +13,3 @@ func (in *Inode) Device() (major, minor uint32) {
 	dev := le.Uint32(b[4:]) // new_decode_dev
 	return dev >> 8 & 0xfff, dev&0xff | dev>>12&0xfff00
 }
-
-// Kind names the kind of file, as "regular file".
-func (in *Inode) Kind() string { return typeName(in.Mode) }

@@ -21,6 +21,9 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return e.Reason }
 
+// Advice is the hint.
+func (e *RefusedError) Advice() string { return e.Hint }
+
 func refuse(hint, format string, args ...any) *RefusedError {
 	return &RefusedError{Reason: fmt.Sprintf(format, args...), Hint: hint}
 }

@@ -39,10 +39,10 @@ kernel would read them. Symbolic links are followed inside the image.
 			if err != nil {
 				return aboutPath(name, err)
 			}
-			if !in.IsRegular() {
+			if !in.Stat().IsRegular() {
 				return fmt.Errorf("%s: not a regular file", name)
 			}
-			c, err := s.Contents(in)
+			c, err := s.Open(in)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}

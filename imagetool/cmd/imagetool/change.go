@@ -75,8 +75,7 @@ func newNodeObject(n *imagetool.Node, judged bool) *nodeObject {
 func deviceText(n *imagetool.Node) string {
 	switch modeText(n.Mode)[0] {
 	case 'b', 'c':
-		major, minor := n.Device()
-		return fmt.Sprintf("%d:%d", major, minor)
+		return fmt.Sprintf("%d:%d", n.Major, n.Minor)
 	}
 	return ""
 }

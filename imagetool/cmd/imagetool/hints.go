@@ -9,7 +9,7 @@ import (
 
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/disk"
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/imagetool/kernel"
 	"github.com/vmseal/vmseal/imagetool/output"
@@ -17,13 +17,16 @@ import (
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
+// refused is how packages say why they do not take something that they could read.
+type refused interface {
+	error
+	Advice() string
+}
+
 // hint is what a person can do about an error.
 func hint(err error) string {
-	if e, ok := errors.AsType[*disk.RefusedError](err); ok {
-		return e.Hint
-	}
-	if e, ok := errors.AsType[*ext4.RefusedError](err); ok {
-		return e.Hint
+	if e, ok := errors.AsType[refused](err); ok {
+		return e.Advice()
 	}
 	if e, ok := errors.AsType[*imagetool.NoSpaceError](err); ok {
 		return spaceHint(e)
@@ -74,7 +77,7 @@ func hint(err error) string {
 		return "name it with --kernel PATH; a kernel that lies outside of the image can be given in its place"
 	case errors.Is(err, kernel.ErrNotKernel):
 		return "wanted is vmlinuz as it is booted, or the vmlinux in it"
-	case errors.Is(err, ext4.ErrEVM):
+	case errors.Is(err, fsys.ErrEVM):
 		return "--drop-evm removes it; the guest's own EVM would have to make it anew"
 	case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
 		return "without file locks it cannot be told whether a guest uses the image: copy it to a file system that has them"

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmseal/vmseal/imagetool"
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
@@ -55,13 +55,13 @@ func list(out *cli.Output, s *imagetool.FileSystem, name string) error {
 	if err != nil {
 		return aboutPath(name, err)
 	}
-	if in.IsSymlink() && strings.HasSuffix(name, "/") {
+	if in.Stat().IsSymlink() && strings.HasSuffix(name, "/") {
 		if in, err = s.Follow(name); err != nil {
 			return aboutPath(name, err)
 		}
 	}
 	var l listing
-	if !in.IsDir() {
+	if !in.Stat().IsDir() {
 		if err := l.add(s, name, in); err != nil {
 			return err
 		}
@@ -72,9 +72,9 @@ func list(out *cli.Output, s *imagetool.FileSystem, name string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	slices.SortFunc(entries, func(a, b ext4.DirEntry) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(entries, func(a, b fsys.DirEntry) int { return strings.Compare(a.Name, b.Name) })
 	for _, e := range entries {
-		in, err := s.Inode(e.Ino)
+		in, err := s.Inode(e.Inode)
 		if err == nil {
 			err = l.add(s, e.Name, in)
 		}
@@ -90,7 +90,7 @@ func list(out *cli.Output, s *imagetool.FileSystem, name string) error {
 type entryObject struct {
 	Type   string `json:"type"`
 	Name   string `json:"name"`
-	Inode  uint32 `json:"inode"`
+	Inode  uint64 `json:"inode"`
 	Mode   string `json:"mode"` // st_mode in octal
 	Links  uint32 `json:"links"`
 	UID    uint32 `json:"uid"`
@@ -104,13 +104,14 @@ type entryObject struct {
 
 type listing []entryObject
 
-func (l *listing) add(s *imagetool.FileSystem, name string, in *ext4.Inode) error {
+func (l *listing) add(s *imagetool.FileSystem, name string, in fsys.Inode) error {
+	st := in.Stat()
 	e := entryObject{
-		Type: "entry", Name: cli.Escape(name), Inode: in.Number, Mode: fmt.Sprintf("%06o", in.Mode),
-		Links: in.Links, UID: in.UID, GID: in.GID, Size: in.Size, Mtime: in.Mtime.UTC().Format(time.RFC3339Nano),
+		Type: "entry", Name: cli.Escape(name), Inode: st.Number, Mode: fmt.Sprintf("%06o", st.Mode),
+		Links: st.Links, UID: st.UID, GID: st.GID, Size: st.Size, Mtime: st.Mtime.UTC().Format(time.RFC3339Nano),
 	}
 	shown := cli.EscapeName(name)
-	if in.IsSymlink() {
+	if st.IsSymlink() {
 		target, err := s.Readlink(in)
 		if err != nil {
 			return err
@@ -119,8 +120,8 @@ func (l *listing) add(s *imagetool.FileSystem, name string, in *ext4.Inode) erro
 		shown += " -> " + cli.EscapeName(target)
 	}
 	e.text = []string{
-		modeText(in.Mode), num(in.Links), num(in.UID), num(in.GID), strconv.FormatInt(in.Size, 10),
-		in.Mtime.UTC().Format("2006-01-02 15:04:05"), shown,
+		modeText(st.Mode), num(st.Links), num(st.UID), num(st.GID), strconv.FormatInt(st.Size, 10),
+		st.Mtime.UTC().Format("2006-01-02 15:04:05"), shown,
 	}
 	*l = append(*l, e)
 	return nil
@@ -138,8 +139,8 @@ func (l listing) print(out *cli.Output) {
 func num(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 
 // modeText writes st_mode as ls(1) does.
-func modeText(mode uint16) string {
-	kind := map[uint16]byte{
+func modeText(mode uint32) string {
+	kind := map[uint32]byte{
 		unix.S_IFREG: '-', unix.S_IFDIR: 'd', unix.S_IFLNK: 'l', unix.S_IFCHR: 'c',
 		unix.S_IFBLK: 'b', unix.S_IFIFO: 'p', unix.S_IFSOCK: 's',
 	}[mode&unix.S_IFMT]
@@ -147,7 +148,7 @@ func modeText(mode uint16) string {
 		kind = '?'
 	}
 	b := []byte(string(rune(kind)) + fs.FileMode(mode & 0o777).String()[1:])
-	special := func(bit uint16, at int, letter byte) {
+	special := func(bit uint32, at int, letter byte) {
 		if mode&bit == 0 {
 			return
 		}

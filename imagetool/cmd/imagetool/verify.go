@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/imagetool"
-	"github.com/vmseal/vmseal/imagetool/ext4"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/keys"
 	"github.com/vmseal/vmseal/signer"
 	"github.com/vmseal/vmseal/signer/cli"
@@ -91,7 +91,7 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 	if err := warnPassedOver(cmd, img); err != nil {
 		return err
 	}
-	t := img.Tree(ext4.EditOptions{})
+	t := img.Tree(fsys.EditOptions{})
 	action := func(paths []string) signer.Action { return rules.Action(t.Plain(paths)) }
 	var expect *imagetool.Expectation
 	if f.manifest != "" {
