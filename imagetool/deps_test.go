@@ -32,6 +32,26 @@ var (
 	}
 )
 
+// imageBrings is what comes with an image.
+var imageBrings = []string{
+	"github.com/diskfs/go-diskfs/...",
+	"github.com/google/uuid",
+	"golang.org/x/sync/errgroup",
+	"golang.org/x/sys/unix",
+	"vmseal/formats/digsig",
+	"vmseal/formats/escape",
+	"vmseal/formats/ima",
+	"vmseal/imagetool/block",
+	"vmseal/imagetool/disk",
+	"vmseal/imagetool/ext4",
+	"vmseal/imagetool/fsys/...",
+	"vmseal/imagetool/hostfile",
+	"vmseal/imagetool/output",
+	"vmseal/imagetool/undo",
+	"vmseal/keys/...",
+	"vmseal/signer",
+}
+
 // allowed has every package of the folder. Signing an image knows files and
 // labels: not how keys are read (keys/private), nor mounted trees
 // (signer/hosttree), nor commands (signer/cli).
@@ -90,46 +110,82 @@ var allowed = map[string]deps{
 	"vmseal/imagetool": {
 		imports: []string{
 			"vmseal/formats/ima",
-			"vmseal/formats/manifest",
-			"vmseal/formats/policy",
-			"vmseal/formats/profile",
 			"vmseal/imagetool/block",
 			"vmseal/imagetool/disk",
 			"vmseal/imagetool/fsys",
 			"vmseal/imagetool/fsys/extfs",
 			"vmseal/imagetool/hostfile",
-			"vmseal/imagetool/kernel",
 			"vmseal/imagetool/output",
 			"vmseal/imagetool/undo",
-			"vmseal/keys",
+			"vmseal/signer",
+		},
+		brings: imageBrings,
+	},
+	// What is done with an image. These know files, labels and names of outputs: no kind
+	// of file system, no kind of disk, and no file that an image lies in.
+	"vmseal/imagetool/diff": {
+		imports: []string{"vmseal/formats/ima", "vmseal/imagetool", "vmseal/imagetool/fsys", "vmseal/keys", "vmseal/signer"},
+		brings:  imageBrings,
+	},
+	"vmseal/imagetool/inspect": {
+		imports: []string{
+			"vmseal/formats/ima",
+			"vmseal/imagetool",
+			"vmseal/imagetool/disk", // Volume
+			"vmseal/imagetool/fsys",
+		},
+		brings: imageBrings,
+	},
+	"vmseal/imagetool/profile": {
+		imports: []string{
+			"vmseal/formats/ima",
+			"vmseal/formats/policy",
+			"vmseal/formats/profile",
+			"vmseal/imagetool",
+			"vmseal/imagetool/fsys",
+			"vmseal/imagetool/kernel",
+			"vmseal/imagetool/output",
+			"vmseal/signer",
+		},
+		brings: slices.Concat(imageBrings, unpacking, unpackingBrings),
+	},
+	"vmseal/imagetool/sign": {
+		imports: []string{
+			"vmseal/formats/ima",
+			"vmseal/formats/manifest",
+			"vmseal/formats/policy",
+			"vmseal/imagetool",
+			"vmseal/imagetool/fsys",
+			"vmseal/imagetool/output",
+			"vmseal/imagetool/profile",
 			"vmseal/keys/input",
 			"vmseal/signer",
 		},
-		brings: slices.Concat(unpacking, unpackingBrings, []string{
-			"github.com/diskfs/go-diskfs/backend",
-			"github.com/diskfs/go-diskfs/partition/gpt",
-			"github.com/diskfs/go-diskfs/partition/mbr",
-			"github.com/diskfs/go-diskfs/partition/part",
-			"github.com/google/uuid",
-			"golang.org/x/sync/errgroup",
-			"golang.org/x/sys/unix",
-			"vmseal/formats/digsig",
-			"vmseal/formats/escape",
-			"vmseal/imagetool/ext4",
-			"vmseal/keys/trust",
+		brings: slices.Concat(imageBrings, unpacking, unpackingBrings, []string{
+			"vmseal/formats/profile",
+			"vmseal/imagetool/kernel",
 		}),
+	},
+	"vmseal/imagetool/verify": {
+		imports: []string{"vmseal/formats/manifest", "vmseal/imagetool", "vmseal/keys/input", "vmseal/signer"},
+		brings:  slices.Concat(imageBrings, []string{"vmseal/formats/escape"}),
 	},
 	"vmseal/imagetool/cmd/imagetool": {
 		imports: []string{
 			"vmseal/formats/policy",
 			"vmseal/imagetool",
+			"vmseal/imagetool/diff",
 			"vmseal/imagetool/disk",
 			"vmseal/imagetool/fsys",
 			"vmseal/imagetool/hostfile",
 			"vmseal/imagetool/initrd",
+			"vmseal/imagetool/inspect",
 			"vmseal/imagetool/kernel",
 			"vmseal/imagetool/output",
+			"vmseal/imagetool/profile",
+			"vmseal/imagetool/sign",
 			"vmseal/imagetool/undo",
+			"vmseal/imagetool/verify",
 			"vmseal/keys",
 			"vmseal/keys/input",
 			"vmseal/signer",

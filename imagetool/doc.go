@@ -1,18 +1,24 @@
-// Package imagetool is a guest's disk image as a tree of files that can be
-// signed and verified.
+// Package imagetool is a guest's disk image as a tree of files that can be signed and
+// verified.
 //
-// It puts together the packages below it: disk finds the partitions and stages the
-// output, ext4 reads the file systems and writes the labels, kernel makes the profile
-// of the guest's kernel for the enforcer. An Image has one FileSystem for each ext2,
-// ext3 or ext4 partition, or only the one that was asked for. Its Tree is what package
-// signer works on; Sign does the whole work of one run:
+// It is the room in which three things meet: where an image lies (hostfile), what lies
+// where in it (disk), and what opens a file system (fsys/extfs). An Image has one
+// FileSystem for each volume that holds one, or only the one that was asked for. Its
+// Tree is what package signer works on. Copy and InPlace are the two ways of writing.
 //
-//	check   the input, its file systems and whether the labels will fit
-//	stage   a copy; all that follows reads and writes the copy only
-//	sign    digest, sign and write the labels, then read them back
-//	commit  recheck the input, give the copy, its manifest and the profile their names
+//	sign verify diff inspect profile   what is done with an image
+//	imagetool                          Image, FileSystem, Tree
+//	fsys    fsys/extfs -> ext4         what a file system is to those above; ext2 to ext4
+//	disk                               tables and volumes, found by one detector
+//	block                              what a disk is to those above
+//	hostfile  output                   files and block devices of this host: in, out
+//	undo                               what makes writing in place safe
+//	kernel  initrd                     what the enforcer needs of a guest
 //
-// Diff compares two images.
+// The two seams are block.Device and fsys.FileSystem. Whatever has a guest's bytes is the
+// first, and tables, volumes, file systems, copies and the undo log lie on it; whatever
+// has its files is the second, and all that is done with files knows no more. Recover
+// needs neither: it brings back the bytes of a file.
 //
 // # Names
 //

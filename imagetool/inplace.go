@@ -2,128 +2,81 @@ package imagetool
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"iter"
 	"slices"
 
 	"github.com/vmseal/vmseal/imagetool/fsys"
-	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/imagetool/undo"
-	"github.com/vmseal/vmseal/signer"
 )
 
-// signInPlace changes the image itself. Until the labels are committed nothing is
-// written; after an error the image is as it was.
-func (m *Image) signInPlace(ctx context.Context, o *SignOptions, edit fsys.EditOptions, sealed *Sealed) (*signer.Report, error) {
-	file, err := output.UndoLogOf(m.Path())
+// An InPlace is an image that gets labels itself, under an undo log. Commit or Abort ends
+// it.
+type InPlace struct {
+	image   *Image
+	guard   undo.Guard
+	hold    func() (release func())
+	release func()
+	begun   bool // something was written
+}
+
+// InPlace begins to change the image, which has to be open for writing. Nothing is
+// written before the labels are committed. From then on until the end the process had
+// better not be killed: hold is called before, and what it returns afterwards.
+func (m *Image) InPlace(hold func() (release func())) (*InPlace, error) {
+	log, err := output.UndoLogOf(m.Path())
 	if err != nil {
 		return nil, err
 	}
-	g := &undo.Guard{Path: m.Path(), Size: m.Size(), Log: file, Device: m.file}
-	list, err := createManifest(ctx, m, o)
-	if err != nil {
-		return nil, err
-	}
-	begun, release := false, func() {}
-	defer func() { release() }()
-	t := m.Tree(edit)
-	t.commit = func(_ context.Context, txs []fsys.Transaction) error {
-		if !anything(txs) {
-			return nil
-		}
-		release = o.hold()
-		err := g.Commit(m.file.Unchanged, changes(m.Systems, txs))
-		begun = err == nil
-		return err
-	}
-	report, err := t.sign(ctx, o.Options)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", m.Path(), err), list.abort())
-	}
-	outputs, err := finishOutputs(ctx, m, o, list, t, report, sealed)
-	if err == nil {
-		err = output.Commit(ctx.Err, outputs...)
-	}
-	switch {
-	case !begun:
-		return report, err
-	case err != nil:
-		return nil, g.Undo(err)
-	}
-	return report, g.Finish()
+	return &InPlace{
+		image:   m,
+		guard:   undo.Guard{Path: m.Path(), Size: m.Size(), Log: log, Device: m.file},
+		hold:    hold,
+		release: func() {},
+	}, nil
 }
 
-// A change is the labels of one file system, as part of the whole image.
-type change struct {
-	fsys.Transaction
-	system *FileSystem
+// Tree gives the files of the image, whose labels are written to the image.
+func (p *InPlace) Tree(opt fsys.EditOptions) (*Tree, error) {
+	t := p.image.Tree(opt)
+	t.commit = p.write
+	return t, nil
 }
 
-func changes(systems []*FileSystem, txs []fsys.Transaction) []undo.Change {
-	var list []undo.Change
-	for i, tx := range txs {
-		list = append(list, change{tx, systems[i]})
+func (p *InPlace) write(_ context.Context, all []*labels) error {
+	var changes []undo.Change
+	for _, l := range all {
+		changes = append(changes, l)
 	}
-	return list
+	if !slices.ContainsFunc(all, func(l *labels) bool { return !l.tx.Empty() }) {
+		return nil
+	}
+	p.release = p.hold()
+	err := p.guard.Commit(p.image.file.Unchanged, changes)
+	p.begun = err == nil
+	return err
 }
 
-func (c change) Blocks() iter.Seq2[undo.Block, error] {
-	return func(yield func(undo.Block, error) bool) {
-		for b, err := range c.Transaction.Blocks() {
-			if !yield(undo.Block{Offset: c.system.Volume.Start + b.Offset, Versions: b.Versions}, err) {
-				return
-			}
-		}
+// SHA256 digests the image as it is now.
+func (p *InPlace) SHA256(ctx context.Context) ([]byte, error) { return p.image.SHA256(ctx) }
+
+// Commit puts what belongs to the image to its place; from there on the labels stand. A
+// failure takes all of it back.
+func (p *InPlace) Commit(ctx context.Context, with ...*output.File) error {
+	if err := output.Commit(ctx.Err, with...); err != nil {
+		return p.Abort(err)
 	}
+	defer p.release()
+	if !p.begun {
+		return nil
+	}
+	return p.guard.Finish()
 }
 
-func (c change) Commit(ctx context.Context) error {
-	if err := c.Transaction.Commit(ctx, c.system.dev); err != nil {
-		return fmt.Errorf("%s: %w", c.system.Volume, err)
+// Abort gives the image its bytes back because of an error, which it returns.
+func (p *InPlace) Abort(cause error) error {
+	defer p.release()
+	if !p.begun {
+		return cause
 	}
-	return nil
-}
-
-// anything reports whether there is something to write.
-func anything(txs []fsys.Transaction) bool {
-	return slices.ContainsFunc(txs, func(tx fsys.Transaction) bool { return !tx.Empty() })
-}
-
-// A Recovery is what Recover has done.
-type Recovery struct {
-	undo.Summary
-	Log string
-}
-
-// Recover brings back the bytes that an image had before a change in place that was
-// cut short. log names its undo log; "" is the one in its place. Without an error
-// the log is gone.
-func Recover(path, log string) (*Recovery, error) {
-	d, err := hostfile.OpenPending(path)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	file := output.OpenUndoLog(log)
-	if log == "" {
-		if file, err = output.UndoLogOf(path); err != nil {
-			return nil, err
-		}
-	}
-	if err := file.Check(); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if err := d.LockPending(hostfile.ForWriting); err != nil {
-		return nil, err
-	}
-	summary, err := undo.Recover(file, d, d.Size())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if err := file.Remove(); err != nil {
-		return nil, fmt.Errorf("%s has its bytes back, but the undo log is not removed for good: %w", path, err)
-	}
-	return &Recovery{summary, file.Path()}, nil
+	return p.guard.Undo(cause)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/imagetool/fsys"
@@ -23,8 +22,8 @@ type Tree struct {
 
 var _ signer.Tree = (*Tree)(nil)
 
-// A committer writes one transaction for each file system.
-type committer func(ctx context.Context, txs []fsys.Transaction) error
+// A committer writes the labels of all file systems.
+type committer func(ctx context.Context, labels []*labels) error
 
 // ref is what the tree needs to find a file again.
 type ref struct {
@@ -82,26 +81,6 @@ func (t *Tree) file(system int, f fsys.File) signer.File {
 	}
 }
 
-// prefix goes in front of the paths where they could be mistaken.
-func (t *Tree) prefix(system int) string {
-	if len(t.systems) == 1 {
-		return ""
-	}
-	return fmt.Sprintf("%d:", t.systems[system].Volume.Number)
-}
-
-// Plain gives the paths of a file without the number of the partition.
-func (t *Tree) Plain(paths []string) []string {
-	if len(t.systems) == 1 {
-		return paths
-	}
-	plain := make([]string, len(paths))
-	for i, p := range paths {
-		_, plain[i], _ = strings.Cut(p, ":")
-	}
-	return plain
-}
-
 // Open gives the contents.
 func (t *Tree) Open(f *signer.File) (io.ReadCloser, error) {
 	r := f.Ref.(ref)
@@ -133,13 +112,13 @@ func (t *Tree) Commit(ctx context.Context) error {
 	if t.commit == nil {
 		return fmt.Errorf("the image is open for reading only")
 	}
-	var txs []fsys.Transaction
+	var all []*labels
 	for i, e := range t.edits {
 		tx, err := e.Prepare()
 		if err != nil {
 			return fmt.Errorf("%s: %w", t.systems[i].Volume, err)
 		}
-		txs = append(txs, tx)
+		all = append(all, &labels{tx, t.systems[i]})
 	}
-	return t.commit(ctx, txs)
+	return t.commit(ctx, all)
 }

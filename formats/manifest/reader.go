@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 )
 
 // Reader reads a manifest.
@@ -60,6 +61,18 @@ func (m *Reader) Next() (Entry, error) {
 	m.last = &e
 	m.count++
 	return e, nil
+}
+
+// Entries gives the entries that are still to come. An error ends them.
+func (m *Reader) Entries() iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for {
+			e, err := m.Next()
+			if err == io.EOF || !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 func (m *Reader) next() (Entry, error) {

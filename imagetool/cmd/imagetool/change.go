@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/diff"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
@@ -38,7 +38,7 @@ type nodeObject struct {
 	KeyName string `json:"key_name,omitempty"`
 }
 
-func newChangeObject(c *imagetool.Change, judged bool) changeObject {
+func newChangeObject(c *diff.Change, judged bool) changeObject {
 	o := changeObject{Type: "difference", Path: cli.Escape(c.Path), Kind: c.Kind, Fields: c.Fields}
 	for _, name := range c.Attributes {
 		o.Attributes = append(o.Attributes, cli.Escape(name))
@@ -47,7 +47,7 @@ func newChangeObject(c *imagetool.Change, judged bool) changeObject {
 	return o
 }
 
-func newNodeObject(n *imagetool.Node, judged bool) *nodeObject {
+func newNodeObject(n *diff.Node, judged bool) *nodeObject {
 	if n == nil {
 		return nil
 	}
@@ -72,7 +72,7 @@ func newNodeObject(n *imagetool.Node, judged bool) *nodeObject {
 }
 
 // deviceText is empty for what is no device node.
-func deviceText(n *imagetool.Node) string {
+func deviceText(n *diff.Node) string {
 	switch modeText(n.Mode)[0] {
 	case 'b', 'c':
 		return fmt.Sprintf("%d:%d", n.Major, n.Minor)
@@ -81,7 +81,7 @@ func deviceText(n *imagetool.Node) string {
 }
 
 // changeText is the line for people: what changed, and then what labels are worth.
-func changeText(c *imagetool.Change, judged bool) string {
+func changeText(c *diff.Change, judged bool) string {
 	text := fmt.Sprintf("%-8s %s", c.Kind, cli.EscapeName(c.Path))
 	var parts []string
 	for _, field := range c.Fields {
@@ -104,8 +104,8 @@ func changeText(c *imagetool.Change, judged bool) string {
 }
 
 // worthText tells the verdicts on both sides; it is empty without a regular file.
-func worthText(c *imagetool.Change) string {
-	worth := func(n *imagetool.Node) string {
+func worthText(c *diff.Change) string {
+	worth := func(n *diff.Node) string {
 		if n == nil || n.Examined == nil {
 			return ""
 		}
@@ -126,35 +126,35 @@ func worthText(c *imagetool.Change) string {
 }
 
 // fieldText adds what a field was and is, where that is short.
-func fieldText(c *imagetool.Change, field string) string {
+func fieldText(c *diff.Change, field string) string {
 	var was, is string
 	switch old, new := c.Old, c.New; field {
-	case imagetool.FieldType:
+	case diff.FieldType:
 		was, is = old.Kind(), new.Kind()
-	case imagetool.FieldTarget:
+	case diff.FieldTarget:
 		was, is = cli.EscapeName(old.Target), cli.EscapeName(new.Target)
-	case imagetool.FieldDevice:
+	case diff.FieldDevice:
 		was, is = deviceText(old), deviceText(new)
-	case imagetool.FieldKey:
+	case diff.FieldKey:
 		oldID, _ := old.KeyID()
 		newID, _ := new.KeyID()
 		was, is = oldID.String(), newID.String()
-	case imagetool.FieldMode:
+	case diff.FieldMode:
 		was, is = modeText(old.Mode), modeText(new.Mode)
-	case imagetool.FieldOwner:
+	case diff.FieldOwner:
 		was, is = fmt.Sprintf("%d:%d", old.UID, old.GID), fmt.Sprintf("%d:%d", new.UID, new.GID)
-	case imagetool.FieldLinks:
+	case diff.FieldLinks:
 		was, is = num(old.Links), num(new.Links)
-	case imagetool.FieldAttributes:
+	case diff.FieldAttributes:
 		names := make([]string, len(c.Attributes))
 		for i, name := range c.Attributes {
 			names[i] = cli.EscapeName(name)
 		}
 		return field + " " + strings.Join(names, " ")
-	case imagetool.FieldLabel:
+	case diff.FieldLabel:
 		return labelChange(c)
-	case imagetool.FieldContent:
-		if !slices.Contains(c.Fields, imagetool.FieldLabel) && new.Label != nil {
+	case diff.FieldContent:
+		if !slices.Contains(c.Fields, diff.FieldLabel) && new.Label != nil {
 			return field + " under the same label"
 		}
 		return field
@@ -162,7 +162,7 @@ func fieldText(c *imagetool.Change, field string) string {
 	return fmt.Sprintf("%s %s to %s", field, was, is)
 }
 
-func labelChange(c *imagetool.Change) string {
+func labelChange(c *diff.Change) string {
 	switch {
 	case c.Old.Label == nil:
 		return "label added"
@@ -187,27 +187,27 @@ type diffSummary struct {
 
 func (s *diffSummary) total() int { return s.Added + s.Removed + s.Changed }
 
-func (s *diffSummary) count(c *imagetool.Change) {
+func (s *diffSummary) count(c *diff.Change) {
 	switch c.Kind {
-	case imagetool.Added:
+	case diff.Added:
 		s.Added++
 		return
-	case imagetool.Removed:
+	case diff.Removed:
 		s.Removed++
 		return
 	}
 	s.Changed++
 	has := func(field string) bool { return slices.Contains(c.Fields, field) }
-	if has(imagetool.FieldContent) {
+	if has(diff.FieldContent) {
 		s.Content++
-	} else if has(imagetool.FieldLabel) {
+	} else if has(diff.FieldLabel) {
 		s.Label++
 	}
-	if has(imagetool.FieldKey) {
+	if has(diff.FieldKey) {
 		s.Key++
 	}
 	if slices.ContainsFunc(c.Fields, func(field string) bool {
-		return field != imagetool.FieldContent && field != imagetool.FieldLabel && field != imagetool.FieldKey
+		return field != diff.FieldContent && field != diff.FieldLabel && field != diff.FieldKey
 	}) {
 		s.Other++
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/diff"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/signer/cli"
 )
@@ -63,7 +64,7 @@ func (f *diffFlags) run(cmd *cobra.Command, before, after string) error {
 		return err
 	}
 	out := cli.Out(cmd)
-	opt := imagetool.DiffOptions{AllowSparse: f.sparse, Jobs: f.jobs}
+	opt := diff.Options{AllowSparse: f.sparse, Jobs: f.jobs}
 	var err error
 	if cmd.Flags().Changed("trust") {
 		if opt.Trust, err = f.trust.Load(); err != nil {
@@ -85,13 +86,13 @@ func (f *diffFlags) run(cmd *cobra.Command, before, after string) error {
 	opt.Progress, done = out.Progress()
 	defer done()
 	sums := diffSummary{Type: "summary"}
-	opt.Result = func(c *imagetool.Change) error {
+	opt.Result = func(c *diff.Change) error {
 		sums.count(c)
 		out.Object(newChangeObject(c, opt.Trust != nil))
 		out.Printf("%s\n", changeText(c, opt.Trust != nil))
 		return nil
 	}
-	if err := imagetool.Diff(cmd.Context(), old, new, opt); err != nil {
+	if err := diff.Images(cmd.Context(), old, new, opt); err != nil {
 		return err
 	}
 	done()

@@ -2,6 +2,6 @@
 // root, without mounting it and without a loop device.
 //
 // Each command has a file of its own. What they share with the command signer
-// (flags, output, exit codes) is in package cli; what they do, in package
-// imagetool.
+// (flags, output, exit codes) is in package cli; what they do, in the packages below
+// imagetool that are called as they are.
 package main

@@ -11,7 +11,6 @@ import (
 
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/disk"
-	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/signer/cli"
 	"github.com/vmseal/vmseal/signer/rules"
 )
@@ -46,7 +45,7 @@ func openForReading(cmd *cobra.Command, path string, p *partitionFlag) (*imageto
 	if err := p.check(cmd); err != nil {
 		return nil, err
 	}
-	return imagetool.Open(path, p.number, hostfile.ForReading)
+	return imagetool.Open(path, p.number, imagetool.ForReading)
 }
 
 // warnPassedOver tells of partitions that are left out without having been asked

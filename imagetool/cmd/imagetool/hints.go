@@ -8,11 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/diff"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/imagetool/kernel"
 	"github.com/vmseal/vmseal/imagetool/output"
+	"github.com/vmseal/vmseal/imagetool/profile"
 	"github.com/vmseal/vmseal/imagetool/undo"
 	"github.com/vmseal/vmseal/signer/cli"
 )
@@ -37,7 +39,7 @@ func hint(err error) string {
 	if _, ok := errors.AsType[*imagetool.SparseError](err); ok {
 		return "leave it out with a line 'skip PATH' in a file for --rules, or read it all with --allow-sparse"
 	}
-	if _, ok := errors.AsType[*imagetool.ManyKernelsError](err); ok {
+	if _, ok := errors.AsType[*profile.ManyKernelsError](err); ok {
 		return "choose the one that the guest boots with --kernel PATH"
 	}
 	if e, ok := errors.AsType[*undo.CutShortError](err); ok {
@@ -71,9 +73,9 @@ func hint(err error) string {
 		return "there is nothing to recover from; a log that lies elsewhere, since the image was moved, is named with --log"
 	case errors.Is(err, imagetool.ErrWhichPartition):
 		return "choose with --partition N, or put the number in front of the path: 2:/etc; 'imagetool inspect IMAGE' lists them"
-	case errors.Is(err, imagetool.ErrNothingInCommon):
+	case errors.Is(err, diff.ErrNothingInCommon):
 		return "file systems are matched by the number of their partition, 0 for a whole disk; 'imagetool inspect IMAGE' lists them"
-	case errors.Is(err, imagetool.ErrNoKernel):
+	case errors.Is(err, profile.ErrNoKernel):
 		return "name it with --kernel PATH; a kernel that lies outside of the image can be given in its place"
 	case errors.Is(err, kernel.ErrNotKernel):
 		return "wanted is vmlinuz as it is booted, or the vmlinux in it"

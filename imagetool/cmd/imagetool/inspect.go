@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/inspect"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
@@ -24,7 +25,7 @@ a finding, not a failure: the exit code is 0.`,
   imagetool inspect --json disk.raw | jq .problems`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := imagetool.Inspect(cmd.Context(), args[0])
+			r, err := inspect.Image(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -39,7 +40,7 @@ a finding, not a failure: the exit code is 0.`,
 // inspectObject is the "image" object.
 type inspectObject struct {
 	Type string `json:"type"`
-	*imagetool.Inspection
+	*inspect.Report
 	Problems []problemObject `json:"problems"`
 }
 
@@ -49,7 +50,7 @@ type problemObject struct {
 	Hint      string `json:"hint,omitempty"`
 }
 
-func newInspectObject(r *imagetool.Inspection) inspectObject {
+func newInspectObject(r *inspect.Report) inspectObject {
 	escaped := *r
 	escaped.Path = cli.Escape(r.Path)
 	escaped.Partitions = slices.Clone(r.Partitions)
@@ -77,7 +78,7 @@ func newInspectObject(r *imagetool.Inspection) inspectObject {
 	return o
 }
 
-func printInspection(out *cli.Output, r *imagetool.Inspection) {
+func printInspection(out *cli.Output, r *inspect.Report) {
 	table := map[string]string{"gpt": "GPT", "mbr": "MBR", "none": "no partition table"}[r.Table]
 	out.Printf("%s: %s image, %s, %s\n", cli.EscapeName(r.Path), r.Format, cli.Size(r.Size), table)
 	for i := range r.Partitions {
@@ -99,7 +100,7 @@ func printInspection(out *cli.Output, r *imagetool.Inspection) {
 	}
 }
 
-func printPartition(out *cli.Output, p *imagetool.PartitionInspection) {
+func printPartition(out *cli.Output, p *inspect.Volume) {
 	fs := p.FS
 	if fs == "" {
 		fs = "unknown contents"
@@ -137,7 +138,7 @@ func printPartition(out *cli.Output, p *imagetool.PartitionInspection) {
 	out.Table(rows)
 }
 
-func labelText(l *imagetool.Labelled) string {
+func labelText(l *inspect.Labels) string {
 	text := fmt.Sprintf("%d regular: %d signed, %d with a digest, %d with an fs-verity signature, %d unlabelled",
 		l.Files, l.Signature, l.Digest, l.Verity, l.None)
 	if l.Other > 0 {

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/output"
+	"github.com/vmseal/vmseal/imagetool/profile"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
@@ -113,7 +113,7 @@ func (f *profileFlags) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	sealed, err := imagetool.SealKernel(k, rules, key)
+	sealed, err := profile.Seal(k, rules, key)
 	if err != nil {
 		return err
 	}
@@ -128,8 +128,8 @@ func (f *profileFlags) run(cmd *cobra.Command, path string) error {
 
 // read gives the kernel of an image, or the one that the file is. It makes sure
 // that the output is neither.
-func (f *profileFlags) read(cmd *cobra.Command, path string) (*imagetool.KernelFile, error) {
-	k, err := imagetool.ReadKernel(path)
+func (f *profileFlags) read(cmd *cobra.Command, path string) (*profile.Kernel, error) {
+	k, err := profile.ReadKernel(path)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (f *profileFlags) read(cmd *cobra.Command, path string) (*imagetool.KernelF
 	if err := img.CheckOutput(f.out, f.force); err != nil {
 		return nil, err
 	}
-	if k, err = img.Kernel(f.kernel); err != nil {
+	if k, err = profile.FindKernel(img, f.kernel); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return k, nil
@@ -181,7 +181,7 @@ type profileObject struct {
 	KeyID   string `json:"key_id"`
 }
 
-func newProfileObject(out string, s *imagetool.Sealed, keyID string) profileObject {
+func newProfileObject(out string, s *profile.Sealed, keyID string) profileObject {
 	return profileObject{
 		Type: "profile", Out: cli.Escape(out), Kernel: cli.Escape(s.Kernel),
 		Release: cli.Escape(s.Profile.Release), BuildID: s.Profile.BuildID, Rules: len(s.Profile.Policy), KeyID: keyID,

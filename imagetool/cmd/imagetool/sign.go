@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/imagetool"
-	"github.com/vmseal/vmseal/imagetool/hostfile"
+	"github.com/vmseal/vmseal/imagetool/sign"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
@@ -130,7 +130,7 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 	var done func()
 	opt.Progress, done = out.Progress()
 	defer done()
-	result, err := img.Sign(cmd.Context(), *opt)
+	result, err := sign.Image(cmd.Context(), img, *opt)
 	if err != nil {
 		return f.roomHint(err)
 	}
@@ -143,15 +143,15 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 }
 
 // lockMode also for a dry run is the one that the run itself would need.
-func (f *signFlags) lockMode() hostfile.LockMode {
+func (f *signFlags) lockMode() imagetool.LockMode {
 	if f.inPlace {
-		return hostfile.ForWriting
+		return imagetool.ForWriting
 	}
-	return hostfile.ForCopying
+	return imagetool.ForCopying
 }
 
 // options are those that need no key.
-func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) {
+func (f *signFlags) options(cmd *cobra.Command) (*sign.Options, error) {
 	switch {
 	case f.out != "" && f.inPlace:
 		return nil, cli.Usagef("--out and --in-place cannot both be meant")
@@ -189,7 +189,7 @@ func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) 
 	if err != nil {
 		return nil, err
 	}
-	opt := &imagetool.SignOptions{
+	opt := &sign.Options{
 		Out: f.out, InPlace: f.inPlace, Hold: cli.HoldSignals, Force: f.force,
 		Manifest: f.manifest, Profile: f.profile, Kernel: f.kernel, Tool: "imagetool " + cli.Version(),
 		Time: when, DropEVM: f.dropEVM, AllowSparse: f.sparse,
@@ -205,7 +205,7 @@ func (f *signFlags) options(cmd *cobra.Command) (*imagetool.SignOptions, error) 
 
 // openKey reaches the key and reads the labels to reuse, which takes its public
 // half.
-func (f *signFlags) openKey(ctx context.Context, out *cli.Output, opt *imagetool.SignOptions) error {
+func (f *signFlags) openKey(ctx context.Context, out *cli.Output, opt *sign.Options) error {
 	key, err := f.key.Open(ctx, out)
 	if err != nil {
 		return err
@@ -214,7 +214,7 @@ func (f *signFlags) openKey(ctx context.Context, out *cli.Output, opt *imagetool
 	if f.reuse == "" {
 		return nil
 	}
-	labels, err := imagetool.ReadLabels(ctx, f.reuse, key.Key.Public().(*rsa.PublicKey))
+	labels, err := sign.ReadLabels(ctx, f.reuse, key.Key.Public().(*rsa.PublicKey))
 	if err != nil {
 		return fmt.Errorf("--reuse: %w", err)
 	}
@@ -239,7 +239,7 @@ type spaceObject struct {
 	Free      uint64 `json:"free_blocks"`
 }
 
-func (f *signFlags) report(out *cli.Output, r *imagetool.SignResult, took time.Duration) {
+func (f *signFlags) report(out *cli.Output, r *sign.Result, took time.Duration) {
 	out.Signed(r.Report)
 	s := signSummary{
 		SignSummary: cli.NewSignSummary(r.Report, took, f.dryRun),

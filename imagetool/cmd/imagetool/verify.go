@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/fsys"
+	"github.com/vmseal/vmseal/imagetool/verify"
 	"github.com/vmseal/vmseal/keys"
 	"github.com/vmseal/vmseal/signer"
 	"github.com/vmseal/vmseal/signer/cli"
@@ -93,9 +94,9 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 	}
 	t := img.Tree(fsys.EditOptions{})
 	action := func(paths []string) signer.Action { return rules.Action(t.Plain(paths)) }
-	var expect *imagetool.Expectation
+	var expect *verify.Expectation
 	if f.manifest != "" {
-		if expect, err = img.ReadExpectation(cmd.Context(), f.manifest); err != nil {
+		if expect, err = verify.Read(cmd.Context(), img, f.manifest); err != nil {
 			return err
 		}
 		action = expect.Action(t)
@@ -110,7 +111,7 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 }
 
 func (f *verifyFlags) verify(cmd *cobra.Command, t *imagetool.Tree, trust *keys.TrustStore,
-	expect *imagetool.Expectation, action func([]string) signer.Action, start time.Time) error {
+	expect *verify.Expectation, action func([]string) signer.Action, start time.Time) error {
 	out := cli.Out(cmd)
 	progress, done := out.Progress()
 	defer done()
@@ -171,9 +172,9 @@ type differenceObject struct {
 	Fields []string `json:"fields,omitempty"`
 }
 
-func (s *verifySummary) count(out *cli.Output, differences []imagetool.Difference) {
-	counts := map[string]*int{imagetool.Missing: new(int), imagetool.Additional: new(int), imagetool.Changed: new(int)}
-	s.Missing, s.Additional, s.Changed = counts[imagetool.Missing], counts[imagetool.Additional], counts[imagetool.Changed]
+func (s *verifySummary) count(out *cli.Output, differences []verify.Difference) {
+	counts := map[string]*int{verify.Missing: new(int), verify.Additional: new(int), verify.Changed: new(int)}
+	s.Missing, s.Additional, s.Changed = counts[verify.Missing], counts[verify.Additional], counts[verify.Changed]
 	for _, d := range differences {
 		*counts[d.Kind]++
 		s.OK = false

@@ -1,4 +1,4 @@
-package imagetool
+package diff
 
 import (
 	"cmp"
@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/fsys"
 )
 
@@ -45,7 +46,7 @@ func (d *differ) systems(p systemPair) error {
 }
 
 // root is the level above the root directory, which has no name.
-func root(s *FileSystem) ([]fsys.DirEntry, error) {
+func root(s *imagetool.FileSystem) ([]fsys.DirEntry, error) {
 	if s == nil {
 		return nil, nil
 	}
@@ -115,7 +116,7 @@ func (d *differ) name(p systemPair, path string, old, new *fsys.DirEntry) (*leve
 }
 
 // node reads what an entry stands for and, of a directory, what is in it.
-func (d *differ) node(s *FileSystem, all examined, e *fsys.DirEntry) (*Node, []fsys.DirEntry, error) {
+func (d *differ) node(s *imagetool.FileSystem, all examined, e *fsys.DirEntry) (*Node, []fsys.DirEntry, error) {
 	if e == nil {
 		return nil, nil, nil
 	}

@@ -1,4 +1,4 @@
-package imagetool
+package profile
 
 import (
 	"crypto/rand"
@@ -35,7 +35,7 @@ func TestLargestPolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := SealKernel(&KernelFile{"vmlinux", vmlinux}, rules, signer.Options{Key: key})
+	sealed, err := Seal(&Kernel{"vmlinux", vmlinux}, rules, signer.Options{Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package imagetool
+package diff
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/keys"
 	"github.com/vmseal/vmseal/signer"
@@ -16,8 +17,8 @@ import (
 // other.
 var ErrNothingInCommon = errors.New("no partition has a file system in both images")
 
-// DiffOptions tell Diff what to do.
-type DiffOptions struct {
+// Options tell Images what to do.
+type Options struct {
 	Trust       *keys.TrustStore // says what labels are worth; may be nil
 	AllowSparse bool             // read files that are far larger than their file system
 	Jobs        int              // as for signer.Verify
@@ -38,10 +39,11 @@ type Change struct {
 	Old, New   *Node    // nil if there is none
 }
 
-// Kinds of Change, besides Changed.
+// Kinds of Change.
 const (
 	Added   = "added"
 	Removed = "removed"
+	Changed = "changed"
 )
 
 // Fields of a Change.
@@ -61,10 +63,10 @@ const (
 // contentHash is what contents are compared by, whatever labels say.
 const contentHash = crypto.SHA256
 
-// Diff compares two images name by name. File systems are matched by the number of
+// Images compares two images name by name. File systems are matched by the number of
 // their partition, and one that only one image has is added or removed as a whole.
 // What labels claim is not believed: the contents of all files are read.
-func Diff(ctx context.Context, before, after *Image, o DiffOptions) error {
+func Images(ctx context.Context, before, after *imagetool.Image, o Options) error {
 	pairs := pair(before, after)
 	if !slices.ContainsFunc(pairs, func(p systemPair) bool { return p.old != nil && p.new != nil }) {
 		return ErrNothingInCommon
@@ -87,14 +89,14 @@ func Diff(ctx context.Context, before, after *Image, o DiffOptions) error {
 
 // A systemPair is a file system in both images, or in one.
 type systemPair struct {
-	old, new *FileSystem
+	old, new *imagetool.FileSystem
 }
 
 // pair matches file systems, in the order of their numbers.
-func pair(before, after *Image) []systemPair {
+func pair(before, after *imagetool.Image) []systemPair {
 	byNumber := map[int]*systemPair{}
 	var numbers []int
-	at := func(s *FileSystem) *systemPair {
+	at := func(s *imagetool.FileSystem) *systemPair {
 		n := s.Volume.Number
 		if byNumber[n] == nil {
 			byNumber[n] = &systemPair{}
@@ -116,10 +118,10 @@ func pair(before, after *Image) []systemPair {
 	return pairs
 }
 
-// A differ is one run of Diff.
+// A differ is one run of Images.
 type differ struct {
 	ctx      context.Context
-	opt      DiffOptions
+	opt      Options
 	numbered bool // paths have the number of the partition in front
 	old, new examined
 }
@@ -139,7 +141,7 @@ type Examined struct {
 }
 
 // examine reads every file, in disk order.
-func (d *differ) examine(m *Image) (examined, error) {
+func (d *differ) examine(m *imagetool.Image) (examined, error) {
 	t, all := m.Tree(fsys.EditOptions{}), examined{}
 	if !d.opt.AllowSparse {
 		t.Bound(func([]string) signer.Action { return signer.ActionSign })
@@ -147,10 +149,10 @@ func (d *differ) examine(m *Image) (examined, error) {
 	_, err := signer.Verify(d.ctx, t, d.opt.Trust, signer.VerifyOptions{
 		Contents: contentHash, Jobs: d.opt.Jobs, Progress: d.opt.Progress,
 		Result: func(f *signer.Finding) error {
-			r := f.File.Ref.(ref)
+			inode := inodeKey{t.Systems()[t.System(f.File)].Volume.Number, f.File.Inode}
 			kept := *f
 			kept.Value, kept.File, kept.Twin = nil, nil, nil // they would hold the whole list in memory
-			all[inodeKey{t.systems[r.system].Volume.Number, f.File.Inode}] = &Examined{f.Contents, &kept}
+			all[inode] = &Examined{f.Contents, &kept}
 			return nil
 		},
 	})

@@ -1,4 +1,4 @@
-package imagetool
+package verify
 
 import (
 	"context"
@@ -8,12 +8,13 @@ import (
 	"strings"
 
 	"github.com/vmseal/vmseal/formats/manifest"
+	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer"
 )
 
 // An Expectation is an image as a manifest has it.
 type Expectation struct {
-	path    string
 	header  manifest.Header
 	entries map[nameKey]*manifest.Entry // of the partitions that were asked for; without their paths
 	gone    []int                       // those of them that have no file system any more
@@ -25,31 +26,22 @@ type nameKey struct {
 	path      string
 }
 
-// ReadExpectation reads a manifest and holds its file systems to those of the
+func keyOf(t *imagetool.Tree, name string) nameKey {
+	number, path := t.Split(name)
+	return nameKey{number, path}
+}
+
+// Read reads a manifest and holds its file systems to those of the
 // image: a manifest of another image would only yield nonsense. A file system that
 // the image has lost is a finding, not an error: all that was in it is missing.
-func (m *Image) ReadExpectation(ctx context.Context, path string) (*Expectation, error) {
-	x := &Expectation{path: path, entries: map[nameKey]*manifest.Entry{}}
-	once := map[manifest.Entry]*manifest.Entry{} // the names of a file share what is said of it
-	var err error
-	x.header, err = readManifest(ctx, path, func(h manifest.Header, e manifest.Entry) error {
-		k := nameKey{h.Filesystems[e.Filesystem].Partition, e.Path}
-		if !m.Covers(k.partition) {
-			return nil
-		}
-		e.Path = ""
-		if once[e] == nil {
-			once[e] = &e
-		}
-		x.entries[k] = once[e]
-		return nil
-	})
-	if err != nil {
+func Read(ctx context.Context, m *imagetool.Image, path string) (*Expectation, error) {
+	x := &Expectation{entries: map[nameKey]*manifest.Entry{}}
+	if err := x.read(ctx, m, path); err != nil {
 		return nil, err
 	}
 	systems := x.header.Filesystems
 	for _, f := range systems {
-		held := slices.ContainsFunc(m.Systems, func(s *FileSystem) bool { return s.Volume.Number == f.Partition })
+		held := slices.ContainsFunc(m.Systems, func(s *imagetool.FileSystem) bool { return s.Volume.Number == f.Partition })
 		if m.Covers(f.Partition) && !held {
 			x.gone = append(x.gone, f.Partition)
 		}
@@ -65,6 +57,36 @@ func (m *Image) ReadExpectation(ctx context.Context, path string) (*Expectation,
 		}
 	}
 	return x, nil
+}
+
+// read takes the entries of the partitions that were asked for.
+func (x *Expectation) read(ctx context.Context, m *imagetool.Image, path string) error {
+	file, err := input.Open(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	r, err := manifest.NewReader(file)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	x.header = r.Header()
+	once := map[manifest.Entry]*manifest.Entry{} // the names of a file share what is said of it
+	for e, err := range r.Entries() {
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		k := nameKey{x.header.Filesystems[e.Filesystem].Partition, e.Path}
+		if !m.Covers(k.partition) {
+			continue
+		}
+		e.Path = ""
+		if once[e] == nil {
+			once[e] = &e
+		}
+		x.entries[k] = once[e]
+	}
+	return nil
 }
 
 // A Difference is one name for which image and manifest disagree. Where a whole
@@ -84,11 +106,11 @@ const (
 
 // Action is what the manifest has for a file of the tree: a label of the same
 // kind is wanted. A file that it does not know should be signed.
-func (x *Expectation) Action(t *Tree) func(paths []string) signer.Action {
+func (x *Expectation) Action(t *imagetool.Tree) func(paths []string) signer.Action {
 	return func(paths []string) signer.Action {
 		action := signer.ActionSkip
 		for _, name := range paths {
-			e, ok := x.entries[t.key(name)]
+			e, ok := x.entries[keyOf(t, name)]
 			switch {
 			case !ok || e.Label == manifest.LabelSignature:
 				return signer.ActionSign
@@ -100,29 +122,9 @@ func (x *Expectation) Action(t *Tree) func(paths []string) signer.Action {
 	}
 }
 
-// key takes a path of the tree apart.
-func (t *Tree) key(name string) nameKey {
-	for i, s := range t.systems {
-		if prefix := t.prefix(i); strings.HasPrefix(name, prefix) {
-			return nameKey{s.Volume.Number, strings.TrimPrefix(name, prefix)}
-		}
-	}
-	return nameKey{-1, name}
-}
-
-// name is the inverse of key.
-func (t *Tree) name(k nameKey) string {
-	for i, s := range t.systems {
-		if s.Volume.Number == k.partition {
-			return t.prefix(i) + k.path
-		}
-	}
-	return fmt.Sprintf("%d:%s", k.partition, k.path)
-}
-
 // Compare lists all differences, sorted by path. The tree's files are read anew;
 // findings, by inode, have the digests that verifying computed.
-func (x *Expectation) Compare(ctx context.Context, t *Tree, findings []*signer.Finding) ([]Difference, error) {
+func (x *Expectation) Compare(ctx context.Context, t *imagetool.Tree, findings []*signer.Finding) ([]Difference, error) {
 	var differences []Difference
 	seen := map[nameKey]bool{}
 	for _, f := range findings {
@@ -134,7 +136,7 @@ func (x *Expectation) Compare(ctx context.Context, t *Tree, findings []*signer.F
 			return nil, fmt.Errorf("%s: %w", f.File.Name(), err)
 		}
 		for _, name := range f.File.Paths {
-			k := t.key(name)
+			k := keyOf(t, name)
 			seen[k] = true
 			e, ok := x.entries[k]
 			if !ok {
@@ -146,11 +148,11 @@ func (x *Expectation) Compare(ctx context.Context, t *Tree, findings []*signer.F
 	}
 	for k := range x.entries {
 		if !seen[k] {
-			differences = append(differences, Difference{Path: t.name(k), Kind: Missing})
+			differences = append(differences, Difference{Path: t.Join(k.partition, k.path), Kind: Missing})
 		}
 	}
 	for _, number := range x.gone {
-		differences = append(differences, Difference{Path: t.name(nameKey{number, "/"}), Kind: Missing})
+		differences = append(differences, Difference{Path: t.Join(number, "/"), Kind: Missing})
 	}
 	slices.SortFunc(differences, func(a, b Difference) int { return strings.Compare(a.Path, b.Path) })
 	return differences, nil
@@ -158,7 +160,7 @@ func (x *Expectation) Compare(ctx context.Context, t *Tree, findings []*signer.F
 
 // changed names the fields in which a file differs from its entry.
 func (x *Expectation) changed(want *manifest.Entry, f *signer.Finding, value []byte) (fields []string) {
-	got := entryOf(f.File)
+	got := f.File
 	check := func(name string, same bool) {
 		if !same {
 			fields = append(fields, name)

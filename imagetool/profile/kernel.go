@@ -1,4 +1,4 @@
-package imagetool
+package profile
 
 import (
 	"crypto/sha256"
@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/imagetool/kernel"
 )
@@ -30,29 +31,29 @@ func (e *ManyKernelsError) Error() string {
 	return fmt.Sprintf("there are %d kernels: %s%s", len(e.Found), strings.Join(found, ", "), more)
 }
 
-// A KernelFile is a file with a kernel in it.
-type KernelFile struct {
+// A Kernel is a file with a kernel in it.
+type Kernel struct {
 	Path string // in an image with several file systems, with the number of the partition
 	Data []byte
 }
 
-// Kernel reads the kernel that a guest boots: the one with this path, or for ""
+// FindKernel reads the kernel that a guest boots: the one with this path, or for ""
 // the only one. Of several it is the one that has the name to which a symbolic
 // link /vmlinuz points, as Debian keeps it; else none, since whatever boots the
 // guest might choose any of them. Files with the same contents count as one.
-func (m *Image) Kernel(name string) (*KernelFile, error) {
+func FindKernel(m *imagetool.Image, name string) (*Kernel, error) {
 	if name != "" {
 		s, name, err := m.Find(name)
 		if err != nil {
 			return nil, err
 		}
-		k, err := m.findKernel(s, name)
+		k, err := findKernel(m, s, name)
 		if err != nil {
 			return nil, err
 		}
 		return k.read()
 	}
-	found, err := m.kernels()
+	found, err := kernels(m)
 	switch {
 	case err != nil:
 		return nil, err
@@ -61,7 +62,7 @@ func (m *Image) Kernel(name string) (*KernelFile, error) {
 	case len(found) == 1:
 		return found[0].read()
 	}
-	k, err := m.linkedKernel(found)
+	k, err := linkedKernel(m, found)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ type foundKernel struct {
 const maxKernels = 32
 
 // kernels lists the distinct kernels.
-func (m *Image) kernels() ([]*foundKernel, error) {
+func kernels(m *imagetool.Image) ([]*foundKernel, error) {
 	var all []*foundKernel
 	seen := map[[sha256.Size]byte]bool{}
 	for _, s := range m.Systems {
@@ -91,7 +92,7 @@ func (m *Image) kernels() ([]*foundKernel, error) {
 			return nil, &ManyKernelsError{names}
 		}
 		for _, name := range names {
-			k, err := m.findKernel(s, name)
+			k, err := findKernel(m, s, name)
 			if err != nil {
 				return nil, err
 			}
@@ -110,7 +111,7 @@ func (m *Image) kernels() ([]*foundKernel, error) {
 
 // linkedKernel chooses by the link. Only the last part of its target counts: the
 // rest leads to a file system that may be mounted there.
-func (m *Image) linkedKernel(found []*foundKernel) (*foundKernel, error) {
+func linkedKernel(m *imagetool.Image, found []*foundKernel) (*foundKernel, error) {
 	var chosen []*foundKernel
 	for _, s := range m.Systems {
 		in, err := s.Lookup("/vmlinuz")
@@ -140,7 +141,7 @@ func (m *Image) linkedKernel(found []*foundKernel) (*foundKernel, error) {
 	return nil, e
 }
 
-func (m *Image) findKernel(s *FileSystem, name string) (*foundKernel, error) {
+func findKernel(m *imagetool.Image, s *imagetool.FileSystem, name string) (*foundKernel, error) {
 	in, err := s.Follow(name)
 	if err != nil {
 		return nil, err
@@ -170,10 +171,10 @@ func (k *foundKernel) digest() (sum [sha256.Size]byte, err error) {
 	return [sha256.Size]byte(h.Sum(nil)), nil
 }
 
-func (k *foundKernel) read() (*KernelFile, error) {
+func (k *foundKernel) read() (*Kernel, error) {
 	data := make([]byte, k.size)
 	if _, err := io.ReadFull(io.NewSectionReader(k, 0, k.size), data); err != nil {
 		return nil, fmt.Errorf("%s: %w", k.path, err)
 	}
-	return &KernelFile{k.path, data}, nil
+	return &Kernel{k.path, data}, nil
 }

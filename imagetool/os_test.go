@@ -1,9 +1,6 @@
 package imagetool
 
-import (
-	"path/filepath"
-	"testing"
-)
+import "testing"
 
 func TestPrettyName(t *testing.T) {
 	for text, want := range map[string]string{
@@ -17,22 +14,6 @@ func TestPrettyName(t *testing.T) {
 	} {
 		if got := prettyName(text); got != want {
 			t.Errorf("%q gives %q, want %q", text, got, want)
-		}
-	}
-}
-
-func TestSamePath(t *testing.T) {
-	dir := t.TempDir()
-	for _, c := range []struct {
-		a, b string
-		want bool
-	}{
-		{filepath.Join(dir, "x"), dir + "/./x", true},
-		{filepath.Join(dir, "x"), filepath.Join(dir, "y"), false},
-		{filepath.Join(dir, "x"), filepath.Join(t.TempDir(), "x"), false},
-	} {
-		if got := samePath(c.a, c.b); got != c.want {
-			t.Errorf("%s, %s: %v", c.a, c.b, got)
 		}
 	}
 }

@@ -1,22 +1,16 @@
-package imagetool
+package sign
 
 import (
 	"context"
 	"encoding/hex"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/manifest"
+	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/signer"
 )
-
-// A digester is an image, or its copy, as it is now.
-type digester interface {
-	SHA256(ctx context.Context) ([]byte, error)
-}
 
 // A manifestFile is a manifest in the making. A nil one stands for none.
 type manifestFile struct {
@@ -26,7 +20,7 @@ type manifestFile struct {
 
 // createManifest starts the manifest, if one is wanted: the digest of the image
 // before is the one that it has while nothing is written to it.
-func createManifest(ctx context.Context, image digester, o *SignOptions) (*manifestFile, error) {
+func createManifest(ctx context.Context, image target, o *Options) (*manifestFile, error) {
 	if o.Manifest == "" {
 		return nil, nil
 	}
@@ -46,7 +40,7 @@ func createManifest(ctx context.Context, image digester, o *SignOptions) (*manif
 	}}, nil
 }
 
-func (f *manifestFile) write(ctx context.Context, image digester, t *Tree, r *signer.Report) error {
+func (f *manifestFile) write(ctx context.Context, image target, t *imagetool.Tree, r *signer.Report) error {
 	if f == nil {
 		return nil
 	}
@@ -55,11 +49,11 @@ func (f *manifestFile) write(ctx context.Context, image digester, t *Tree, r *si
 		return err
 	}
 	f.header.ImageAfter = hex.EncodeToString(after)
-	entries := t.entries(r)
+	entries := entriesOf(t, r)
 	if !slices.ContainsFunc(entries, func(e manifest.Entry) bool { return e.Label == manifest.LabelSignature }) {
 		f.header.KeyID = ""
 	}
-	f.header.Filesystems, f.header.Entries = t.filesystems(), len(entries)
+	f.header.Filesystems, f.header.Entries = filesystemsOf(t), len(entries)
 	w, err := manifest.NewWriter(f.out, f.header)
 	if err != nil {
 		return err
@@ -88,36 +82,32 @@ func (f *manifestFile) abort() error {
 }
 
 // filesystems lists the file systems as a manifest's header does.
-func (t *Tree) filesystems() []manifest.Filesystem {
+func filesystemsOf(t *imagetool.Tree) []manifest.Filesystem {
 	var list []manifest.Filesystem
-	for _, s := range t.systems {
+	for _, s := range t.Systems() {
 		list = append(list, manifest.Filesystem{Partition: s.Volume.Number, UUID: s.Info().UUID})
 	}
 	return list
 }
 
 // entries makes the lines of a manifest, one for each name, in their order.
-func (t *Tree) entries(r *signer.Report) []manifest.Entry {
+func entriesOf(t *imagetool.Tree, r *signer.Report) []manifest.Entry {
 	var entries []manifest.Entry
 	for i := range r.Records {
 		rec := &r.Records[i]
-		e := entryOf(rec.File)
-		e.Digest = hex.EncodeToString(rec.Digest)
-		e.Value = hex.EncodeToString(rec.Value)
+		f := rec.File
+		e := manifest.Entry{
+			Filesystem: t.System(f), Inode: f.Inode, Size: f.Size, Mode: f.Mode, UID: f.UID, GID: f.GID, Links: f.Links,
+			Digest: hex.EncodeToString(rec.Digest), Value: hex.EncodeToString(rec.Value),
+		}
 		e.Label, e.KeyID = labelKind(rec.Value)
-		e.Filesystem = rec.File.Ref.(ref).system
-		for _, p := range t.Plain(rec.File.Paths) {
+		for _, p := range t.Plain(f.Paths) {
 			e.Path = p
 			entries = append(entries, e)
 		}
 	}
 	slices.SortFunc(entries, manifest.Compare)
 	return entries
-}
-
-// entryOf is what a manifest says of a file besides its label.
-func entryOf(f *signer.File) manifest.Entry {
-	return manifest.Entry{Inode: f.Inode, Size: f.Size, Mode: f.Mode, UID: f.UID, GID: f.GID, Links: f.Links}
 }
 
 // labelKind names the kind of a label that Sign made or kept.
@@ -130,14 +120,4 @@ func labelKind(value []byte) (kind, keyID string) {
 		return manifest.LabelSignature, v.KeyID.String()
 	}
 	return manifest.LabelDigest, ""
-}
-
-// samePath reports whether two names, of which neither need exist, are the same.
-func samePath(a, b string) bool {
-	if filepath.Base(a) != filepath.Base(b) {
-		return false
-	}
-	x, errX := os.Stat(filepath.Dir(a))
-	y, errY := os.Stat(filepath.Dir(b))
-	return errX == nil && errY == nil && os.SameFile(x, y)
 }

@@ -1,10 +1,11 @@
-package imagetool
+package diff
 
 import (
 	"bytes"
 	"slices"
 
 	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/fsys"
 )
 
@@ -19,7 +20,7 @@ type Node struct {
 	inode fsys.Inode
 }
 
-func newNode(s *FileSystem, number uint64) (*Node, error) {
+func newNode(s *imagetool.FileSystem, number uint64) (*Node, error) {
 	in, err := s.Inode(number)
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package imagetool
+package profile
 
 import (
 	"errors"
@@ -21,9 +21,9 @@ type Sealed struct {
 	File    []byte
 }
 
-// SealKernel makes and signs the profile of a kernel that is to load this policy. Of
+// Seal makes and signs the profile of a kernel that is to load this policy. Of
 // the options Key and KeyID count; the hash of profiles is fixed.
-func SealKernel(k *KernelFile, rules *policy.Policy, o signer.Options) (*Sealed, error) {
+func Seal(k *Kernel, rules *policy.Policy, o signer.Options) (*Sealed, error) {
 	p, err := kernel.Profile(k.Data)
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", k.Path, err)
@@ -68,7 +68,7 @@ func (s *Sealed) Write(path string, force bool) error {
 
 // ReadKernel reads a kernel that is a file of its own. For anything else, an image
 // for instance, the result is nil.
-func ReadKernel(path string) (*KernelFile, error) {
+func ReadKernel(path string) (*Kernel, error) {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() {
 		return nil, err
@@ -90,5 +90,5 @@ func ReadKernel(path string) (*KernelFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &KernelFile{path, data}, nil
+	return &Kernel{path, data}, nil
 }

@@ -1,4 +1,4 @@
-package imagetool
+package sign
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/manifest"
+	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/fsys"
-	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer"
 )
@@ -66,51 +66,45 @@ func beginsLikeManifest(path string) (bool, error) {
 }
 
 func readManifestLabels(ctx context.Context, path string) (Labels, error) {
-	labels := Labels{}
-	_, err := readManifest(ctx, path, func(_ manifest.Header, e manifest.Entry) error {
-		if e.Label != manifest.LabelSignature || e.Digest == "" {
-			return nil
-		}
-		// The reader has checked that both are hexadecimal.
-		digest, _ := hex.DecodeString(e.Digest)
-		value, _ := hex.DecodeString(e.Value)
-		v, err := ima.Parse(value)
-		if err != nil {
-			return err
-		}
-		labels[labelKey{string(digest), v.KeyID, v.Hash}] = value
-		return nil
-	})
-	return labels, err
-}
-
-// readManifest calls f for each entry.
-func readManifest(ctx context.Context, path string, f func(manifest.Header, manifest.Entry) error) (manifest.Header, error) {
 	file, err := input.Open(ctx, path)
 	if err != nil {
-		return manifest.Header{}, err
+		return nil, err
 	}
 	defer file.Close()
 	r, err := manifest.NewReader(file)
 	if err != nil {
-		return manifest.Header{}, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	for {
-		e, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return r.Header(), nil
-		}
+	labels := Labels{}
+	for e, err := range r.Entries() {
 		if err == nil {
-			err = f(r.Header(), e)
+			err = labels.addEntry(e)
 		}
 		if err != nil {
-			return manifest.Header{}, fmt.Errorf("%s: %w", path, err)
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
+	return labels, nil
+}
+
+// addEntry takes the label of a manifest's entry, if that is a signature.
+func (l Labels) addEntry(e manifest.Entry) error {
+	if e.Label != manifest.LabelSignature || e.Digest == "" {
+		return nil
+	}
+	// The reader has checked that both are hexadecimal.
+	digest, _ := hex.DecodeString(e.Digest)
+	value, _ := hex.DecodeString(e.Value)
+	v, err := ima.Parse(value)
+	if err != nil {
+		return err
+	}
+	l[labelKey{string(digest), v.KeyID, v.Hash}] = value
+	return nil
 }
 
 func readImageLabels(ctx context.Context, path string, pub *rsa.PublicKey) (Labels, error) {
-	img, err := Open(path, AnyPartition, hostfile.ForReading)
+	img, err := imagetool.Open(path, imagetool.AnyPartition, imagetool.ForReading)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +127,7 @@ func readImageLabels(ctx context.Context, path string, pub *rsa.PublicKey) (Labe
 }
 
 // add takes the label of a file, if it is a signature that can be one of the key.
-func (l Labels) add(t *Tree, f *signer.File, pub *rsa.PublicKey) error {
+func (l Labels) add(t *imagetool.Tree, f *signer.File, pub *rsa.PublicKey) error {
 	value, err := t.Label(f)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", ima.XattrName, err)

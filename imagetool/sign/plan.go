@@ -1,26 +1,18 @@
-package imagetool
+package sign
 
 import (
 	"context"
 	"fmt"
 
 	"github.com/vmseal/vmseal/formats/ima"
-	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/signer"
 )
 
-// Space is what the labels need in one file system.
-type Space struct {
-	Volume    disk.Volume
-	BlockSize int
-	Needed    uint64 // new blocks
-	Free      uint64
-}
-
 // plan finds out, before any work is done, whether every label can be written:
 // it stages values of the right length and counts the blocks that they need.
-func (m *Image) plan(ctx context.Context, o *SignOptions, opt fsys.EditOptions) ([]Space, error) {
+func plan(ctx context.Context, m *imagetool.Image, o *Options, opt fsys.EditOptions) ([]imagetool.Space, error) {
 	t := m.Tree(opt)
 	if !o.AllowSparse {
 		t.Bound(func(paths []string) signer.Action { return o.Action(t.Plain(paths)) })
@@ -41,13 +33,13 @@ func (m *Image) plan(ctx context.Context, o *SignOptions, opt fsys.EditOptions) 
 			return nil, fmt.Errorf("%s: %w", files[i].Name(), err)
 		}
 	}
-	return t.space()
+	return t.Space()
 }
 
 // placeholder is as long as the label that the file will get. It is nil if the
 // file will get none, or most likely keep the one that it has; where that turns
 // out wrong, Commit still counts what it writes.
-func placeholder(t *Tree, f *signer.File, o *signer.Options) ([]byte, error) {
+func placeholder(t *imagetool.Tree, f *signer.File, o *signer.Options) ([]byte, error) {
 	n := 0
 	switch o.Action(t.Plain(f.Paths)) {
 	case signer.ActionSign:
@@ -65,30 +57,4 @@ func placeholder(t *Tree, f *signer.File, o *signer.Options) ([]byte, error) {
 		return nil, nil
 	}
 	return make([]byte, n), nil
-}
-
-func (t *Tree) space() ([]Space, error) {
-	var spaces []Space
-	for i, e := range t.edits {
-		s := t.systems[i]
-		needed, free, err := e.NewBlocks()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.Volume, err)
-		}
-		spaces = append(spaces, Space{s.Volume, s.Info().BlockSize, needed, free})
-		if needed > free {
-			return spaces, &NoSpaceError{spaces[len(spaces)-1]}
-		}
-	}
-	return spaces, nil
-}
-
-// NoSpaceError says that a file system is too full for the labels.
-type NoSpaceError struct {
-	Space
-}
-
-func (e *NoSpaceError) Error() string {
-	return fmt.Sprintf("%s: the labels need %d new blocks of %d bytes, but %d are free",
-		e.Volume, e.Needed, e.BlockSize, e.Free)
 }

@@ -1,4 +1,4 @@
-package imagetool
+package inspect
 
 import (
 	"context"
@@ -7,39 +7,39 @@ import (
 	"slices"
 
 	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/fsys"
-	"github.com/vmseal/vmseal/imagetool/hostfile"
 )
 
-// An Inspection is what can be learned about an image, also of one that Sign
+// A Report is what can be learned about an image, also of one that Sign
 // refuses.
-type Inspection struct {
-	Path       string                `json:"path"`
-	Format     string                `json:"format"`
-	Size       int64                 `json:"size"`
-	Table      string                `json:"table"`
-	SectorSize int                   `json:"sector_size"`
-	Partitions []PartitionInspection `json:"partitions"`
-	Problems   []Problem             `json:"-"`
+type Report struct {
+	Path       string    `json:"path"`
+	Format     string    `json:"format"`
+	Size       int64     `json:"size"`
+	Table      string    `json:"table"`
+	SectorSize int       `json:"sector_size"`
+	Partitions []Volume  `json:"partitions"`
+	Problems   []Problem `json:"-"`
 }
 
-// A PartitionInspection is one partition, or the whole disk (0).
-type PartitionInspection struct {
-	Number int       `json:"number"`
-	Start  int64     `json:"start"`
-	Size   int64     `json:"size"`
-	Type   string    `json:"type"`
-	Name   string    `json:"name"`
-	FS     string    `json:"fs"`
-	Ext    *ExtInfo  `json:"ext,omitempty"`
-	Labels *Labelled `json:"labels,omitempty"`
-	OS     string    `json:"os,omitempty"`
-	Kernel []string  `json:"kernels,omitempty"`
+// A Volume is one partition, or the whole disk (0).
+type Volume struct {
+	Number int         `json:"number"`
+	Start  int64       `json:"start"`
+	Size   int64       `json:"size"`
+	Type   string      `json:"type"`
+	Name   string      `json:"name"`
+	FS     string      `json:"fs"`
+	Ext    *FileSystem `json:"ext,omitempty"`
+	Labels *Labels     `json:"labels,omitempty"`
+	OS     string      `json:"os,omitempty"`
+	Kernel []string    `json:"kernels,omitempty"`
 }
 
-// ExtInfo is what the superblock says.
-type ExtInfo struct {
+// FileSystem is what the superblock says.
+type FileSystem struct {
 	UUID       string   `json:"uuid"`
 	Label      string   `json:"label"`
 	BlockSize  int      `json:"block_size"`
@@ -51,8 +51,8 @@ type ExtInfo struct {
 	Features   []string `json:"features"`
 }
 
-// Labelled counts the regular files by the kind of security.ima that they have.
-type Labelled struct {
+// Labels counts the regular files by the kind of security.ima that they have.
+type Labels struct {
 	Files      int            `json:"files"`
 	Signature  int            `json:"signature"`
 	Digest     int            `json:"digest"`
@@ -67,64 +67,65 @@ type Labelled struct {
 
 // A Problem keeps Sign from working on the image.
 type Problem struct {
-	Partition int // AnyPartition: the image as a whole
+	Partition int // imagetool.AnyPartition: the image as a whole
 	Err       error
 }
 
-// Inspect looks at an image. The error is for what kept it from looking; what is
+// Image looks at an image. The error is for what kept it from looking; what is
 // wrong with the image is among the problems.
-func Inspect(ctx context.Context, path string) (*Inspection, error) {
-	m, refused, err := Probe(path)
+func Image(ctx context.Context, path string) (*Report, error) {
+	m, refused, err := imagetool.Probe(path)
 	if err != nil {
 		return nil, err
 	}
 	defer m.Close()
-	r := &Inspection{
-		Path: path, Format: m.layout.Format, Size: m.Size(), Table: m.layout.Table, SectorSize: m.layout.SectorSize,
-		Partitions: []PartitionInspection{},
+	l := m.Layout()
+	r := &Report{
+		Path: path, Format: l.Format, Size: m.Size(), Table: l.Table, SectorSize: l.SectorSize,
+		Partitions: []Volume{},
 	}
 	if refused != nil {
-		r.problem(AnyPartition, refused)
+		r.problem(imagetool.AnyPartition, refused)
 	}
-	if err := m.Lock(hostfile.ForCopying); err != nil {
-		r.problem(AnyPartition, err)
+	if err := m.Lock(imagetool.ForCopying); err != nil {
+		r.problem(imagetool.AnyPartition, err)
 	}
-	ext := false
-	for _, v := range m.layout.Volumes {
-		r.Partitions = append(r.Partitions, PartitionInspection{
+	found := false
+	for _, v := range l.Volumes {
+		r.Partitions = append(r.Partitions, Volume{
 			Number: v.Number, Start: v.Start, Size: v.Size, Type: v.Type, Name: v.Name, FS: v.FS,
 		})
-		if driver(v) != nil {
-			ext = true
-			if err := r.inspectExt(ctx, m, v, &r.Partitions[len(r.Partitions)-1]); err != nil {
+		if imagetool.Driver(v) != nil {
+			found = true
+			if err := r.inspectSystem(ctx, m, v, &r.Partitions[len(r.Partitions)-1]); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if !ext && refused == nil {
-		r.problem(AnyPartition, &NoFileSystemError{path, AnyPartition, m.layout.Volumes})
+	if !found && refused == nil {
+		r.problem(imagetool.AnyPartition, &imagetool.NoFileSystemError{Path: path, Number: imagetool.AnyPartition, Found: l.Volumes})
 	}
 	return r, nil
 }
 
 // problem notes each reason once: a superblock tells it before Open does.
-func (r *Inspection) problem(partition int, err error) {
+func (r *Report) problem(partition int, err error) {
 	same := func(p Problem) bool { return p.Partition == partition && p.Err.Error() == err.Error() }
 	if !slices.ContainsFunc(r.Problems, same) {
 		r.Problems = append(r.Problems, Problem{partition, err})
 	}
 }
 
-// inspectExt goes from what is certain to what may fail: the superblock, the
+// inspectSystem goes from what is certain to what may fail: the superblock, the
 // labels, the operating system. Only the end of the context is an error.
-func (r *Inspection) inspectExt(ctx context.Context, m *Image, v disk.Volume, out *PartitionInspection) error {
-	info, err := driver(v).Describe(v.On(m.file))
+func (r *Report) inspectSystem(ctx context.Context, m *imagetool.Image, v disk.Volume, out *Volume) error {
+	info, err := m.Describe(v)
 	if err != nil {
 		r.problem(v.Number, err)
 		return ctx.Err()
 	}
 	out.FS = info.Kind
-	out.Ext = &ExtInfo{
+	out.Ext = &FileSystem{
 		UUID: info.UUID, Label: info.Label, BlockSize: info.BlockSize, InodeSize: info.InodeSize,
 		Blocks: info.Blocks, FreeBlocks: info.FreeBlocks, Inodes: info.Inodes, FreeInodes: info.FreeInodes,
 		Features: info.Features,
@@ -132,12 +133,12 @@ func (r *Inspection) inspectExt(ctx context.Context, m *Image, v disk.Volume, ou
 	for _, reason := range info.Problems {
 		r.problem(v.Number, errors.New(reason))
 	}
-	s, err := openSystem(v, m.file)
+	s, err := m.OpenSystem(v)
 	if err != nil {
 		r.problem(v.Number, err)
 		return ctx.Err()
 	}
-	if out.Labels, err = s.countLabels(ctx); err != nil {
+	if out.Labels, err = countLabels(ctx, s); err != nil {
 		r.problem(v.Number, err)
 	}
 	if out.Labels != nil && out.Labels.EVM > 0 {
@@ -152,12 +153,12 @@ func (r *Inspection) inspectExt(ctx context.Context, m *Image, v disk.Volume, ou
 	return ctx.Err()
 }
 
-func (s *FileSystem) countLabels(ctx context.Context) (*Labelled, error) {
+func countLabels(ctx context.Context, s *imagetool.FileSystem) (*Labels, error) {
 	l, err := s.Check(ctx)
 	if err != nil {
 		return nil, err
 	}
-	n := &Labelled{KeyIDs: map[string]int{}}
+	n := &Labels{KeyIDs: map[string]int{}}
 	for f := range l.Files() {
 		value, ok, err := s.Xattr(f.Inode, ima.XattrName)
 		if err != nil {
@@ -175,7 +176,7 @@ func (s *FileSystem) countLabels(ctx context.Context) (*Labelled, error) {
 	return n, nil
 }
 
-func (n *Labelled) count(value []byte, present bool) {
+func (n *Labels) count(value []byte, present bool) {
 	if !present {
 		n.None++
 		return

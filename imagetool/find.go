@@ -1,0 +1,50 @@
+package imagetool
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// ErrWhichPartition says that a path could mean more than one file system.
+var ErrWhichPartition = errors.New("the image has several file systems, and it is not clear which one is meant")
+
+// Find tells the file system and the path in it that a name stands for. A name
+// may begin with the number of a partition ("2:/etc"); without one it means the
+// only file system, or else the only one with an operating system on it.
+func (m *Image) Find(name string) (*FileSystem, string, error) {
+	if number, rest, ok := strings.Cut(name, ":"); ok && strings.HasPrefix(rest, "/") {
+		if n, err := strconv.Atoi(number); err == nil {
+			for _, s := range m.Systems {
+				if s.Volume.Number == n {
+					return s, rest, nil
+				}
+			}
+			return nil, "", &NoFileSystemError{m.Path(), n, m.layout.Volumes}
+		}
+	}
+	if !strings.HasPrefix(name, "/") {
+		name = "/" + name
+	}
+	if len(m.Systems) == 1 {
+		return m.Systems[0], name, nil
+	}
+	var root *FileSystem
+	for _, s := range m.Systems {
+		os, err := s.OS()
+		if err != nil {
+			return nil, "", err
+		}
+		if os == "" {
+			continue
+		}
+		if root != nil {
+			return nil, "", ErrWhichPartition
+		}
+		root = s
+	}
+	if root == nil {
+		return nil, "", ErrWhichPartition
+	}
+	return root, name, nil
+}
