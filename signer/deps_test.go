@@ -28,7 +28,7 @@ func golist(t *testing.T, args ...string) []string {
 func TestImports(t *testing.T) {
 	base := []string{"formats/digsig", "formats/ima", "keys", "keys/trust"}
 	library := append([]string{"signer"}, base...)
-	commands := append([]string{"formats/escape", "keys/certs", "keys/input", "keys/private"}, library...)
+	commands := append([]string{"formats/escape", "keys/certs", "keys/input", "keys/keyfile", "keys/private"}, library...)
 	allowed := map[string][]string{
 		"formats":               nil,
 		"formats/escape":        nil,
@@ -40,8 +40,9 @@ func TestImports(t *testing.T) {
 		"keys":                  {"formats/digsig", "formats/ima", "keys/trust"},
 		"keys/trust":            {"formats/digsig"},
 		"keys/input":            nil,
-		"keys/certs":            append([]string{"keys/input"}, base...),
-		"keys/private":          append([]string{"keys/input"}, base...),
+		"keys/keyfile":          nil,
+		"keys/certs":            append([]string{"keys/input", "keys/keyfile"}, base...),
+		"keys/private":          append([]string{"keys/input", "keys/keyfile"}, base...),
 		"keys/internal/testkit": nil,
 		"signer":                base,
 		"signer/rules":          append([]string{"keys/input"}, library...),
