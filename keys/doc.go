@@ -5,7 +5,8 @@
 // The part of it that the enforcer needs is in keys/trust: stores of trusted keys, and
 // verification. Like that package, this one stays small (crypto/x509 would bring package
 // net with it) and imports nothing of the project but package formats. Certificates are
-// for keys/certs, private keys for keys/private.
+// for keys/certs, private keys for keys/private; keys/keyfile finds both in the files that
+// people have.
 //
 // # Verification
 //

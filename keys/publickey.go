@@ -7,7 +7,6 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"math/big"
 
@@ -64,10 +63,25 @@ func CheckName(name string) error { return trust.CheckName(name) }
 // algorithms names what people are likely to have instead of RSA.
 var algorithms = map[string]string{
 	"1.2.840.10045.2.1":     "an elliptic curve key",
+	"1.3.101.110":           "an X25519 key",
+	"1.3.101.111":           "an X448 key",
 	"1.3.101.112":           "an Ed25519 key",
 	"1.3.101.113":           "an Ed448 key",
 	"1.2.840.10040.4.1":     "a DSA key",
+	"1.2.840.113549.1.3.1":  "a Diffie-Hellman key",
 	"1.2.840.113549.1.1.10": "an RSA key for PSS only",
+}
+
+// rsaEncryption is of RFC 8017, appendix A.1.
+var rsaEncryption = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}
+
+// AlgorithmName names the kind of key that the algorithm of a SubjectPublicKeyInfo or
+// a PrivateKeyInfo is for.
+func AlgorithmName(oid asn1.ObjectIdentifier) string {
+	if name := algorithms[oid.String()]; name != "" {
+		return name
+	}
+	return "a key for algorithm " + oid.String()
 }
 
 // ParsePublicDER reads an RSA key from a DER SubjectPublicKeyInfo. The key has
@@ -75,8 +89,8 @@ var algorithms = map[string]string{
 func ParsePublicDER(der []byte) (*PublicKey, error) {
 	k, err := trust.ParseDER(der)
 	if err != nil {
-		if other := algorithms[algorithm(der)]; other != "" {
-			return nil, fmt.Errorf("not an RSA key but %s", other)
+		if oid := algorithm(der); len(oid) > 0 && !oid.Equal(rsaEncryption) {
+			return nil, fmt.Errorf("not an RSA key but %s", AlgorithmName(oid))
 		}
 		return nil, err
 	}
@@ -86,7 +100,7 @@ func ParsePublicDER(der []byte) (*PublicKey, error) {
 
 // algorithm is that of a SubjectPublicKeyInfo (RFC 5280, section 4.1), as far as it can
 // be read.
-func algorithm(der []byte) string {
+func algorithm(der []byte) asn1.ObjectIdentifier {
 	var info struct {
 		Algorithm struct {
 			Algorithm  asn1.ObjectIdentifier
@@ -95,25 +109,9 @@ func algorithm(der []byte) string {
 		PublicKey asn1.BitString
 	}
 	if _, err := asn1.Unmarshal(der, &info); err != nil {
-		return ""
+		return nil
 	}
-	return info.Algorithm.Algorithm.String()
-}
-
-// ParsePublicPEM reads an RSA key from one PEM block "PUBLIC KEY" without
-// headers, and nothing else but white space. The key has the id of a bare key.
-func ParsePublicPEM(data []byte) (*PublicKey, error) {
-	block, rest, err := trust.NextBlock(data)
-	if err != nil {
-		return nil, err
-	}
-	if len(rest) > 0 {
-		return nil, errors.New("something follows the PEM block")
-	}
-	if len(block.Headers) > 0 {
-		return nil, errors.New("PEM block of a bare public key has headers")
-	}
-	return ParsePublicDER(block.Bytes)
+	return info.Algorithm.Algorithm
 }
 
 // MarshalPEM gives the key as PEM SubjectPublicKeyInfo. Id, name and validity

@@ -1,21 +1,27 @@
 package certs
 
 import (
-	"bytes"
 	"context"
 	"crypto/rsa"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 
-	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/keys"
 	"github.com/vmseal/vmseal/keys/input"
+	"github.com/vmseal/vmseal/keys/keyfile"
 )
 
 // maxFile bounds what is read of a file: the size of the largest trust store.
 const maxFile = 1 << 20
+
+// What a caller may want to tell apart, to say what can be done about it.
+var (
+	ErrNoKeyID   = errors.New("certificate has no subject key identifier from which to take the IMA key id")
+	ErrOtherKey  = errors.New("no certificate of this key")
+	ErrAmbiguous = errors.New("certificates of the same key have different subject key identifiers")
+	ErrChain     = errors.New("certificates of a chain, whose keys would all be trusted")
+)
 
 // Option changes what is taken from a certificate.
 type Option func(*keys.PublicKey, *x509.Certificate)
@@ -27,103 +33,67 @@ func WithDates() Option {
 	}
 }
 
-// Load reads one certificate or bare public key from a file.
-func Load(ctx context.Context, path string, opts ...Option) (*keys.PublicKey, error) {
-	data, err := input.Read(ctx, path, maxFile)
-	if err != nil {
-		return nil, err
-	}
-	k, err := Parse(data, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return k, nil
-}
-
-// LoadTrust reads a trust store from a file, or makes one of a single
-// certificate or bare public key.
+// LoadTrust makes a trust store of all keys that a file holds: certificates, bare
+// public keys, entries of trust stores.
 func LoadTrust(ctx context.Context, path string, opts ...Option) (*keys.TrustStore, error) {
+	return load(ctx, path, func(data []byte) (*keys.TrustStore, error) { return ParseTrust(data, opts...) })
+}
+
+// LoadOf finds the certificate of pub among those in a file, or its bare key.
+func LoadOf(ctx context.Context, path string, pub *rsa.PublicKey, opts ...Option) (*keys.PublicKey, error) {
+	return load(ctx, path, func(data []byte) (*keys.PublicKey, error) { return ParseOf(data, pub, opts...) })
+}
+
+func load[T any](ctx context.Context, path string, parse func([]byte) (T, error)) (v T, err error) {
 	data, err := input.Read(ctx, path, maxFile)
 	if err != nil {
-		return nil, err
+		return v, err
 	}
-	t, err := ParseTrust(data, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	defer clear(data) // it may be a private key, by mistake
+	if v, err = parse(data); err != nil {
+		return v, fmt.Errorf("%s: %w", path, err)
 	}
-	return t, nil
+	return v, nil
 }
 
-// ParseTrust is LoadTrust for what has been read already. It takes for a trust
-// store what is a public key with PEM headers.
+// Parse gives all keys that a file holds, in their order.
+func Parse(data []byte, opts ...Option) (all []*keys.PublicKey, err error) {
+	entries, err := parse(data, opts)
+	for _, e := range entries {
+		all = append(all, e.key)
+	}
+	return all, err
+}
+
+// ParseTrust is LoadTrust for what has been read already.
+//
+// It refuses a chain. Who signs certificates with a key makes signatures that hold for
+// files, too, over contents that others chose; and who names a chain means its leaf.
 func ParseTrust(data []byte, opts ...Option) (*keys.TrustStore, error) {
-	if block, _ := pem.Decode(data); block != nil && block.Type == "PUBLIC KEY" && len(block.Headers) > 0 {
-		return keys.ParseTrustStore(data)
-	}
-	k, err := Parse(data, opts...)
+	entries, err := parse(data, opts)
 	if err != nil {
 		return nil, err
 	}
-	return keys.NewTrustStore(k)
+	if err := checkChain(entries); err != nil {
+		return nil, err
+	}
+	return keys.NewTrustStore(distinct(entries)...)
 }
 
-// Parse reads one certificate or bare public key, PEM or DER.
-func Parse(data []byte, opts ...Option) (*keys.PublicKey, error) {
-	block, rest := pem.Decode(data)
-	if block == nil {
-		return parseDER(data, opts)
-	}
-	if more, _ := pem.Decode(rest); more != nil || bytes.Count(data, []byte("-----BEGIN ")) != 1 {
-		return nil, errors.New("holds several PEM blocks, but one key is wanted")
-	}
-	switch block.Type {
-	case "CERTIFICATE":
-		return parseCertificate(block.Bytes, opts)
-	case "PUBLIC KEY":
-		return keys.ParsePublicPEM(data)
-	case "PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY":
-		return nil, errors.New("holds a private key, but a certificate or a public key is wanted")
-	}
-	return nil, fmt.Errorf("PEM block %q is neither a certificate nor a public key", block.Type)
-}
-
-func parseDER(der []byte, opts []Option) (*keys.PublicKey, error) {
-	k, keyErr := keys.ParsePublicDER(der)
-	if keyErr == nil {
-		return k, nil
-	}
-	if _, err := x509.ParsePKIXPublicKey(der); err == nil {
-		return nil, keyErr // a public key, but not one for us
-	}
-	if _, err := x509.ParseCertificate(der); err != nil {
-		return nil, errors.New("neither PEM nor a DER certificate or public key")
-	}
-	return parseCertificate(der, opts)
-}
-
-func parseCertificate(der []byte, opts []Option) (*keys.PublicKey, error) {
-	cert, err := x509.ParseCertificate(der)
+// ParseOf is LoadOf for what has been read already.
+func ParseOf(data []byte, pub *rsa.PublicKey, opts ...Option) (*keys.PublicKey, error) {
+	blocks, err := publicBlocks(data)
 	if err != nil {
-		return nil, fmt.Errorf("certificate: %w", err)
+		return nil, err
 	}
-	pub, ok := cert.PublicKey.(*rsa.PublicKey)
-	if !ok {
-		return nil, fmt.Errorf("certificate: not an RSA key but %v", cert.PublicKeyAlgorithm)
+	return choose(blocks, pub, opts)
+}
+
+// Of finds the certificate of pub among those that lay beside its private key.
+func Of(certificates [][]byte, pub *rsa.PublicKey, opts ...Option) (*keys.PublicKey, error) {
+	var blocks []keyfile.Block
+	for _, der := range certificates {
+		blocks = append(blocks, keyfile.Block{Label: keyfile.Certificate, Bytes: der})
 	}
-	k, err := keys.NewPublicKey(pub)
-	if err != nil {
-		return nil, fmt.Errorf("certificate: %w", err)
-	}
-	skid := cert.SubjectKeyId
-	if len(skid) == 0 {
-		return nil, errors.New("certificate: no subject key identifier, so it has no IMA key id")
-	}
-	if len(skid) < len(ima.KeyID{}) {
-		return nil, fmt.Errorf("certificate: a subject key identifier of %d bytes is too short for an IMA key id", len(skid))
-	}
-	k.ID = ima.KeyID(skid[len(skid)-len(ima.KeyID{}):])
-	for _, opt := range opts {
-		opt(k, cert)
-	}
-	return k, nil
+	return choose(blocks, pub, opts)
 }

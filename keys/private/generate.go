@@ -16,6 +16,7 @@ import (
 	"github.com/youmark/pkcs8"
 
 	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/keys/keyfile"
 )
 
 // The files that Generate makes.
@@ -99,7 +100,7 @@ func marshalPrivate(priv *rsa.PrivateKey, passphrase []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: pemEncrypted, Bytes: der}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: keyfile.EncryptedPKCS8, Bytes: der}), nil
 }
 
 // certificate makes the certificate. The subject key identifier is SHA-1 over

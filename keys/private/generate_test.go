@@ -45,7 +45,7 @@ func TestGenerate(t *testing.T) {
 			t.Error("the private key is another one")
 		}
 		for _, name := range []string{CertificateFile, PublicFile} {
-			k, err := certs.Load(t.Context(), filepath.Join(dir, name))
+			k, err := certs.LoadOf(t.Context(), filepath.Join(dir, name), pub.RSA)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,7 +2,6 @@ package private
 
 import (
 	"context"
-	"crypto"
 	"errors"
 	"fmt"
 	"os"
@@ -16,9 +15,11 @@ var (
 	ErrScheme             = errors.New("key reference is of a kind that this build does not support")
 	ErrPassphraseRequired = errors.New("private key is encrypted, and there is no passphrase")
 	ErrPassphrase         = errors.New("wrong passphrase")
-	ErrLegacyEncryption   = errors.New("private key is encrypted in the old way of PEM")
 	ErrEncryption         = errors.New("private key is encrypted in a way that is not supported")
+	ErrPKCS12             = errors.New("PKCS #12 store is damaged, or of a form that is not supported")
 	ErrNotRSA             = errors.New("not an RSA key")
+	ErrWeak               = errors.New("key must not be used")
+	ErrSeveral            = errors.New("one private key is wanted")
 	ErrExposed            = errors.New("private key is readable by group or others")
 )
 
@@ -38,7 +39,7 @@ type Options struct {
 }
 
 // opener reaches a key. ref is the reference behind the scheme.
-type opener func(ctx context.Context, ref string, opt Options) (crypto.Signer, error)
+type opener func(ctx context.Context, ref string, opt Options) (*Key, error)
 
 // schemes are the kinds of reference besides the path of a file, each by what it
 // begins with.
@@ -51,7 +52,7 @@ var schemes = map[string]opener{
 var foreign = []string{"pkcs11:", "tpm2:"}
 
 // Open reaches the key that keyref names.
-func Open(ctx context.Context, keyref string, opt Options) (crypto.Signer, error) {
+func Open(ctx context.Context, keyref string, opt Options) (*Key, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -82,7 +83,7 @@ func unknownScheme(keyref string) (string, bool) {
 }
 
 // openEnv cannot clear the variable itself, which is the caller's choice of place.
-func openEnv(ctx context.Context, name string, opt Options) (crypto.Signer, error) {
+func openEnv(ctx context.Context, name string, opt Options) (*Key, error) {
 	text := []byte(os.Getenv(name))
 	if len(text) == 0 {
 		return nil, fmt.Errorf("environment variable %s is unset or empty", name)
@@ -91,20 +92,20 @@ func openEnv(ctx context.Context, name string, opt Options) (crypto.Signer, erro
 	return Parse(ctx, text, "env://"+name, opt)
 }
 
-func openFile(ctx context.Context, path string, opt Options) (crypto.Signer, error) {
-	text, err := input.Read(ctx, path, maxPEM)
+func openFile(ctx context.Context, path string, opt Options) (*Key, error) {
+	text, err := input.Read(ctx, path, MaxFile)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(text)
-	s, err := Parse(ctx, text, path, opt)
+	k, err := Parse(ctx, text, path, opt)
 	if err != nil {
 		return nil, err
 	}
 	if err := Exposed(path); err != nil && opt.Warn != nil {
 		opt.Warn(err)
 	}
-	return s, nil
+	return k, nil
 }
 
 // Exposed gives an error that wraps ErrExposed if the path is that of a file

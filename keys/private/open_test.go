@@ -20,7 +20,11 @@ import (
 	"strings"
 	"testing"
 
+	"software.sslmate.com/src/go-pkcs12"
+
+	"github.com/vmseal/vmseal/keys"
 	"github.com/vmseal/vmseal/keys/internal/testkit"
+	"github.com/vmseal/vmseal/keys/keyfile"
 )
 
 const secret = "correct horse battery staple"
@@ -76,7 +80,7 @@ func TestOpenEncrypted(t *testing.T) {
 	path := filepath.Join(dir, "key.pem")
 	for _, args := range []string{
 		"", "-v2 aes-128-cbc", "-v2 aes-192-cbc", "-v2 aes-256-cbc", "-v2 des3",
-		"-v2prf hmacWithSHA1", "-v2prf hmacWithSHA256", "-iter 100000", "-scrypt", "-scrypt -scrypt_N 8192 -scrypt_p 2",
+		"-v2prf hmacWithSHA1", "-v2prf hmacWithSHA224", "-v2prf hmacWithSHA256", "-v2prf hmacWithSHA384", "-v2prf hmacWithSHA512", "-v2prf hmacWithSHA512-224", "-v2prf hmacWithSHA512-256", "-iter 100000", "-scrypt", "-scrypt -scrypt_N 8192 -scrypt_p 2",
 	} {
 		t.Run(args, func(t *testing.T) {
 			os.Remove(path)
@@ -108,10 +112,9 @@ func TestOpenEncryptedRefuses(t *testing.T) {
 	dir := t.TempDir()
 	testkit.WritePrivate(t, filepath.Join(dir, "plain.pem"), testkit.Key(t, 2048))
 	for args, want := range map[string]error{
-		"pkcs8 -topk8 -in plain.pem -out key.pem -v2prf hmacWithSHA512 -passout": ErrEncryption,
-		"pkcs8 -topk8 -in plain.pem -out key.pem -v2 camellia-256-cbc -passout":  ErrEncryption,
-		"pkcs8 -topk8 -in plain.pem -out key.pem -v1 PBE-SHA1-3DES -passout":     ErrEncryption,
-		"rsa -traditional -aes128 -in plain.pem -out key.pem -passout":           ErrLegacyEncryption,
+		"pkcs8 -topk8 -in plain.pem -out key.pem -v2 camellia-256-cbc -passout": ErrEncryption,
+		"pkcs8 -topk8 -in plain.pem -out key.pem -v1 PBE-SHA1-3DES -passout":    ErrEncryption,
+		"rsa -traditional -camellia128 -in plain.pem -out key.pem -passout":     ErrEncryption,
 	} {
 		testkit.Run(t, dir, "openssl", append(strings.Fields(args), "pass:"+secret)...)
 		ask := func(context.Context, string) ([]byte, error) {
@@ -199,19 +202,23 @@ func TestOpenRefuses(t *testing.T) {
 	body := strings.Split(good, "\n")[3]
 	for name, tt := range map[string]struct{ text, want string }{
 		"empty":       {"", "unset or empty"},
-		"no PEM":      {"hunter2", "not PEM"},
+		"no PEM":      {"hunter2", "neither PEM nor DER"},
+		"base64":      {"aHVudGVyMmh1bnRlcjI=", "neither PEM nor DER"},
 		"cut":         {good[:500], "damaged"},
 		"bad base64":  {strings.Replace(good, "MII", "M!I", 1), "damaged"},
 		"bad DER":     {block("PRIVATE KEY", []byte("hunter2")), "damaged"},
 		"bad PKCS1":   {block("RSA PRIVATE KEY", []byte("hunter2")), "damaged"},
 		"bad PBES2":   {block("ENCRYPTED PRIVATE KEY", []byte("hunter2")), "damaged"},
-		"two keys":    {good + good, "2 PEM blocks"},
-		"with a cert": {good + block("CERTIFICATE", []byte{0}), "2 PEM blocks"},
-		"certificate": {block("CERTIFICATE", []byte{0}), `"CERTIFICATE" is not a private key`},
-		"public key":  {block("PUBLIC KEY", []byte{0}), `"PUBLIC KEY" is not a private key`},
+		"two keys":    {good + good, "holds 2 private keys, but one private key is wanted"},
+		"three keys":  {good + pkcs8(ec) + block("OPENSSH PRIVATE KEY", []byte{0}), "holds 3 private keys"},
+		"one damaged": {good + good[:500], "PEM block 2 (\"PRIVATE KEY\") is damaged"},
+		"certificate": {block("CERTIFICATE", []byte{0}), "holds a certificate, but an RSA private key"},
+		"public key":  {block("PUBLIC KEY", []byte{0}), "holds a public key, but an RSA private key"},
+		"TPM":         {block("TSS2 PRIVATE KEY", []byte{0}), "holds a private key that only a TPM can use"},
+		"unknown":     {block("NEW PRIVATE KEY", []byte{0}), `holds a PEM block "NEW PRIVATE KEY", but`},
 		"weak":        {pkcs8(testkit.Key(t, 1024)), "1024 bits"},
 		"ECDSA":       {pkcs8(ec), "not an RSA key but an elliptic curve key (P-384)"},
-		"SEC 1":       {block("EC PRIVATE KEY", ecDER), "not an RSA key: EC PRIVATE KEY"},
+		"SEC 1":       {block("EC PRIVATE KEY", ecDER), "not an RSA key but an elliptic curve private key"},
 		"Ed25519":     {pkcs8(ed), "not an RSA key but an Ed25519 key"},
 	} {
 		t.Setenv("TEST_KEY", tt.text)
@@ -252,7 +259,7 @@ func TestOpenReferences(t *testing.T) {
 	if err := os.Truncate(large, 1<<40); err != nil {
 		t.Fatal(err)
 	}
-	if err := open(large); err == nil || !strings.Contains(err.Error(), "more than 65536 bytes") {
+	if err := open(large); err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes") {
 		t.Errorf("a file of a terabyte: %v", err)
 	}
 	if err := open(""); err == nil || err.Error() != "empty key reference" {
@@ -286,14 +293,14 @@ func TestOpenWarns(t *testing.T) {
 	}
 	testkit.Write(t, path, []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
 	_, err := Open(context.Background(), path, Options{Warn: func(err error) { t.Errorf("warning: %v", err) }})
-	if err == nil || !strings.Contains(err.Error(), "is not a private key") {
+	if err == nil || !strings.Contains(err.Error(), "holds a certificate, but") {
 		t.Error(err)
 	}
 }
 
-// TestCheckPBES2 has parameters that no honest file has; the libraries beneath
-// would panic, hang or take all memory.
-func TestCheckPBES2(t *testing.T) {
+// TestParsePBES2 has parameters that no honest file has; what is beneath would panic,
+// hang or take all memory.
+func TestParsePBES2(t *testing.T) {
 	testkit.Tool(t, "openssl")
 	dir := t.TempDir()
 	testkit.WritePrivate(t, filepath.Join(dir, "plain.pem"), testkit.Key(t, 2048))
@@ -303,7 +310,7 @@ func TestCheckPBES2(t *testing.T) {
 	}
 	pbkdf2, scrypt := der("-iter", "2048"), der("-scrypt", "-scrypt_N", "16384")
 	for _, good := range [][]byte{pbkdf2, scrypt} {
-		if err := checkPBES2(good); err != nil {
+		if _, err := parsePBES2(good); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -326,25 +333,30 @@ func TestCheckPBES2(t *testing.T) {
 		"scrypt p":            replace(scrypt, "\x02\x01\x08\x02\x01\x01", "\x02\x01\x08\x02\x01\x7f"),
 		"scrypt memory":       replace(scrypt, "\x02\x02\x40\x00\x02\x01\x08", "\x02\x02\x40\x00\x02\x01\x7f"),
 	} {
-		if err := checkPBES2(der); err == nil {
+		if _, err := parsePBES2(der); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
 }
 
-// TestCheckKeyLength makes parameters as other tools may: with the optional key
-// length, which the library would read as the end of the parameters, so that it
-// would derive another key and blame the passphrase.
-func TestCheckKeyLength(t *testing.T) {
-	hmac := pkix.AlgorithmIdentifier{Algorithm: oidHMACSHA256, Parameters: asn1.NullRawValue}
-	for length, want := range map[int]error{0: nil, 32: ErrEncryption} {
-		params, err := asn1.Marshal(pbkdf2Params{Salt: make([]byte, 8), Iterations: 2048, KeyLength: length, PRF: hmac})
-		if err != nil {
-			t.Fatal(err)
-		}
-		kdf := pkix.AlgorithmIdentifier{Algorithm: oidPBKDF2, Parameters: asn1.RawValue{FullBytes: params}}
-		if err := checkPBKDF2(kdf); !errors.Is(err, want) {
-			t.Errorf("key length %d: %v, want %v", length, err, want)
+// TestKeyLength makes parameters as other tools may: with the optional key length.
+func TestKeyLength(t *testing.T) {
+	hmac := pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 9}, Parameters: asn1.NullRawValue}
+	for length, want := range map[int]error{0: nil, 32: nil, 16: ErrEncryption} {
+		for name, kdf := range map[string]struct {
+			params any
+			parse  func(pkix.AlgorithmIdentifier, int) (func([]byte, int) ([]byte, error), error)
+		}{
+			"PBKDF2": {pbkdf2Params{Salt: make([]byte, 8), Iterations: 2048, KeyLength: length, PRF: hmac}, parsePBKDF2},
+			"scrypt": {scryptParams{Salt: make([]byte, 8), N: 1024, R: 8, P: 1, KeyLength: length}, parseScrypt},
+		} {
+			params, err := asn1.Marshal(kdf.params)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := kdf.parse(pkix.AlgorithmIdentifier{Parameters: asn1.RawValue{FullBytes: params}}, 32); !errors.Is(err, want) {
+				t.Errorf("%s, key length %d: %v, want %v", name, length, err, want)
+			}
 		}
 	}
 }
@@ -363,6 +375,27 @@ func FuzzParse(f *testing.F) {
 	f.Add(plain)
 	f.Add(bytes.ReplaceAll(plain, []byte("PRIVATE"), []byte("RSA PRIVATE")))
 	f.Add(bytes.ReplaceAll(plain, []byte("PRIVATE"), []byte("ENCRYPTED PRIVATE")))
+	pub, err := keys.NewPublicKey(&key.PublicKey)
+	if err != nil {
+		f.Fatal(err)
+	}
+	text, err := certificate(key, pub, "x")
+	if err != nil {
+		f.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, encoder := range []*pkcs12.Encoder{pkcs12.Passwordless, pkcs12.LegacyRC2, pkcs12.Modern2026} {
+		store, err := encoder.Encode(key, cert, nil, "")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(store)
+	}
+	f.Add(pem.EncodeToMemory(&pem.Block{Type: keyfile.OpenSSH, Bytes: []byte("openssh-key-v1\x00\x00\x00\x00\x04none")}))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := Parse(t.Context(), text, "fuzz", Options{})
 		if (s == nil) == (err == nil) {

@@ -3,113 +3,118 @@ package private
 import (
 	"bytes"
 	"context"
-	"crypto"
-	"crypto/ecdh"
-	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/rsa"
-	"encoding/pem"
-	"errors"
 	"fmt"
 
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
 
-	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/keys/keyfile"
 )
 
-const (
-	pemPKCS8     = "PRIVATE KEY"
-	pemEncrypted = "ENCRYPTED PRIVATE KEY"
-	pemPKCS1     = "RSA PRIVATE KEY"
-	pemEC        = "EC PRIVATE KEY"
-	pemDSA       = "DSA PRIVATE KEY"
-)
+// wanted is what a key file holds, in words.
+const wanted = "an RSA private key in PEM, DER or PKCS #12"
 
-// Parse is Open for a PEM text that has been read already. where names it, in
-// errors and for a prompt.
-func Parse(ctx context.Context, text []byte, where string, opt Options) (crypto.Signer, error) {
-	s, err := parse(ctx, text, where, opt)
+// IsIn reports whether a file holds a private key, or what may hold one, so that it is
+// for Parse to read or to refuse.
+func IsIn(text []byte) bool {
+	blocks, err := keyfile.Blocks(text)
+	if err != nil {
+		return false
+	}
+	defer keyfile.Clear(blocks)
+	for _, b := range blocks {
+		if keyfile.IsPrivate(b.Label) {
+			return true
+		}
+	}
+	return false
+}
+
+// Parse is Open for the contents of a file that has been read already. where names it,
+// in errors and for a prompt.
+func Parse(ctx context.Context, text []byte, where string, opt Options) (*Key, error) {
+	k, err := parse(ctx, text, where, opt)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", where, err)
 	}
-	return s, nil
+	k.Name = where
+	return k, nil
 }
 
-func parse(ctx context.Context, text []byte, where string, opt Options) (crypto.Signer, error) {
-	block, err := onlyBlock(text)
+func parse(ctx context.Context, text []byte, where string, opt Options) (*Key, error) {
+	blocks, err := keyfile.Blocks(text)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(block.Bytes)
-	pass := cryptoutils.SkipPassword
-	switch block.Type {
-	case pemPKCS8, pemPKCS1:
-		if _, old := block.Headers["DEK-Info"]; old {
-			return nil, ErrLegacyEncryption
-		}
-	case pemEncrypted:
-		if err := checkPBES2(block.Bytes); err != nil {
-			return nil, err
-		}
-		p, err := opt.passphrase(ctx, where)
-		if err != nil {
-			return nil, err
-		}
-		defer clear(p)
-		pass = cryptoutils.StaticPasswordFunc(p)
-	case pemEC, pemDSA:
-		return nil, fmt.Errorf("%w: %s", ErrNotRSA, block.Type)
-	default:
-		return nil, fmt.Errorf("PEM block %q is not a private key", block.Type)
-	}
-	key, err := cryptoutils.UnmarshalPEMToPrivateKey(text, pass)
+	defer keyfile.Clear(blocks)
+	only, certificates, err := onlyKey(blocks)
 	if err != nil {
-		return nil, parseError(block.Type)
+		return nil, err
 	}
-	return newSigner(key)
+	ask := func() ([]byte, error) { return opt.passphrase(ctx, where) }
+	if only.Label == keyfile.PKCS12 {
+		return parsePKCS12(only.Bytes, ask)
+	}
+	priv, err := parseBlock(only, ask)
+	if err != nil {
+		return nil, err
+	}
+	return newKey(priv, certificates)
 }
 
-// parseError stands in for the libraries' own errors, which might quote what
-// they could not read. Decryption has no check of its own, so that the wrong
-// passphrase shows as something that is no key.
-func parseError(label string) error {
-	if label == pemEncrypted {
-		return fmt.Errorf("%w (or a damaged key)", ErrPassphrase)
+// onlyKey finds the private key among what a file holds, and the certificates beside
+// it. What else lies there, such as parameters and requests, says nothing about them.
+func onlyKey(blocks []keyfile.Block) (only keyfile.Block, certificates [][]byte, err error) {
+	n := 0
+	for _, b := range blocks {
+		switch {
+		case keyfile.IsPrivate(b.Label):
+			n++
+			only = b
+		case b.Label == keyfile.Certificate, b.Label == keyfile.Trusted:
+			certificates = append(certificates, bytes.Clone(b.Bytes))
+		}
 	}
-	return errors.New("damaged private key, or not one that can be read")
-}
-
-// onlyBlock finds the PEM block. Text around it is allowed, as RFC 7468 has it,
-// and openssl writes some; a second block is not: evmctl takes the key id from a
-// certificate beside the key, and here it has to be said.
-func onlyBlock(text []byte) (*pem.Block, error) {
-	block, _ := pem.Decode(text)
-	n := bytes.Count(text, []byte("-----BEGIN "))
 	switch {
 	case n == 0:
-		return nil, errors.New("not PEM")
+		err = &keyfile.FormError{Label: blocks[0].Label, Want: wanted}
 	case n > 1:
-		return nil, fmt.Errorf("holds %d PEM blocks, but one private key is wanted", n)
-	case block == nil:
-		return nil, errors.New("PEM block is damaged")
+		err = fmt.Errorf("holds %d private keys, but %w", n, ErrSeveral)
 	}
-	return block, nil
+	return only, certificates, err
 }
 
-// rsaKey refuses what is not an RSA key that can sign here, by name.
-func rsaKey(key any) (*rsa.PrivateKey, error) {
-	switch key := key.(type) {
-	case *rsa.PrivateKey:
-		if _, err := keys.NewPublicKey(&key.PublicKey); err != nil {
-			return nil, err
+// parseBlock reads the private key of a block. ask gives the passphrase.
+func parseBlock(b keyfile.Block, ask func() ([]byte, error)) (*rsa.PrivateKey, error) {
+	switch b.Label {
+	case keyfile.PKCS8, keyfile.PKCS1:
+		if b.Headers["DEK-Info"] != "" {
+			return parseOldEncrypted(b, ask)
 		}
-		return key, nil
-	case *ecdsa.PrivateKey:
-		return nil, fmt.Errorf("%w but an elliptic curve key (%s)", ErrNotRSA, key.Curve.Params().Name)
-	case ed25519.PrivateKey:
-		return nil, fmt.Errorf("%w but an Ed25519 key", ErrNotRSA)
-	case *ecdh.PrivateKey:
-		return nil, fmt.Errorf("%w but an X25519 key", ErrNotRSA)
+		return parseDER(b.Bytes)
+	case keyfile.EncryptedPKCS8:
+		return parseEncrypted(b.Bytes, ask)
+	case keyfile.Sigstore, keyfile.Cosign:
+		return parseSigstore(b.Text, ask)
+	case keyfile.OpenSSH:
+		return nil, openSSHError(b.Bytes)
+	case keyfile.EC, keyfile.DSA:
+		return nil, fmt.Errorf("%w but %s", ErrNotRSA, keyfile.Name(b.Label))
 	}
-	return nil, fmt.Errorf("%w but %T", ErrNotRSA, key)
+	return nil, &keyfile.FormError{Label: b.Label, Want: wanted}
+}
+
+// parseSigstore reads what sigstore's tools encrypt. The library allows only the
+// parameters that these write.
+func parseSigstore(text []byte, ask func() ([]byte, error)) (*rsa.PrivateKey, error) {
+	pass, err := ask()
+	if err != nil {
+		return nil, err
+	}
+	defer clear(pass)
+	key, err := cryptoutils.UnmarshalPEMToPrivateKey(text, cryptoutils.StaticPasswordFunc(pass))
+	if err != nil {
+		return nil, errPassphraseOrDamage
+	}
+	return rsaKey(key)
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/vmseal/vmseal/keys/input"
 )
 
-const (
-	maxPEM        = 64 << 10 // an RSA-8192 key is below 8 KiB
-	maxPassphrase = 4 << 10
-)
+// MaxFile bounds a key file. It has room for a store with a long chain of certificates.
+const MaxFile = 1 << 20
+
+const maxPassphrase = 4 << 10
 
 // passphrase asks where Options says, and never gives an empty one.
 func (opt Options) passphrase(ctx context.Context, where string) ([]byte, error) {

@@ -9,6 +9,26 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 )
 
+// Key is an RSA key that signs, with what lay beside it.
+type Key struct {
+	crypto.Signer
+
+	// Name is what errors call the key: where it was read from.
+	Name string
+
+	// Certificates are those of the file, DER, in their order. Whether one of them
+	// belongs to the key has not been looked at.
+	Certificates [][]byte
+}
+
+func newKey(priv *rsa.PrivateKey, certificates [][]byte) (*Key, error) {
+	s, err := newSigner(priv)
+	if err != nil {
+		return nil, err
+	}
+	return &Key{Signer: s, Certificates: certificates}, nil
+}
+
 // signer narrows sigstore's signer to what a label may hold. That one looks only
 // at the hash that its options name, and so would make a PKCS #1 v1.5 signature
 // where PSS is asked for.
@@ -18,11 +38,7 @@ type signer struct {
 
 // newSigner wraps a parsed key. The key is checked once here, and signing with
 // it is safe for concurrent use.
-func newSigner(key any) (crypto.Signer, error) {
-	priv, err := rsaKey(key)
-	if err != nil {
-		return nil, err
-	}
+func newSigner(priv *rsa.PrivateKey) (crypto.Signer, error) {
 	s, err := signature.LoadRSAPKCS1v15Signer(priv, crypto.SHA256)
 	if err != nil {
 		return nil, err

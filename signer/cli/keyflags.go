@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/formats/ima"
-	"github.com/vmseal/vmseal/keys"
 	"github.com/vmseal/vmseal/keys/certs"
 	"github.com/vmseal/vmseal/keys/private"
 	"github.com/vmseal/vmseal/signer"
@@ -25,11 +24,18 @@ type KeyFlags struct {
 	PassphraseFile string
 }
 
+// KeyHelp says what --key takes.
+const KeyHelp = `A private key is a file, or env://VARIABLE with the text of one. It holds one RSA
+key of 2048 bits or more as PEM or DER (PKCS #8, PKCS #1) or in a PKCS #12 store,
+encrypted or not. Line ends, a byte order mark, text around PEM blocks and base64
+around the whole do not matter. A certificate in the same file has to be that of the
+key, or a chain with that in it, and gives its key id; --cert FILE names another.`
+
 // Register adds --key, which is required, --cert, --hash and --passphrase-file.
 func (k *KeyFlags) Register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&k.Key, "key", "", "private key: a PEM `file`, or env://VARIABLE")
-	f.StringVar(&k.Cert, "cert", "", "take the key id from this certificate `file`")
+	f.StringVar(&k.Key, "key", "", "private key: a PEM, DER or PKCS #12 `file`, or env://VARIABLE")
+	f.StringVar(&k.Cert, "cert", "", "take the key id from this certificate `file`, and not from one beside the key")
 	f.StringVar(&k.Hash, "hash", "sha256", "sha256, sha384 or sha512")
 	f.StringVar(&k.PassphraseFile, "passphrase-file", "", "`file` with the passphrase of the key")
 	if err := cmd.MarkFlagRequired("key"); err != nil {
@@ -55,11 +61,7 @@ func (k *KeyFlags) Open(ctx context.Context, out *Output) (signer.Options, error
 	if err != nil {
 		return signer.Options{}, fmt.Errorf("opening the key: %w", err)
 	}
-	pub, ok := key.Public().(*rsa.PublicKey)
-	if !ok {
-		return signer.Options{}, fmt.Errorf("opening the key: %w", private.ErrNotRSA)
-	}
-	id, err := k.keyID(ctx, pub)
+	id, err := k.keyID(ctx, key)
 	if err != nil {
 		return signer.Options{}, err
 	}
@@ -78,21 +80,25 @@ func (k *KeyFlags) ParseHash() (ima.HashID, error) {
 	return hash, nil
 }
 
-// keyID takes the id from the certificate, if one is given and belongs to the key.
-func (k *KeyFlags) keyID(ctx context.Context, pub *rsa.PublicKey) (ima.KeyID, error) {
+// keyID takes the id from the certificate, if one is given, and else from the key.
+func (k *KeyFlags) keyID(ctx context.Context, key *private.Key) (id ima.KeyID, err error) {
 	if k.Cert == "" {
-		key, err := keys.NewPublicKey(pub)
+		pub, err := PublicKey(key)
 		if err != nil {
-			return ima.KeyID{}, fmt.Errorf("opening the key: %w", err)
+			return id, fmt.Errorf("opening the key: %w", err)
 		}
-		return key.ID, nil
+		return pub.ID, nil
 	}
-	cert, err := certs.Load(ctx, k.Cert)
-	if err != nil {
-		return ima.KeyID{}, fmt.Errorf("reading the certificate: %w", err)
+	pub, ok := key.Public().(*rsa.PublicKey)
+	if !ok {
+		return id, fmt.Errorf("opening the key: %w", private.ErrNotRSA)
 	}
-	if !cert.RSA.Equal(pub) {
-		return ima.KeyID{}, fmt.Errorf("%s is not the certificate of key %s", k.Cert, k.Key)
+	cert, err := certs.LoadOf(ctx, k.Cert, pub)
+	switch {
+	case errors.Is(err, certs.ErrOtherKey):
+		return id, fmt.Errorf("%s is not the certificate of key %s", k.Cert, k.Key)
+	case err != nil:
+		return id, fmt.Errorf("reading the certificate: %w", err)
 	}
 	return cert.ID, nil
 }

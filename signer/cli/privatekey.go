@@ -2,17 +2,19 @@ package cli
 
 import (
 	"context"
-	"crypto"
+	"crypto/rsa"
 	"fmt"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/keys/certs"
 	"github.com/vmseal/vmseal/keys/private"
 )
 
 // OpenKey reaches the private key of that reference. It warns about a file that
 // others can read.
-func OpenKey(ctx context.Context, out *Output, keyref, passphraseFile string) (crypto.Signer, error) {
+func OpenKey(ctx context.Context, out *Output, keyref, passphraseFile string) (*private.Key, error) {
 	if err := HideMemory(); err != nil {
 		return nil, err
 	}
@@ -20,7 +22,7 @@ func OpenKey(ctx context.Context, out *Output, keyref, passphraseFile string) (c
 }
 
 // ParseKey is OpenKey for the text of a file that has been read already.
-func ParseKey(ctx context.Context, out *Output, text []byte, path, passphraseFile string) (crypto.Signer, error) {
+func ParseKey(ctx context.Context, out *Output, text []byte, path, passphraseFile string) (*private.Key, error) {
 	if err := HideMemory(); err != nil {
 		return nil, err
 	}
@@ -32,6 +34,23 @@ func ParseKey(ctx context.Context, out *Output, text []byte, path, passphraseFil
 		out.Warn(err)
 	}
 	return key, nil
+}
+
+// PublicKey gives the public half of a private key, under the id of the certificate
+// that lies beside it, or else of the bare key.
+func PublicKey(key *private.Key) (*keys.PublicKey, error) {
+	pub, ok := key.Public().(*rsa.PublicKey)
+	if !ok {
+		return nil, private.ErrNotRSA
+	}
+	if len(key.Certificates) == 0 {
+		return keys.NewPublicKey(pub)
+	}
+	k, err := certs.Of(key.Certificates, pub, WithCommonName)
+	if err != nil {
+		return nil, fmt.Errorf("%s: taking the key id from the certificate beside the key: %w", key.Name, err)
+	}
+	return k, nil
 }
 
 func keyOptions(out *Output, passphraseFile string) private.Options {

@@ -19,7 +19,7 @@ type TrustFlag struct {
 // RegisterOptional adds --trust.
 func (t *TrustFlag) RegisterOptional(cmd *cobra.Command) {
 	t.cmd = cmd
-	cmd.Flags().StringVar(&t.Path, "trust", "", "trust store, certificate or public key `file`")
+	cmd.Flags().StringVar(&t.Path, "trust", "", "`file` with a trust store, certificates or public keys")
 }
 
 // Register adds --trust, which is required.

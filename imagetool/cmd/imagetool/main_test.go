@@ -16,7 +16,7 @@ import (
 	"github.com/vmseal/vmseal/formats/profile"
 	"github.com/vmseal/vmseal/imagetool/internal/fakekernel"
 	"github.com/vmseal/vmseal/imagetool/undo"
-	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/keys/certs"
 	"github.com/vmseal/vmseal/keys/private"
 )
 
@@ -161,9 +161,7 @@ func opens(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 3 {
 		ts.Fatalf("usage: opens profile trust release")
 	}
-	pub, err := keys.ParsePublicPEM([]byte(ts.ReadFile(args[1])))
-	ts.Check(err)
-	trust, err := keys.NewTrustStore(pub)
+	trust, err := certs.ParseTrust([]byte(ts.ReadFile(args[1])))
 	ts.Check(err)
 	p, err := profile.Open([]byte(ts.ReadFile(args[0])), func(s digsig.Signature, digest []byte) error {
 		_, err := trust.Store.Verify(s, digest)

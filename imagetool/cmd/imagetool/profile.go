@@ -45,6 +45,8 @@ The profile is signed with the key: the enforcer takes none that was not signed 
 key of its trust store. The same kernel, policy, key and version give the same bytes.
 'imagetool sign --profile FILE' writes it along with an image.
 
+` + cli.KeyHelp + `
+
 A kernel is refused with the reason if anything about it is missing, ambiguous or
 unknown: a kernel without IMA appraisal, for instance, without BTF, or one in which a
 function has other parameters than the enforcer knows.`,

@@ -68,6 +68,8 @@ for what is new.
 
 ` + kernelHelp + `
 
+` + cli.KeyHelp + `
+
 ` + sparseHelp + `
 
 Files outside of ext2, ext3 and ext4 are not signed: each partition that may have

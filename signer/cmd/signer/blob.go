@@ -27,7 +27,9 @@ digest that is known already: one line of lower-case hexadecimal.
 With --batch, standard input holds lines as sha256sum (sha384sum, sha512sum)
 writes them, and there is one value a line, in the same order. The key is opened
 once. A line that is not of that form, or whose digest does not have the length
-of the hash, ends the run with its number.`,
+of the hash, ends the run with its number.
+
+` + cli.KeyHelp,
 		Example: `  signer blob --key keys/private.pem program
   setfattr -n security.ima -v 0x$(signer blob --key keys/private.pem program) program
   signer blob --key keys/private.pem --digest $(sha256sum program | cut -c1-64)

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/keys"
+	"github.com/vmseal/vmseal/signer/cli"
 )
 
 func newKey() *cobra.Command {
@@ -14,7 +15,12 @@ func newKey() *cobra.Command {
 
 A label names its key by four bytes, the IMA key id: the last four of the
 certificate's subject key identifier, or of SHA-1 over the bare key. Keys made
-here have the same id either way.`,
+here have the same id either way.
+
+` + cli.KeyHelp + `
+
+Certificates and public keys may be PEM or DER as well, and several in one file.
+A private key is refused where a public one is wanted.`,
 	}
 	cmd.AddCommand(newKeyNew(), newKeyShow(), newKeyTrust())
 	return cmd

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"crypto"
-	"crypto/rsa"
-	"encoding/pem"
 	"fmt"
 	"os"
 	"strconv"
@@ -19,18 +16,15 @@ import (
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
-// maxKeyFile is the size of the largest trust store.
-const maxKeyFile = 1 << 20
-
 func newKeyShow() *cobra.Command {
 	var passphraseFile string
 	cmd := &cobra.Command{
 		Use:   "show KEYREF|CERT|PUB|TRUST...",
 		Short: "Show key id, size and fingerprint",
-		Long: `Show the IMA key id, the size and the fingerprint of keys: private keys (a PEM
-file or env://VARIABLE), certificates, public keys, and all keys of a trust
-store. The fingerprint is SHA-256 over the SubjectPublicKeyInfo; openssl gives
-the same with
+		Long: `Show the IMA key id, the size and the fingerprint of keys: private keys (a file
+or env://VARIABLE), certificates, public keys, and all keys of a trust store or of
+any other file with several. The fingerprint is SHA-256 over the
+SubjectPublicKeyInfo; openssl gives the same with
 
   openssl pkey -pubin -in public.pem -outform DER | sha256sum`,
 		Example: `  signer key show keys/cert.pem
@@ -58,38 +52,33 @@ the same with
 }
 
 // loadAny loads a private key if that is what arg names, by the form of the
-// reference or by the first PEM block of the file; else public ones.
+// reference or by what the file holds; else public ones.
 func loadAny(cmd *cobra.Command, arg, passphraseFile string) ([]*keys.PublicKey, error) {
 	ctx, out := cmd.Context(), cli.Out(cmd)
 	if _, err := os.Lstat(arg); err != nil && strings.Contains(arg, ":") {
 		return publicSide(cli.OpenKey(ctx, out, arg, passphraseFile))
 	}
-	text, err := input.Read(ctx, arg, maxKeyFile) // once: it may be a pipe
+	text, err := input.Read(ctx, arg, private.MaxFile) // once: it may be a pipe
 	if err != nil {
 		return nil, err
 	}
 	defer clear(text)
-	if block, _ := pem.Decode(text); block != nil && strings.HasSuffix(block.Type, "PRIVATE KEY") {
-		clear(block.Bytes)
+	if private.IsIn(text) {
 		return publicSide(cli.ParseKey(ctx, out, text, arg, passphraseFile))
 	}
-	store, err := certs.ParseTrust(text, cli.WithCommonName)
+	all, err := certs.Parse(text, cli.WithCommonName)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", arg, err)
 	}
-	return store.Keys(), nil
+	return all, nil
 }
 
 // publicSide gives the public half of a private key.
-func publicSide(key crypto.Signer, err error) ([]*keys.PublicKey, error) {
+func publicSide(key *private.Key, err error) ([]*keys.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	pub, ok := key.Public().(*rsa.PublicKey)
-	if !ok {
-		return nil, private.ErrNotRSA
-	}
-	k, err := keys.NewPublicKey(pub)
+	k, err := cli.PublicKey(key)
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,9 @@ func newKeyTrust() *cobra.Command {
 		Short: "Put public keys together into a trust store",
 		Long: `Write a trust store: the public keys that "verify" and the enforcer accept, each
 with its IMA key id, and with the name of its certificate. The arguments are
-certificates, public keys, and other trust stores. No existing file is replaced.
+certificates, public keys, and other trust stores, also several in one file. A
+chain of certificates is refused: name only the one whose key signs files. No
+existing file is replaced.
 
 By default a key verifies for ever, as in the kernel, which does not look at the
 dates of a certificate. With --dates it verifies from notBefore to notAfter.`,

@@ -32,6 +32,8 @@ image without mounting it, and without root, use imagetool.
 With --rules there is one PATH, a directory, and the patterns of the rules are
 matched below it: /etc/passwd is PATH/etc/passwd.
 
+` + cli.KeyHelp + `
+
 A file that fails does not keep the others from being signed; the exit code is
 then 3.`,
 		Example: `  signer sign --key keys/private.pem /usr /opt/tool
