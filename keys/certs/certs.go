@@ -18,7 +18,7 @@ const maxFile = 1 << 20
 // What a caller may want to tell apart, to say what can be done about it.
 var (
 	ErrNoKeyID   = errors.New("certificate has no subject key identifier from which to take the IMA key id")
-	ErrOtherKey  = errors.New("no certificate of this key")
+	ErrOtherKey  = errors.New("certificate belongs to another key")
 	ErrAmbiguous = errors.New("certificates of the same key have different subject key identifiers")
 	ErrChain     = errors.New("certificates of a chain, whose keys would all be trusted")
 )

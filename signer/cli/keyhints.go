@@ -87,7 +87,7 @@ func formHint(e *keyfile.FormError) string {
 	case e.Beside == keyfile.Certificate:
 		return "this takes the certificate alone: " + toCert
 	case e.Label == keyfile.PSS && !e.Public:
-		return newKeyHint + ". If this one may be used for PKCS #1 v1.5 too, convert it: " + fromPSS
+		return "'signer key new --out DIR' makes a key for PKCS #1 v1.5, as IMA labels are; if this one may be used for that too, convert it: " + fromPSS
 	case e.Label == keyfile.OpenSSH && !e.Public:
 		return "make a copy that OpenSSH converts: " + command
 	case e.Public && command != "":
