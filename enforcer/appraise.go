@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -29,20 +30,17 @@ func (h *hit) appraise() error {
 	if err := h.inForce(); err != nil {
 		return err
 	}
-	sb, err := h.superOf(inode)
-	switch {
-	case err != nil:
-		return h.fail(err)
-	case e.saved.Phase >= initramfsLeft:
-	case sb.initial:
+	at, err := h.placeOf(inode)
+	if err == nil && at.initial && e.saved.Phase < initramfsLeft {
 		return h.returns(Allow, uint64(p.Values.IntegrityPass), "of the initramfs")
-	case h.r.Func == profile.FuncBprm:
-		if err := e.advance(initramfsLeft); err != nil {
+	}
+	if err = cmp.Or(err, e.allowed(&at)); err != nil {
+		return h.fail(err)
+	}
+	if h.r.Func == profile.FuncBprm && e.saved.Phase < initramfsLeft {
+		if err := h.leaveInitramfs(&at); err != nil {
 			return err
 		}
-	}
-	if err := sb.check(e.config.Device); err != nil {
-		return h.fail(err)
 	}
 	if label.Addr == 0 || int32(h.regs.R9) <= 0 {
 		return h.fail(errors.New("no label"))

@@ -39,7 +39,10 @@ var (
 			Banner: data, Appraise: data + 0x100, PolicyFlag: data + 0x104, KexecLoadDisabled: data + 0x108,
 			SystemState: data + 0x10c, RootfsType: data + 0x200,
 		},
-		Offsets: profile.Offsets{FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 80, SBType: 40, BinprmFile: 64, AreaFlags: 24},
+		Offsets: profile.Offsets{
+			FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 80, SBType: 40, SBBlock: 56, BlockDisk: 8, DiskName: 16, DiskState: 56, DiskSeq: 64,
+			BinprmFile: 64, AreaFlags: 24,
+		},
 		Values: profile.Values{
 			Funcs: map[string]uint32{
 				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "MODULE_CHECK": 6, "FIRMWARE_CHECK": 7,
@@ -73,10 +76,13 @@ const (
 	digest  = heap + 0x40000
 	rule    = heap + 0x50000
 	bprm    = heap + 0x60000
-	rootSB  = heap + 0x70000 // a disk, 254:1
+	rootSB  = heap + 0x70000 // 254:1, of the disk vda
 	initSB  = heap + 0x71000 // the initramfs
-	otherSB = heap + 0x72000 // another disk, 254:16
-	fuseSB  = heap + 0x73000 // one that may change unseen
+	otherSB = heap + 0x72000 // 254:16, of the disk vdb
+	fuseSB  = heap + 0x73000 // 254:1 again, and may change unseen
+	tmpSB   = heap + 0x74000 // in memory
+	vda     = heap + 0x75000
+	vdb     = heap + 0x76000
 	files   = heap + 0x100000
 )
 
@@ -113,10 +119,13 @@ func newBed(t *testing.T, slide uint64) *bed {
 	b.setWord(kernel.Variables.KexecLoadDisabled, 1)
 	b.setWord(kernel.Variables.SystemState, 0)
 	b.setPointer(stack, caller+slide)
-	b.super(rootSB, 254<<20|1, 0, heap)
-	b.super(initSB, 2, 0, kernel.Variables.RootfsType+slide)
-	b.super(otherSB, 254<<20|16, 0, heap)
-	b.super(fuseSB, 254<<20|1, unverifiable, heap)
+	b.disk(vda, "vda", 7, true)
+	b.disk(vdb, "vdb", 8, false)
+	b.super(rootSB, 254<<20|1, vda, 0, heap)
+	b.super(initSB, 2, 0, 0, kernel.Variables.RootfsType+slide)
+	b.super(otherSB, 254<<20|16, vdb, 0, heap)
+	b.super(fuseSB, 254<<20|1, vda, unverifiable, heap)
+	b.super(tmpSB, 5, 0, 0, heap)
 	b.Write(name, []byte("/usr/bin/true\x00"))
 	b.e = b.enforcer(&Trust{Keys: store(t)})
 	return b
@@ -136,8 +145,25 @@ func (b *bed) setWord(addr uint64, v uint32) {
 
 func (b *bed) setPointer(addr, v uint64) { b.Write(addr, binary.LittleEndian.AppendUint64(nil, v)) }
 
-func (b *bed) super(at uint64, dev uint32, flags, fsType uint64) {
+// disk makes a struct gendisk, and in front of it the struct block_device that leads to it.
+func (b *bed) disk(at uint64, name string, seq uint64, readonly bool) {
 	o := &kernel.Offsets
+	b.setPointer(at-0x800+uint64(o.BlockDisk), at)
+	b.Write(at+uint64(o.DiskName), append([]byte(name), make([]byte, diskName-len(name))...))
+	b.setPointer(at+uint64(o.DiskState), 0x10) // GD_ADDED
+	if readonly {
+		b.setPointer(at+uint64(o.DiskState), 0x10|readOnly)
+	}
+	b.setPointer(at+uint64(o.DiskSeq), seq)
+}
+
+// super makes a struct super_block on a disk, or on none.
+func (b *bed) super(at uint64, dev uint32, disk, flags, fsType uint64) {
+	o := &kernel.Offsets
+	b.setPointer(at+uint64(o.SBBlock), 0)
+	if disk != 0 {
+		b.setPointer(at+uint64(o.SBBlock), disk-0x800)
+	}
 	b.Write(at+uint64(o.SBDev), binary.LittleEndian.AppendUint32(nil, dev))
 	b.setPointer(at+uint64(o.SBFlags), flags)
 	b.setPointer(at+uint64(o.SBType), fsType)

@@ -17,6 +17,7 @@ type Config struct {
 	Profile *profile.Profile
 
 	Device      Device // the one disk whose files may be used; 0 for any
+	Writable    bool   // the system's disk may be one that the guest can write to
 	AllowDigest bool   // a label with a digest only is good for reading
 
 	State State             // what a successor has to know
@@ -48,7 +49,7 @@ type Enforcer struct {
 	checked  bool              // that the kernel is the profile's, before the first hit counts
 	next     int               // rules of the policy that were seen
 	awaited  map[uint64]Record // files whose signature is yet to be verified, by the label's address
-	super    uint64            // the super block of the last file, on which the next one is likely
+	last     links             // of the last file; those of the next one are likely the same
 	stopping atomic.Bool
 }
 

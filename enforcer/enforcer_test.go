@@ -87,10 +87,12 @@ func TestAppraisal(t *testing.T) {
 		"pinned disk":           {rootSB, 3, value, disk, false, Pass, ""},
 		"other disk":            {otherSB, 3, value, disk, false, Deny, "254:16"},
 		"any disk":              {otherSB, 3, value, 0, false, Pass, ""},
+		"memory":                {tmpSB, 3, value, disk, false, Deny, "without a disk, only 254:1"},
+		"memory, any disk":      {tmpSB, 3, value, 0, false, Pass, ""},
 		"unverifiable":          {fuseSB, 3, value, disk, false, Deny, "unseen"},
 		"unverifiable, unbound": {fuseSB, 3, value, 0, false, Deny, "unseen"},
 		"initramfs, too late":   {initSB, 3, nil, 0, false, Deny, "no label"},
-		"initramfs, pinned":     {initSB, 3, value, disk, false, Deny, "0:2"},
+		"initramfs, pinned":     {initSB, 3, value, disk, false, Deny, "without a disk"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -153,7 +155,8 @@ func TestInitramfs(t *testing.T) {
 	}
 }
 
-// TestExchanges: once the file systems are known, a hit reads memory twice.
+// TestExchanges: a file that lies where the last one did costs two exchanges, one on a file system without a disk in between
+// makes that three.
 func TestExchanges(t *testing.T) {
 	b := newBed(t, 0)
 	value, sum := signed(t, "true")
@@ -166,6 +169,13 @@ func TestExchanges(t *testing.T) {
 	b.run()
 	if n := b.Reads - before; n > 2 {
 		t.Errorf("%d exchanges", n)
+	}
+	b1 := newBed(t, 0)
+	b1.boot()
+	b1.Do(b1.appraisal(rootSB, 3, value), b1.appraisal(tmpSB, 3, value), b1.after(func() { before = b1.Reads }, b1.appraisal(rootSB, 3, value)))
+	b1.run()
+	if n := b1.Reads - before; n > 3 {
+		t.Errorf("%d exchanges behind a file elsewhere", n)
 	}
 	before = 0
 	b2 := newBed(t, 0)

@@ -69,11 +69,11 @@ func (h *hit) bprmCheck() error {
 	if err := h.read(inode); err != nil {
 		return err
 	}
-	sb, err := h.superOf(inode)
+	at, err := h.placeOf(inode)
 	if err != nil {
 		return err
 	}
-	if !sb.initial && (h.e.saved.Phase < policyComplete || !h.posture.inForce()) {
+	if !at.initial && (h.e.saved.Phase < policyComplete || !h.posture.inForce()) {
 		return errors.New("a program from outside the initramfs is executed, and no policy is in force")
 	}
 	return h.runsOn(Pass, "")

@@ -39,9 +39,10 @@ func (e *Enforcer) save() error {
 // Saved is what is known of a guest, and a successor of this process has to know.
 type Saved struct {
 	Guest string `json:"guest"` // Guest.Identity
-	Pins  string `json:"pins"`  // profile and policy: others could not go on
+	Pins  string `json:"pins"`  // profile, policy and what is asked of the disk: others could not go on
 	Slide uint64 `json:"slide"` // how far the kernel lies from where it was linked for
 	Phase phase  `json:"phase"` // how far the guest has come
+	Disk  uint64 `json:"disk"`  // diskseq of the system's disk; 0 before that is known
 }
 
 // State keeps it in a file that only its owner may write. Without a path it keeps
@@ -99,7 +100,7 @@ func (f State) Load() (s Saved, err error) {
 	case err != nil || string(again)+"\n" != string(text) || s.Phase < booting || s.Phase > initramfsLeft:
 		return s, fmt.Errorf("%s: not as it was written", f.Path)
 	case s.Pins != f.Pins:
-		return s, fmt.Errorf("%s: of another profile or policy", f.Path)
+		return s, fmt.Errorf("%s: of another profile, policy, --device or --writable", f.Path)
 	}
 	return s, nil
 }

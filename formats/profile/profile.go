@@ -72,6 +72,11 @@ type Offsets struct {
 	SBDev      uint32 `json:"super_block.s_dev"`       // 4
 	SBFlags    uint32 `json:"super_block.s_iflags"`    // 8
 	SBType     uint32 `json:"super_block.s_type"`      // 8
+	SBBlock    uint32 `json:"super_block.s_bdev"`      // 8
+	BlockDisk  uint32 `json:"block_device.bd_disk"`    // 8
+	DiskName   uint32 `json:"gendisk.disk_name"`       // 32
+	DiskState  uint32 `json:"gendisk.state"`           // 8
+	DiskSeq    uint32 `json:"gendisk.diskseq"`         // 8
 	BinprmFile uint32 `json:"linux_binprm.file"`       // 8
 	AreaFlags  uint32 `json:"vm_area_struct.vm_flags"` // 8
 }

@@ -31,7 +31,7 @@ func sample() *Profile {
 		Variables: Variables{
 			0xffffffff82000000, 0xffffffff83000000, 0xffffffff83000004, 0xffffffff83000008, 0xffffffff8300000c, 0xffffffff83000010, 0x313c0,
 		},
-		Offsets: Offsets{32, 40, 16, 88, 48, 64, 72},
+		Offsets: Offsets{32, 40, 16, 88, 48, 56, 24, 12, 104, 120, 64, 72},
 		Values: Values{
 			Funcs: map[string]uint32{
 				FuncFile: 1, "MMAP_CHECK": 2, FuncBprm: 3, "MODULE_CHECK": 6, "FIRMWARE_CHECK": 7,
@@ -94,7 +94,7 @@ func TestRoundTrip(t *testing.T) {
 // TestText holds the format to what its description says, by its bytes.
 func TestText(t *testing.T) {
 	lines := strings.SplitAfter(string(seal(t, marshal(t, sample()))), "\n")
-	if len(lines) != 4 || lines[0] != "vmseal-profile 4\n" || lines[3] != "" {
+	if len(lines) != 4 || lines[0] != "vmseal-profile 5\n" || lines[3] != "" {
 		t.Fatalf("%q", lines)
 	}
 	for _, part := range []string{
@@ -103,7 +103,7 @@ func TestText(t *testing.T) {
 		`"hooks":{"blkdev_mmap":{"address":18446744071578845440,"bytes":"0f1f440000","prototype":"void hook(void)"},"ima_appraise_measurement":{`,
 		`}},"hold":{"address":18446744071612403461,"code":"0102030405060708"},"variables":{"linux_banner":18446744071595622400,"ima_appraise":`,
 		`"rootfs_fs_type":18446744071612399632,"xen_vcpu_info":201664},"offsets":{`,
-		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"linux_binprm.file":64,"vm_area_struct.vm_flags":72}`,
+		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"super_block.s_bdev":56,"block_device.bd_disk":24,"gendisk.disk_name":12,"gendisk.state":104,"gendisk.diskseq":120,"linux_binprm.file":64,"vm_area_struct.vm_flags":72}`,
 		`"values":{"ima_hooks":{"BPRM_CHECK":3,"FILE_CHECK":1,`,
 		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3},"policy":["appraise func=BPRM_CHECK uid\u003c1000 appraise_type=imasig","measure\tfunc=MMAP_CHECK"]}` + "\n",
 	} {
@@ -185,7 +185,7 @@ func TestUnsigned(t *testing.T) {
 	}
 	for name, file := range map[string]string{
 		"empty":               "",
-		"another format":      "vmseal-profile 1" + text[len("vmseal-profile 4"):],
+		"another format":      "vmseal-profile 1" + text[len("vmseal-profile 5"):],
 		"no signature":        text,
 		"empty line":          text + "\n",
 		"empty signature":     text + "signature \n",
@@ -233,9 +233,9 @@ func TestForm(t *testing.T) {
 		"fraction":          replace(`"file.f_inode":32`, `"file.f_inode":32.0`),
 		"other escape":      replace(`\u003c`, `<`),
 		"null":              replace(`"values":{`, `"values":null,"x":{`),
-		"no JSON":           "vmseal-profile 4\nhello\n",
-		"nothing":           "vmseal-profile 4\n",
-		"header twice":      "vmseal-profile 4\n" + text,
+		"no JSON":           "vmseal-profile 5\nhello\n",
+		"nothing":           "vmseal-profile 5\n",
+		"header twice":      "vmseal-profile 5\n" + text,
 		"signature in text": text + "signature 00\n",
 	} {
 		if p, err := Open(seal(t, []byte(changed)), verify); err == nil || p != nil {
@@ -277,11 +277,11 @@ func TestCheck(t *testing.T) {
 func TestOtherFormat(t *testing.T) {
 	file := seal(t, marshal(t, sample()))
 	for name, tt := range map[string]struct{ header, says string }{
-		"format 3":  {"vmseal-profile 3", "another format than 4: a new one has to be made"},
-		"format 5":  {"vmseal-profile 5", "another format than 4: a new one has to be made"},
+		"format 4":  {"vmseal-profile 4", "another format than 5: a new one has to be made"},
+		"format 6":  {"vmseal-profile 6", "another format than 5: a new one has to be made"},
 		"something": {"vmseal-manifest 2", "not a profile"},
 	} {
-		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 4"):]...), verify)
+		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 5"):]...), verify)
 		if err == nil || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: %v, want %q", name, err, tt.says)
 		}
@@ -292,7 +292,7 @@ func FuzzOpen(f *testing.F) {
 	file := seal(f, marshal(f, sample()))
 	f.Add(file)
 	f.Add(file[:len(file)/2])
-	f.Add([]byte("vmseal-profile 4\n{}\nsignature 030204010203040001ff\n"))
+	f.Add([]byte("vmseal-profile 5\n{}\nsignature 030204010203040001ff\n"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		// Whatever is signed: what is opened is what would be written.
 		p, err := Open(file, func(digsig.Signature, []byte) error { return nil })

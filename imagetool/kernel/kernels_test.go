@@ -178,7 +178,7 @@ func TestKernelTypes(t *testing.T) {
 		for member, offset := range fields[uint32](&p.Offsets) {
 			structure, name, _ := strings.Cut(member, ".")
 			text := run("pahole", "-F", "btf", "-C", structure)
-			m := regexp.MustCompile(`(?m)^\t{1,3}\S.*[ *]` + name + `; +/\* +(\d+) +\d+ \*/$`).FindStringSubmatch(text)
+			m := regexp.MustCompile(`(?m)^\t{1,3}\S.*[ *]` + name + `(?:\[\d+\])?; +/\* +(\d+) +\d+ \*/$`).FindStringSubmatch(text)
 			if m == nil || m[1] != fmt.Sprint(*offset) {
 				t.Errorf("%s: %d, pahole has %q", member, *offset, m)
 			}

@@ -124,6 +124,11 @@ var members = map[string]member{
 	"super_block.s_dev":       {kind: "dev_t", size: 4},
 	"super_block.s_iflags":    {kind: "unsigned long", size: 8},
 	"super_block.s_type":      {kind: "struct file_system_type *", size: 8},
+	"super_block.s_bdev":      {kind: "struct block_device *", size: 8},
+	"block_device.bd_disk":    {kind: "struct gendisk *", size: 8},
+	"gendisk.disk_name":       {kind: "char[32]", size: 32},
+	"gendisk.state":           {kind: "unsigned long", size: 8},
+	"gendisk.diskseq":         {kind: "u64", size: 8}, // since 5.15
 	"linux_binprm.file":       {kind: "struct file *", size: 8},
 	"vm_area_struct.vm_flags": {kind: "unsigned long|const vm_flags_t", size: 8}, // before 6.3 | from then on
 }

@@ -67,7 +67,10 @@ func TestProfile(t *testing.T) {
 			Banner:      0xffffffff82000000, Appraise: 0xffffffff83000200, PolicyFlag: 0xffffffff83000204,
 			KexecLoadDisabled: 0xffffffff83000208, SystemState: 0xffffffff8300020c, RootfsType: 0xffffffff83000210,
 		},
-		Offsets: profile.Offsets{FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 88, SBType: 40, BinprmFile: 64, AreaFlags: 72},
+		Offsets: profile.Offsets{
+			FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 88, SBType: 40, SBBlock: 96, BlockDisk: 24, DiskName: 12, DiskState: 64, DiskSeq: 120,
+			BinprmFile: 64, AreaFlags: 72,
+		},
 		Values: profile.Values{
 			Funcs: map[string]uint32{
 				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "CREDS_CHECK": 4, "POST_SETATTR": 5, "MODULE_CHECK": 6,
@@ -318,6 +321,13 @@ func TestRefused(t *testing.T) {
 		"member between bytes": {
 			change: func(f *fakekernel.Kernel) { typeOf[*btf.Struct](t, f, "inode").Members[0].Offset = 8*40 + 1 },
 			as:     &typeError, says: "member i_sb lies at bit 321",
+		},
+		"no diskseq": { // before 5.15
+			change: func(f *fakekernel.Kernel) {
+				d := typeOf[*btf.Struct](t, f, "gendisk")
+				d.Members = d.Members[:2]
+			},
+			as: &typeError, says: "struct gendisk: member diskseq is missing",
 		},
 		"no enumeration": {change: func(f *fakekernel.Kernel) { typeOf[*btf.Enum](t, f, "system_states").Name = "states" }, is: btf.ErrNotFound, says: "enum system_states"},
 		"no value": {

@@ -32,13 +32,14 @@ const (
 type runFlags struct {
 	files
 	guest, device, audit, state, trap, name string
-	allowDigest                             bool
+	writable, allowDigest                   bool
 }
 
 func (f *runFlags) register(set *flag.FlagSet) {
 	f.files.register(set)
 	set.StringVar(&f.guest, "guest", "", "`guest`: gdb:unix:SOCKET, gdb:fd:N or xen:NAME")
 	set.StringVar(&f.device, "device", "", "the one disk or partition, `major:minor` in the guest, whose files may be used")
+	set.BoolVar(&f.writable, "writable", false, "accept a system disk that the guest can write to: its root can then run anything")
 	set.StringVar(&f.audit, "audit", "-", "`file` to append the audit to; - is standard output")
 	set.StringVar(&f.state, "state", "", "`file` in which a later enforcer finds how far the guest has come")
 	set.StringVar(&f.trap, "trap", "", "what traps are: hardware (default) or software breakpoints of QEMU; str, int3 or icebp\nof Xen (default: the first that it offers)")
@@ -83,9 +84,12 @@ func runCommand(args []string, out *output) error {
 	if g, ok := g.(interface{ Chosen() string }); ok {
 		s.tell("event", g.Chosen(), out.info)
 	}
+	if device == 0 {
+		s.tell("warning", "without --device files count wherever they lie: on each disk that is attached or made in the guest, too", out.warn)
+	}
 	return s.guard(enforcer.New(enforcer.Config{
-		Guest: g, Profile: f.profile, Device: device, AllowDigest: f.allowDigest,
-		State: enforcer.State{Path: f.state, Pins: f.pins}, Audit: s.audit.Hit, Event: func(text string) { s.tell("event", text, out.info) },
+		Guest: g, Profile: f.profile, Device: device, Writable: f.writable, AllowDigest: f.allowDigest,
+		State: enforcer.State{Path: f.state, Pins: fmt.Sprintf("%s device %v writable %v", f.pins, device, f.writable)}, Audit: s.audit.Hit, Event: func(text string) { s.tell("event", text, out.info) },
 	}, trust))
 }
 
@@ -180,12 +184,8 @@ func parseDevice(text string) (enforcer.Device, error) {
 	major, minor, ok := strings.Cut(text, ":")
 	a, err1 := strconv.ParseUint(major, 10, 12)
 	b, err2 := strconv.ParseUint(minor, 10, 20)
-	if err := errors.Join(err1, err2); !ok || err != nil {
-		return 0, usagef("--device: %q is not MAJOR:MINOR", text)
-	}
-	switch a {
-	case 7, 9, 43: // include/uapi/linux/major.h: LOOP_MAJOR, MD_MAJOR, NBD_MAJOR
-		return 0, usagef("--device: %s is a device that root in the guest can put another one under", text)
+	if err := errors.Join(err1, err2); !ok || err != nil || a == 0 {
+		return 0, usagef("--device: %q is not the MAJOR:MINOR of a disk", text)
 	}
 	return enforcer.NewDevice(uint32(a), uint32(b)), nil
 }

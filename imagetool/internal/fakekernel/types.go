@@ -15,10 +15,17 @@ func types() []btf.Type {
 	constant := func(t btf.Type) btf.Type { return &btf.Const{Type: t} }
 
 	fstype := &btf.Struct{Name: "file_system_type", Size: 8}
+	disk := &btf.Struct{Name: "gendisk", Size: 128, Members: []btf.Member{
+		{Name: "disk_name", Type: &btf.Array{Type: char, Index: u, Nelems: 32}, Offset: 8 * 12},
+		{Name: "state", Type: ul, Offset: 8 * 64},
+		{Name: "diskseq", Type: &btf.Typedef{Name: "u64", Type: &btf.Int{Name: "long long unsigned int", Size: 8}}, Offset: 8 * 120},
+	}}
+	bdev := &btf.Struct{Name: "block_device", Size: 64, Members: []btf.Member{{Name: "bd_disk", Type: to(disk), Offset: 8 * 24}}}
 	sb := &btf.Struct{Name: "super_block", Size: 128, Members: []btf.Member{
 		{Name: "s_dev", Type: dev, Offset: 8 * 16},
 		{Name: "s_type", Type: to(fstype), Offset: 8 * 40},
 		{Name: "s_iflags", Type: ul, Offset: 8 * 88},
+		{Name: "s_bdev", Type: to(bdev), Offset: 8 * 96},
 	}}
 	inode := &btf.Struct{Name: "inode", Size: 64, Members: []btf.Member{{Name: "i_sb", Type: to(sb), Offset: 8 * 40}}}
 	unnamed := &btf.Union{Size: 8, Members: []btf.Member{{Name: "f_inode", Type: to(inode)}}}
@@ -45,7 +52,7 @@ func types() []btf.Type {
 	}
 	named := func(name string) btf.Type { return to(&btf.Struct{Name: name, Size: 8}) }
 	return []btf.Type{
-		fstype, sb, inode, file, bprm, vma, uts, ns, hooks, status, states,
+		fstype, disk, bdev, sb, inode, file, bprm, vma, uts, ns, hooks, status, states,
 		fn("ima_appraise_measurement", i, btf.FuncParam{Name: "func", Type: hooks}, btf.FuncParam{Name: "iint", Type: named("integrity_iint_cache")},
 			btf.FuncParam{Name: "file", Type: to(file)}, btf.FuncParam{Name: "filename", Type: to(constant(uchar))},
 			btf.FuncParam{Name: "xattr_value", Type: named("evm_ima_xattr_data")}, btf.FuncParam{Name: "xattr_len", Type: i},
