@@ -28,6 +28,9 @@ func TestFailClosed(t *testing.T) {
 				v.awaitFrozen()
 				v.cont()
 				v.awaitFrozen()
+				if sig == syscall.SIGKILL {
+					v.expectNotTakenOver(gd)
+				}
 				e = startEnforcer(t, v, gd)
 				if out, code := v.result(); code != 126 {
 					t.Errorf("%v: exit code %d, want 126:\n%s", sig, code, out)
@@ -51,6 +54,21 @@ func TestFailClosed(t *testing.T) {
 			}
 			v.awaitFrozen()
 		})
+	}
+}
+
+// expectNotTakenOver starts enforcers that ask more of the guest's disk than the one before, which has not looked at that.
+func (v *vm) expectNotTakenOver(gd *guard) {
+	v.t.Helper()
+	accepted := v.accepted
+	defer func() { v.accepted = accepted }()
+	for _, args := range [][]string{nil, {"--writable", "--device", systemDisk}} {
+		v.accepted = args
+		e := startEnforcer(v.t, v, gd)
+		e.awaitExit(4)
+		if said := e.log.String(); !strings.Contains(said, "--device or --writable") {
+			v.t.Errorf("an enforcer with %q says: %s", args, said)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ func TestGuarded(t *testing.T) {
 			gd := newGuard(t, g, kernel)
 			v, e := bootGuarded(t, gd, options{})
 			expectNoDenial(t, e)
+			e.await(0, "a warning", func(r record) bool { return r.Type == "warning" && strings.Contains(r.Text, "without --device") })
 			for _, k := range kindsFor(kernel) {
 				for _, c := range signatureCases {
 					v.expectCase(e, k, c)

@@ -35,6 +35,8 @@ type options struct {
 	cmdline  string // more words for the kernel
 	disk     string // instead of the guest's
 	readonly bool   // the system disk
+	strict   bool   // the enforcer is not to accept a system disk that can be written to
+	scsi     bool   // the system disk is sda
 	data     string // an image for a second disk, whose changes are kept
 	vcpus    int    // 1 if 0
 	stopped  bool   // wait for a debugger's first command before the first instruction
@@ -43,18 +45,19 @@ type options struct {
 
 // vm is a running guest.
 type vm struct {
-	t       *testing.T
-	guest   *guest
-	dir     string
-	gdb     string // the socket that a debugger connects to
-	address string // the guest as the enforcer's command line names it
-	console *stream
-	log     *stream // what QEMU itself says
-	agent   conversation
-	answers *bufio.Reader
-	qmp     *qmp
-	process *os.Process
-	exited  chan struct{}
+	t        *testing.T
+	guest    *guest
+	accepted []string // by the enforcer, of this guest
+	dir      string
+	gdb      string // the socket that a debugger connects to
+	address  string // the guest as the enforcer's command line names it
+	console  *stream
+	log      *stream // what QEMU itself says
+	agent    conversation
+	answers  *bufio.Reader
+	qmp      *qmp
+	process  *os.Process
+	exited   chan struct{}
 
 	enforcer *enforcer // whose log belongs to a failure of the guest, if it has one
 }
@@ -71,6 +74,9 @@ func boot(t *testing.T, o options) *vm {
 	t.Helper()
 	v := &vm{t: t, guest: o.guest, dir: bed.Dir(t), console: newStream(), log: newStream(), exited: make(chan struct{})}
 	v.gdb = filepath.Join(v.dir, "gdb")
+	if !o.readonly && !o.strict {
+		v.accepted = []string{"--writable"}
+	}
 	v.address = "gdb:unix:" + v.gdb
 	console, agent, monitor := v.listen("console"), v.listen("agent"), v.listen("qmp")
 	v.start(o.arguments(v))
@@ -107,11 +113,11 @@ func (o options) arguments(v *vm) []string {
 	if disk == "" {
 		disk = o.guest.image
 	}
-	words := "root=/dev/vda console=ttyS0 panic=-1"
+	words := "console=ttyS0 panic=-1"
 	if !strings.Contains(o.cmdline, "kaslr") {
 		words += " nokaslr"
 	}
-	drive := "if=virtio,format=raw,file=" + disk
+	drive := "id=system,format=raw,file=" + disk
 	if o.readonly {
 		words += " ro systemd.volatile=state"
 		drive += ",readonly=on"
@@ -122,13 +128,20 @@ func (o options) arguments(v *vm) []string {
 	args := []string{
 		"-nodefaults", "-machine", "pc,accel=tcg", "-cpu", cpu, "-m", "1G", "-smp", itoa(max(o.vcpus, 1)),
 		"-display", "none", "-no-reboot",
-		"-kernel", kernel, "-initrd", initrd, "-append", strings.TrimSpace(words + " " + o.cmdline),
-		"-drive", drive,
+		"-kernel", kernel, "-initrd", initrd,
 		"-chardev", "socket,id=console,path=" + filepath.Join(v.dir, "console"), "-serial", "chardev:console",
 		"-chardev", "socket,id=agent,path=" + filepath.Join(v.dir, "agent"), "-serial", "chardev:agent",
 		"-chardev", "socket,id=qmp,path=" + filepath.Join(v.dir, "qmp"), "-mon", "chardev=qmp,mode=control",
 		"-gdb", "unix:" + v.gdb + ",server=on,wait=off",
 	}
+	if o.scsi {
+		words += " root=/dev/sda"
+		args = append(args, "-drive", drive+",if=none", "-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=system")
+	} else {
+		words += " root=/dev/vda"
+		args = append(args, "-drive", drive+",if=virtio")
+	}
+	args = append(args, "-append", strings.TrimSpace(words+" "+o.cmdline))
 	if o.data != "" {
 		args = append(args, "-drive", "if=virtio,format=raw,file="+o.data)
 	}

@@ -1,11 +1,8 @@
 package enforce
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
 // systemDisk is the first virtio disk, as the guest's kernel numbers it.
@@ -17,10 +14,7 @@ func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	g := theGuest(t)
 	gd := newGuard(t, g, "6.1")
-	data := filepath.Join(gd.dir, "data.img")
-	_, err := bed.Output(bed.Peer("mke2fs", "-q", "-t", "ext4", data, "600M"))
-	must(t, err)
-	v, e := bootGuarded(t, gd, options{readonly: true, data: data}, "--device", systemDisk)
+	v, e := bootGuarded(t, gd, options{readonly: true, data: makeData(t, gd.dir)}, "--device", systemDisk)
 	expectNoDenial(t, e)
 	if out := v.expect(0, "stat -c %Hd:%Ld /"); strings.TrimSpace(out) != systemDisk {
 		t.Fatalf("the root lies on %s", out)
@@ -28,13 +22,13 @@ func TestReadOnly(t *testing.T) {
 	v.expect(0, "mount /dev/vdb /data")
 	for _, c := range []struct{ name, before, denied, reason string }{
 		{"data disk", "probe copy /opt/t/program/good /data/good", "/data/good", "on device"},
-		{"memory", "probe copy /opt/t/program/good /tmp/good", "/tmp/good", "on device"},
+		{"memory", "probe copy /opt/t/program/good /tmp/good", "/tmp/good", "without a disk"},
 		{"loop device over a signed image", `cd /data && mkdir -p in at && probe copy /opt/t/program/good in/good &&
 			mke2fs -q -t ext4 -d in image 8M && mount -o loop image at`, "/data/at/good", "on device"},
 		{"loop device over the system disk", "mkdir /data/sys && mount -o loop,ro /dev/vda /data/sys", "/data/sys/opt/t/program/good", "on device"},
 		{"FUSE", "cd /data && mkdir fuse && mke2fs -q -t ext2 -d in image2 8M && fuse2fs -o ro,allow_other image2 fuse", "/data/fuse/good", "unseen"},
 		{"overlay of the system disk", `mkdir /data/up /data/work /data/over && mount -t overlay -o lowerdir=/opt/t/program,upperdir=/data/up,workdir=/data/work none /data/over &&
-			echo more >>/data/over/good`, "/data/over/good", "on device"},
+			echo more >>/data/over/good`, "/data/over/good", "without a disk"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v.t, e.v.t = t, t
@@ -55,6 +49,16 @@ func TestReadOnly(t *testing.T) {
 		v.expect(1, "blockdev --setrw /dev/vda && dd if=/dev/zero of=/dev/vda bs=4096 seek=100 count=1 oflag=direct 2>&1")
 		v.run("mount -o remount,rw /")
 		v.expect(1, "touch /usr/written")
+	})
+	t.Run("data disk unplugged", func(t *testing.T) {
+		v.t = t
+		v.expect(0, `echo data >/data/file && sync && umount -l /data/at /data/sys /data/fuse /data/over /data &&
+			basename $(readlink /sys/block/vdb/device) >/tmp/device && cat /tmp/device >/sys/bus/virtio/drivers/virtio_blk/unbind && test ! -e /sys/block/vdb`)
+		v.expect(0, "/opt/t/program/second-key")
+		if out := v.expect(0, `cat /tmp/device >/sys/bus/virtio/drivers/virtio_blk/bind && mount /dev/$(ls /sys/bus/virtio/devices/$(cat /tmp/device)/block) /data &&
+			cat /data/file`); out != "data\n" {
+			t.Errorf("%q", out)
+		}
 	})
 	v.t = t
 	v.expect(0, "/opt/t/program/good")

@@ -40,6 +40,8 @@ var attempts = map[string]attempt{
 	"copy":            {"FILE TO: copy contents, mode and extended attributes", 2, copyFile},
 	"label":           {"FILE TO: give TO the signature of FILE", 2, label},
 	"verity":          {"FILE: enable fs-verity", 1, enableVerity},
+	"exchange-disk":   {"virtio|scsi SYSTEM OTHER NUMBER: have disk OTHER take the place of disk SYSTEM, and execute probe there", 4, exchangeDisk},
+	"exchanged":       {"", 0, exchanged},
 }
 
 func main() {
