@@ -60,7 +60,6 @@ var allowed = map[string]deps{
 	"vmseal/imagetool/disk": {
 		imports: []string{
 			"github.com/diskfs/go-diskfs/partition/gpt", // never its file systems
-			"github.com/diskfs/go-diskfs/partition/mbr",
 			"vmseal/imagetool/block",
 		},
 		brings: []string{

@@ -12,7 +12,16 @@ import (
 )
 
 // AnyPartition asks for every partition with an ext file system.
-const AnyPartition = -1
+const AnyPartition = disk.AnyVolume
+
+// A Selection is what a person says of an image.
+type Selection struct {
+	Partition  int // the number of the partition that is meant, or AnyPartition
+	SectorSize int // of the guest's disk; 0 to find out
+}
+
+// All selects all that there is.
+var All = Selection{Partition: AnyPartition}
 
 // A LockMode says how much company an open image allows.
 type LockMode = hostfile.LockMode
@@ -40,30 +49,30 @@ type FileSystem struct {
 	dev    block.Device // what it was opened on
 }
 
-// Probe opens an image and tells as much about it as can be known. An image that
-// Open would not accept is returned along with the reason.
-func Probe(path string) (*Image, *disk.RefusedError, error) {
+// Probe opens an image and tells as much about it as can be known, also one that Open
+// would not accept.
+func Probe(path string, s Selection) (*Image, error) {
 	f, err := hostfile.Open(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	layout, refused, err := disk.Detect(f)
-	if err != nil {
-		f.Close()
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return &Image{file: f, layout: layout, chosen: AnyPartition}, refused, nil
-}
-
-// Open opens an image, keeps writers away from it and opens its ext file
-// systems: all of them, or the one in the partition with the given number.
-func Open(path string, partition int, mode LockMode) (*Image, error) {
-	m, refused, err := Probe(path)
 	if err != nil {
 		return nil, err
 	}
-	m.chosen = partition
-	if refused != nil {
+	layout, err := disk.Detect(f, s.SectorSize)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &Image{file: f, layout: layout, chosen: s.Partition}, nil
+}
+
+// Open opens an image, keeps writers away from it and opens its ext file
+// systems: all of them, or the one that was selected. That one is judged by itself, as
+// far as it does not depend on the rest of the disk.
+func Open(path string, s Selection, mode LockMode) (*Image, error) {
+	m, err := Probe(path, s)
+	if err != nil {
+		return nil, err
+	}
+	if refused := m.layout.Refused(s.Partition); refused != nil {
 		err = fmt.Errorf("%s: %w", path, refused)
 	} else if err = m.Lock(mode); err == nil {
 		err = m.openSystems()

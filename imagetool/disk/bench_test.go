@@ -5,8 +5,8 @@ import "testing"
 func BenchmarkDetect(b *testing.B) {
 	dev := device(b, gptDisk(b))
 	for b.Loop() {
-		if _, refused, err := Detect(dev); refused != nil || err != nil {
-			b.Fatal(refused, err)
+		if l, err := Detect(dev, 0); err != nil || len(l.Problems) > 0 {
+			b.Fatal(l.Problems, err)
 		}
 	}
 }

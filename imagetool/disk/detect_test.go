@@ -51,9 +51,9 @@ func TestCompressed(t *testing.T) {
 
 func wantContainer(t *testing.T, path, name string) {
 	t.Helper()
-	_, r, err := Detect(device(t, path))
-	if err != nil || r == nil || !strings.Contains(r.Reason, "this is "+name) || r.Hint == "" {
-		t.Errorf("%s: refused because of %v, error %v", path, r, err)
+	r := layout(t, path, 0).Refused(AnyVolume)
+	if r == nil || !strings.Contains(r.Reason, "this is "+name) || r.Hint == "" {
+		t.Errorf("%s: refused because of %v", path, r)
 	}
 }
 
@@ -92,8 +92,8 @@ func TestContents(t *testing.T) {
 func TestISO(t *testing.T) {
 	path := sparse(t, mib)
 	poke(t, path, 32769, []byte("CD001"))
-	if _, r, err := Detect(device(t, path)); err != nil || r == nil || !strings.Contains(r.Reason, "ISO 9660") {
-		t.Errorf("refused because of %v, error %v", r, err)
+	if r := layout(t, path, 0).Refused(AnyVolume); r == nil || !strings.Contains(r.Reason, "ISO 9660") {
+		t.Errorf("refused because of %v", r)
 	}
 }
 
@@ -103,7 +103,7 @@ func FuzzDetect(f *testing.F) {
 	if _, err := exec.LookPath("sfdisk"); err == nil {
 		small := sparse(f, 4*mib)
 		run(f, "label: gpt\ntable-length: 4\nstart=64, size=64\nstart=128, size=999, name=root\n", "sfdisk", "-q", small)
-		for _, disk := range []string{small, mbrDisk(f), extDisk(f)} {
+		for _, disk := range []string{small, mbrDisk(f), extDisk(f), logicalDisk(f)} {
 			size := len(data(f, disk))
 			f.Add(peek(f, disk, 0, 2048), peek(f, disk, int64(size-1024), 1024), uint32(size/512))
 		}
@@ -112,8 +112,8 @@ func FuzzDetect(f *testing.F) {
 	f.Fuzz(func(t *testing.T, head, tail []byte, sectors uint32) {
 		size := max(int64(sectors)*512, int64(len(head)+len(tail)))
 		fixTable(head)
-		l, refused, err := Detect(ends{head: head, tail: tail, size: size})
-		if err != nil || refused != nil {
+		l, err := Detect(ends{head: head, tail: tail, size: size}, 0)
+		if err != nil || len(l.Problems) > 0 {
 			return
 		}
 		for i, p := range l.Volumes {

@@ -7,12 +7,18 @@
 // the device, on the disk that it was found on or on a copy.
 //
 // Only raw disks are read. Every other container is recognised and refused by
-// its name, and so is whatever has two readings: two file systems in one place, a
-// file system beside a partition table, a table that reaches past the disk.
+// its name. So is whatever has two readings, unless somebody chooses: two file systems in
+// one place, a file system beside a partition table.
 //
-// GPT and MBR are decoded by go-diskfs, whose partition packages trust the sizes
-// that they read; this package checks those before and the result afterwards.
-// The rules are those of the Linux kernel (block/partitions/efi.c and msdos.c),
-// the magic numbers those of the file systems' own headers. The package writes nothing,
-// and knows no file of the host.
+// Tables are read as the Linux kernel does (block/partitions/efi.c, msdos.c and core.c):
+// a valid primary GPT behind a protective or hybrid MBR, whatever its backup says; else
+// an MBR with its logical partitions. What the kernel ignores or shortens is a Warning, a
+// volume that it would not make is a Problem of that volume, and so is one that lies over
+// another, or over the table. An image does not tell the size of its disk's sectors: 512
+// or 4096, as the table or the contents of the volumes have it.
+//
+// The entries of a GPT are decoded by go-diskfs, behind the checks of is_gpt_valid. Its
+// reader of MBRs knows no logical partitions and no sectors of 4096 bytes; these 64 bytes
+// are read here. The magic numbers are those of the file systems' own headers. The
+// package writes nothing, and knows no file of the host.
 package disk

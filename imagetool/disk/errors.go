@@ -1,6 +1,9 @@
 package disk
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // A RefusedError says why an image is not used although it could be read, and
 // what a person can do about it.
@@ -19,6 +22,33 @@ func refuse(hint, format string, args ...any) *RefusedError {
 }
 
 const (
-	hintRepair = "look at it with sgdisk --verify or sfdisk --verify, and repair the table on a copy of the image"
-	hintWipe   = "wipefs shows what was found where; remove what is stale on a copy of the image"
+	hintVerify = "sgdisk --verify, sfdisk --verify and partx --show tell more"
+	hintChoose = "say which one is meant: --partition N, or --partition 0 for the whole disk; 'imagetool inspect IMAGE' lists them"
+	hintCut    = "compare the size of the image with that of the original: its end may be missing"
+	hintSector = "say what sectors the guest's disk has: --sector-size 512 or --sector-size 4096"
 )
+
+// AnyVolume stands for all volumes of a disk.
+const AnyVolume = -1
+
+// A Problem keeps a volume from being used: this one, or for AnyVolume each that was not
+// asked for by its number.
+type Problem struct {
+	Volume int
+	*RefusedError
+}
+
+// Refused is the reason why the volume with this number, or any, is not used; nil if
+// there is none.
+func (l *Layout) Refused(number int) *RefusedError {
+	for _, p := range l.Problems {
+		if number == AnyVolume || number == p.Volume {
+			return p.RefusedError
+		}
+	}
+	found := slices.ContainsFunc(l.Volumes, func(v Volume) bool { return v.Number == number })
+	if number == AnyVolume || found || len(l.Problems) == 0 {
+		return nil
+	}
+	return l.Problems[0].RefusedError // by which it may be missing
+}

@@ -5,7 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"math"
+	"io"
+	"slices"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
 
@@ -32,118 +33,245 @@ type gptHeader struct {
 
 const (
 	gptHeaderSize = 92
-	gptEntrySize  = 128     // sizeof(gpt_entry), the only size the kernel takes
-	gptMaxEntries = 4 << 10 // 512 KiB of them; tools make 128
+	gptCRC        = 16                     // offset of HeaderCRC
+	gptEntrySize  = 128                    // sizeof(gpt_entry), the only size the kernel takes
+	gptMaxEntries = 4 << 20 / gptEntrySize // as many as KMALLOC_MAX_SIZE holds
 )
 
 var gptSignature = []byte("EFI PART")
 
-// gptSectorSizes lists the sector sizes at which LBA 1 bears GPT's signature.
-func gptSectorSizes(v *view) (sizes []int) {
-	for _, size := range []int{512, 4096} {
-		if len(v.head) >= size+gptHeaderSize && bytes.HasPrefix(v.head[size:], gptSignature) {
-			sizes = append(sizes, size)
-		}
-	}
-	return sizes
+// A gptCopy is a primary or backup GPT that the kernel takes.
+type gptCopy struct {
+	header  gptHeader
+	sector  int
+	entries []byte
 }
 
-// readGPT decodes a GPT. Sizes are checked first, since the decoder allocates and
-// loops by them, and the backup header afterwards: a primary header that nothing
-// confirms may be the remains of another disk's table.
-func readGPT(v *view, sector int) (table, *RefusedError, error) {
-	t := table{kind: "gpt", sector: sector}
-	head := parseGPTHeader(v.head[sector:])
-	if r := head.check(1, v.dev.Size(), sector); r != nil {
-		return t, r, nil
+// An invalidError says why the kernel does not take a GPT.
+type invalidError struct{ reason string }
+
+func (e *invalidError) Error() string { return e.reason }
+
+func invalid(format string, args ...any) error { return &invalidError{fmt.Sprintf(format, args...)} }
+
+// readGPT reads the GPT whose header lies at a sector and checks what is_gpt_valid of
+// block/partitions/efi.c does. It is an *invalidError if that would not take it.
+func readGPT(v *view, lba uint64, sector int) (*gptCopy, error) {
+	sectors := uint64(v.dev.Size()) / uint64(sector)
+	if lba >= sectors {
+		return nil, invalid("sector %d lies behind the end of the image", lba)
 	}
-	decoded, err := gpt.Read(newMemFile(v), sector, sector)
-	if err != nil {
-		return t, refuse(hintRepair, "damaged GPT: %s", oneLine(err)), nil
+	raw := make([]byte, sector)
+	if err := block.ReadFull(v.dev, raw, int64(lba)*int64(sector)); err != nil {
+		return nil, fmt.Errorf("reading the GPT header at sector %d: %w", lba, err)
 	}
-	if decoded.RecoveredFromBackup {
-		return t, refuse(hintRepair, "the primary GPT does not match its checksums; only the backup at the end of the image is intact"), nil
+	g := &gptCopy{sector: sector}
+	// The struct has a fixed size and raw is long enough: this cannot fail.
+	_, _ = binary.Decode(raw, binary.LittleEndian, &g.header)
+	if err := g.header.check(raw, lba, sectors); err != nil {
+		return nil, err
 	}
-	if r, err := checkBackup(v, head, sector); r != nil || err != nil {
-		return t, r, err
+	g.entries = make([]byte, g.header.Entries*gptEntrySize)
+	if err := block.ReadFull(v.dev, g.entries, int64(g.header.EntriesLBA)*int64(sector)); err != nil {
+		return nil, fmt.Errorf("reading the GPT entries at sector %d: %w", g.header.EntriesLBA, err)
 	}
-	for _, p := range decoded.Partitions {
-		if p.Start < head.FirstUsable || p.End > head.LastUsable || p.Start > p.End {
-			return t, refuse(hintRepair, "the partition table lies: partition %d spans sectors %d to %d, but usable ones are %d to %d",
-				p.Index, p.Start, p.End, head.FirstUsable, head.LastUsable), nil
-		}
-		t.partitions = append(t.partitions, Volume{
-			Number: p.Index,
-			Start:  int64(p.Start) * int64(sector),
-			Size:   int64(p.End-p.Start+1) * int64(sector),
-			Type:   string(p.Type),
-			Name:   p.Name,
-		})
+	if crc32.ChecksumIEEE(g.entries) != g.header.EntriesCRC {
+		return nil, invalid("the entries do not match their checksum")
 	}
-	return t, nil, nil
+	return g, nil
 }
 
-func parseGPTHeader(b []byte) (h gptHeader) {
-	// The struct has a fixed size and b is long enough: this cannot fail.
-	_, _ = binary.Decode(b[:gptHeaderSize], binary.LittleEndian, &h)
-	return h
-}
-
-// check holds the header to the image, as is_gpt_valid does to the disk.
-func (h *gptHeader) check(lba uint64, size int64, sector int) *RefusedError {
-	sectors := uint64(size) / uint64(sector)
-	entrySectors := (uint64(h.Entries)*gptEntrySize + uint64(sector) - 1) / uint64(sector)
+func (h *gptHeader) check(raw []byte, lba, sectors uint64) error {
+	size, sector := uint64(h.Entries)*gptEntrySize, uint64(len(raw))
+	entrySectors := (size + sector - 1) / sector
 	switch {
-	case h.HeaderSize != gptHeaderSize:
-		return refuse(hintRepair, "GPT header of %d bytes instead of %d", h.HeaderSize, gptHeaderSize)
-	case h.EntrySize != gptEntrySize:
-		return refuse(hintRepair, "GPT entries of %d bytes instead of %d", h.EntrySize, gptEntrySize)
-	case h.Entries == 0 || h.Entries > gptMaxEntries:
-		return refuse(hintRepair, "GPT with room for %d partitions", h.Entries)
+	case !bytes.Equal(h.Signature[:], gptSignature):
+		return invalid("there is no GPT header at sector %d", lba)
+	case h.HeaderSize < gptHeaderSize || uint64(h.HeaderSize) > sector:
+		return invalid("the header has %d bytes", h.HeaderSize)
+	case headerCRC(raw[:h.HeaderSize]) != h.HeaderCRC:
+		return invalid("the header does not match its checksum")
 	case h.MyLBA != lba:
-		return refuse(hintRepair, "the GPT header at sector %d says that it lies at sector %d", lba, h.MyLBA)
-	case h.FirstUsable > h.LastUsable || h.FirstUsable < 2+entrySectors:
-		return refuse(hintRepair, "GPT with usable sectors %d to %d", h.FirstUsable, h.LastUsable)
-	case h.LastUsable >= sectors || h.AlternateLBA >= sectors || sectors > math.MaxInt64/uint64(sector):
-		return refuse("the image may be cut off: compare its size with the original, or "+hintRepair,
-			"the partition table lies: it describes a disk of %d sectors, but the image has %d",
-			max(h.LastUsable, h.AlternateLBA)+1, sectors)
-	case h.EntriesLBA < 2 || h.EntriesLBA > sectors-entrySectors:
-		return refuse(hintRepair, "GPT entries at sector %d", h.EntriesLBA)
-	case lba == 1 && h.EntriesLBA+entrySectors > h.FirstUsable:
-		return refuse(hintRepair, "GPT entries at sector %d reach into the partitions", h.EntriesLBA)
+		return invalid("the header at sector %d says that it lies at sector %d", lba, h.MyLBA)
+	case h.FirstUsable >= sectors || h.LastUsable >= sectors:
+		return invalid("it describes a disk of at least %d sectors, but the image has %d", max(h.FirstUsable, h.LastUsable)+1, sectors)
+	case h.LastUsable < h.FirstUsable:
+		return invalid("its usable sectors are %d to %d", h.FirstUsable, h.LastUsable)
+	case h.EntrySize != gptEntrySize:
+		return invalid("it has entries of %d bytes", h.EntrySize)
+	case h.Entries == 0 || h.Entries > gptMaxEntries:
+		return invalid("it has room for %d partitions", h.Entries)
+	case h.EntriesLBA > sectors || entrySectors > sectors-h.EntriesLBA:
+		return invalid("its entries at sector %d lie behind the end of the image", h.EntriesLBA)
 	}
 	return nil
 }
 
-// checkBackup compares the backup header and its entries with the primary. Where
-// the image has grown since it was partitioned, the backup is not at its end, but
-// still where the primary says.
-func checkBackup(v *view, primary gptHeader, sector int) (*RefusedError, error) {
-	raw := make([]byte, gptHeaderSize)
-	if err := block.ReadFull(v.dev, raw, int64(primary.AlternateLBA)*int64(sector)); err != nil {
-		return nil, fmt.Errorf("reading the backup GPT header: %w", err)
+func headerCRC(raw []byte) uint32 {
+	raw = bytes.Clone(raw)
+	clear(raw[gptCRC:][:4])
+	return crc32.ChecksumIEEE(raw)
+}
+
+// hasGPT reports whether there is the signature of a GPT for sectors of this size.
+func hasGPT(v *view, sector int) bool {
+	return len(v.head) >= sector+len(gptSignature) && bytes.HasPrefix(v.head[sector:], gptSignature)
+}
+
+// anyGPT reports whether there is a GPT that the kernel would take if the MBR let it.
+func anyGPT(v *view, sizes []int) (bool, error) {
+	for _, sector := range sizes {
+		_, err := readGPT(v, 1, sector)
+		if _, ok := err.(*invalidError); err != nil && !ok {
+			return false, err
+		}
+		if err == nil {
+			return true, nil
+		}
 	}
-	backup := parseGPTHeader(raw)
-	clear(raw[16:20])
-	if !bytes.Equal(backup.Signature[:], gptSignature) || crc32.ChecksumIEEE(raw) != backup.HeaderCRC {
-		return refuse(hintRepair, "there is no valid backup GPT header at sector %d, where the primary has it", primary.AlternateLBA), nil
+	return false, nil
+}
+
+// readGPTs reads the GPT behind a protective MBR: that for sectors of 512 or for such of
+// 4096 bytes.
+func readGPTs(v *view, boot bootRecord, sizes []int) (*table, error) {
+	var tables []*table
+	var why error
+	for _, sector := range sizes {
+		g, err := readGPT(v, 1, sector)
+		if _, ok := err.(*invalidError); ok {
+			if why == nil || hasGPT(v, sector) {
+				why = err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		t, err := g.table(v, boot)
+		if err != nil {
+			return nil, err
+		}
+		tables = append(tables, t)
 	}
-	if r := backup.check(primary.AlternateLBA, v.dev.Size(), sector); r != nil {
-		return refuse(r.Hint, "backup GPT: %s", r.Reason), nil
+	switch {
+	case len(tables) == 0:
+		return brokenGPT(v, sizes, why)
+	case len(tables) > 1 && !sameVolumes(tables[0], tables[1]):
+		t := &table{kind: "gpt", sector: tables[0].sector}
+		t.problem(AnyVolume, hintSector, "there are two GPTs, for sectors of 512 and of 4096 bytes, and they differ")
+		return t, nil
 	}
-	same := primary
-	same.MyLBA, same.AlternateLBA = backup.MyLBA, 1
-	same.EntriesLBA, same.HeaderCRC = backup.EntriesLBA, backup.HeaderCRC
-	if backup != same {
-		return refuse(hintRepair, "the backup GPT header contradicts the primary"), nil
+	return tables[0], nil
+}
+
+// brokenGPT is for a protective MBR without a primary GPT, which the kernel takes for an
+// empty disk, whatever the backup says.
+func brokenGPT(v *view, sizes []int, why error) (*table, error) {
+	for _, sector := range sizes {
+		_, err := readGPT(v, uint64(v.dev.Size())/uint64(sector)-1, sector)
+		if _, ok := err.(*invalidError); err != nil && !ok {
+			return nil, err
+		}
+		if err == nil {
+			t := &table{kind: "gpt", sector: sector}
+			t.problem(AnyVolume, "on a copy of the image, 'sgdisk --move-second-header IMAGE' writes the primary anew from the backup",
+				"the primary GPT is damaged (%v): only the backup at the end of the image is intact", why)
+			return t, nil
+		}
 	}
-	entries := make([]byte, backup.Entries*gptEntrySize)
-	if err := block.ReadFull(v.dev, entries, int64(backup.EntriesLBA)*int64(sector)); err != nil {
-		return nil, fmt.Errorf("reading the backup GPT entries: %w", err)
+	return &table{kind: "none", unread: refuse(hintVerify, "the MBR announces a GPT, but there is none that the kernel takes: %v", why)}, nil
+}
+
+// table decodes the entries.
+func (g *gptCopy) table(v *view, boot bootRecord) (*table, error) {
+	t := &table{kind: "gpt", sector: g.sector}
+	t.reserve("the MBR and the header of the GPT", 0, 2)
+	t.reserve("the entries of the GPT", g.header.EntriesLBA, g.entrySectors())
+	if err := g.checkBackup(v, t); err != nil {
+		return nil, err
 	}
-	if crc32.ChecksumIEEE(entries) != backup.EntriesCRC {
-		return refuse(hintRepair, "the backup GPT entries do not match their checksum"), nil
+	partitions, err := g.decode()
+	if err != nil {
+		t.problem(AnyVolume, hintVerify, "damaged GPT: %s", oneLine(err))
+		return t, nil
 	}
-	return nil, nil
+	s, last := uint64(g.sector), uint64(v.dev.Size())/uint64(g.sector)-1
+	for _, p := range partitions {
+		switch {
+		case p.Start > last || p.End > last: // is_pte_valid
+			t.problem(p.Index, hintCut, "the partition table lies: partition %d spans sectors %d to %d, but the image has %d", p.Index, p.Start, p.End, last+1)
+			continue
+		case p.Start > p.End:
+			t.problem(p.Index, hintVerify, "partition %d spans sectors %d to %d", p.Index, p.Start, p.End)
+			continue
+		case p.Start < g.header.FirstUsable || p.End > g.header.LastUsable:
+			t.warn("partition %d spans sectors %d to %d, but usable ones are %d to %d", p.Index, p.Start, p.End, g.header.FirstUsable, g.header.LastUsable)
+		}
+		t.volumes = append(t.volumes, Volume{
+			Number: p.Index, Start: int64(p.Start * s), Size: int64((p.End - p.Start + 1) * s), Type: string(p.Type), Name: p.Name,
+		})
+	}
+	t.check(v.dev.Size())
+	t.checkHybrid(boot)
+	return t, nil
+}
+
+func (g *gptCopy) entrySectors() uint64 {
+	return (uint64(len(g.entries)) + uint64(g.sector) - 1) / uint64(g.sector)
+}
+
+// decode gives go-diskfs the copy alone: in the only form that it takes, at the
+// beginning of a disk, and behind checks that it does not make.
+func (g *gptCopy) decode() ([]*gpt.Partition, error) {
+	h := g.header
+	h.Revision, h.HeaderSize, h.Reserved, h.MyLBA, h.EntriesLBA = 1<<16, gptHeaderSize, 0, 1, 2
+	raw := make([]byte, 2*g.sector, 2*g.sector+len(g.entries))
+	at := raw[g.sector:]
+	_, _ = binary.Encode(at, binary.LittleEndian, h) // at is long enough
+	binary.LittleEndian.PutUint32(at[gptCRC:], headerCRC(at[:gptHeaderSize]))
+	raw = append(raw, g.entries...)
+	t, err := gpt.Read(memFile{io.NewSectionReader(bytes.NewReader(raw), 0, int64(len(raw)))}, g.sector, g.sector)
+	if err != nil {
+		return nil, err
+	}
+	return t.Partitions, nil
+}
+
+// checkBackup compares the backup with the primary, by which the kernel goes in any
+// case. Where the image has grown since it was partitioned, the backup is not at its
+// end, but still where the primary says.
+func (g *gptCopy) checkBackup(v *view, t *table) error {
+	backup, err := readGPT(v, g.header.AlternateLBA, g.sector)
+	if _, ok := err.(*invalidError); ok {
+		t.warn("the backup of the GPT is missing or damaged (%v); the kernel goes by the primary", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	same := g.header
+	same.MyLBA, same.AlternateLBA = backup.header.MyLBA, g.header.MyLBA
+	same.EntriesLBA, same.HeaderCRC = backup.header.EntriesLBA, backup.header.HeaderCRC
+	if backup.header != same {
+		t.warn("the backup of the GPT is not that of the primary; the kernel goes by the primary")
+		return nil
+	}
+	t.reserve("the backup of the GPT", backup.header.MyLBA, 1)
+	t.reserve("the backup of the GPT's entries", backup.header.EntriesLBA, backup.entrySectors())
+	return nil
+}
+
+// checkHybrid looks for partitions that a hybrid MBR has beside the protective one. The
+// kernel goes by the GPT; others, such as firmware, may go by the MBR.
+func (t *table) checkHybrid(boot bootRecord) {
+	for i, e := range boot {
+		if e.kind == typeProtective || e.kind == 0 || e.size == 0 {
+			continue
+		}
+		start, size := int64(e.start)*int64(t.sector), int64(e.size)*int64(t.sector)
+		if !slices.ContainsFunc(t.volumes, func(v Volume) bool { return v.Start == start && v.Size == size }) {
+			t.warn("the hybrid MBR has a partition at entry %d that the GPT does not have; the kernel goes by the GPT", i+1)
+		}
+	}
 }

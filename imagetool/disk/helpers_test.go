@@ -1,7 +1,12 @@
 package disk
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/vmseal/vmseal/imagetool/block"
@@ -23,6 +28,7 @@ var (
 	gptDisk = disktest.GPTDisk
 	mbrDisk = disktest.MBRDisk
 	extDisk = disktest.ExtDisk
+	loop    = disktest.Loop
 )
 
 // device opens a file for the test.
@@ -43,12 +49,56 @@ func device(t testing.TB, path string) block.Device {
 // detect is for an image that is not refused.
 func detect(t testing.TB, path string) *Layout {
 	t.Helper()
-	l, refused, err := Detect(device(t, path))
+	l := layout(t, path, 0)
+	if r := l.Refused(AnyVolume); r != nil {
+		t.Fatal(r)
+	}
+	return l
+}
+
+// layout may be refused.
+func layout(t testing.TB, path string, sectorSize int) *Layout {
+	t.Helper()
+	l, err := Detect(device(t, path), sectorSize)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if refused != nil {
-		t.Fatal(refused)
-	}
 	return l
+}
+
+// partition is what another reader of tables says of one.
+type partition struct {
+	Number      int
+	Start, Size int64
+}
+
+// partx asks libblkid for the partitions that can hold something.
+func partx(t testing.TB, path string, sectorSize int) (list []partition) {
+	t.Helper()
+	args := []string{"--show", "--noheadings", "--output", "NR,START,SECTORS,TYPE", "--sector-size", strconv.Itoa(sectorSize), path}
+	out, err := exec.Command(tool(t, "partx"), args...).Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || !strings.Contains(string(exit.Stderr), "failed to read partition table")) {
+		t.Fatalf("partx: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		var p partition
+		var kind string
+		if _, err := fmt.Sscan(line, &p.Number, &p.Start, &p.Size, &kind); err != nil {
+			t.Fatalf("partx: %q: %v", line, err)
+		}
+		if kind == "0x5" || kind == "0xf" || kind == "0x85" {
+			continue
+		}
+		p.Start, p.Size = p.Start*512, p.Size*512
+		list = append(list, p)
+	}
+	return list
+}
+
+// partitions are those of a layout.
+func partitions(l *Layout) (list []partition) {
+	for _, v := range l.Volumes {
+		list = append(list, partition{v.Number, v.Start, v.Size})
+	}
+	return list
 }

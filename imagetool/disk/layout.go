@@ -14,22 +14,20 @@ type Layout struct {
 	Table      string // "gpt", "mbr" or "none"
 	SectorSize int    // the unit of the table in bytes
 	Volumes    []Volume
+	Problems   []Problem
+	Warnings   []string // what is not as it should be, and does no harm
 }
 
 // minSize is one sector: nothing smaller can be a disk.
 const minSize = 512
 
-// Detect finds out what a disk holds. What has no certain reading is returned as far
-// as it goes, along with the reason why it is refused.
-func Detect(disk block.Device) (*Layout, *RefusedError, error) {
+// Detect finds out what a disk holds. What has no certain reading is found as far as it
+// goes, and is a problem. The size of its sectors is one that the caller knows, or 0.
+func Detect(disk block.Device, sectorSize int) (*Layout, error) {
 	l := &Layout{Format: "raw", Table: "none", SectorSize: 512}
-	refused, err := l.detect(disk)
-	return l, refused, err
-}
-
-func (l *Layout) detect(disk block.Device) (*RefusedError, error) {
 	if disk.Size() == 0 {
-		return refuse("", "the file is empty"), nil
+		l.problem(AnyVolume, refuse("", "the file is empty"))
+		return l, nil
 	}
 	in, err := newView(disk, 0)
 	if err != nil {
@@ -41,100 +39,115 @@ func (l *Layout) detect(disk block.Device) (*RefusedError, error) {
 	}
 	if kind != "" {
 		l.Format = kind
-		return refuse(Advice(kind), "this is %s, not a raw disk image", kind), nil
+		l.problem(AnyVolume, refuse(Advice(kind), "this is %s, not a raw disk image", kind))
+		return l, nil
 	}
 	if disk.Size() < minSize {
-		return refuse("", "%d bytes are too few for a disk image", disk.Size()), nil
+		l.problem(AnyVolume, refuse("", "%d bytes are too few for a disk image", disk.Size()))
+		return l, nil
 	}
 	kinds, err := in.found()
 	if err != nil {
 		return nil, fmt.Errorf("looking for a file system: %w", err)
 	}
-	return l.look(Volume{Size: disk.Size()}, in, kinds)
+	return l, l.look(Volume{Size: disk.Size()}, in, kinds, sectorSize)
+}
+
+func (l *Layout) problem(volume int, reason *RefusedError) {
+	l.Problems = append(l.Problems, Problem{volume, reason})
 }
 
 // look notes what a volume holds, by the signatures that are there. Where that is
 // volumes, it looks at each of them in turn.
-func (l *Layout) look(v Volume, in *view, kinds []string) (*RefusedError, error) {
-	inner, refused, err := l.split(v, in, kinds)
-	if err != nil || refused != nil {
-		return refused, err
+func (l *Layout) look(v Volume, in *view, kinds []string, sectorSize int) error {
+	t, err := split(v, in, sectorSize)
+	if err != nil {
+		return err
 	}
-	if inner == nil {
-		if len(kinds) > 0 {
-			v.FS = kinds[0]
-		}
-		l.Volumes = append(l.Volumes, v)
-		return ambiguous(v, kinds), nil
+	if t.kind != "none" {
+		l.Table, l.SectorSize = t.kind, t.sector
 	}
-	for _, p := range inner.partitions {
-		r, err := l.lookInside(p, in)
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", p.title(), err)
-		}
-		if refused == nil {
-			refused = r
+	l.Problems = append(l.Problems, t.problems...)
+	l.Warnings = append(l.Warnings, t.warnings...)
+	if t.kind == "none" || len(kinds) > 0 {
+		l.noteContents(v, in, kinds, t)
+	}
+	for _, p := range t.volumes {
+		if err := l.lookInside(p, in); err != nil {
+			return fmt.Errorf("reading %s: %w", p.title(), err)
 		}
 	}
-	return refused, nil
+	return nil
 }
 
-func (l *Layout) lookInside(p Volume, outer *view) (*RefusedError, error) {
+func (l *Layout) lookInside(p Volume, outer *view) error {
 	in, err := newView(p.On(outer.dev), outer.start+p.Start)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	kinds, err := in.found()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.Start = in.start
-	return l.look(p, in, kinds)
+	return l.look(p, in, kinds, 0)
 }
 
-// split reads the table of the volumes that lie in a volume; nil if it has none. As the
-// kernel, it looks for a partition table on a whole disk only.
-func (l *Layout) split(v Volume, in *view, kinds []string) (*table, *RefusedError, error) {
+// split reads the table of the volumes that lie in a volume. As the kernel, it looks for
+// a partition table on a whole disk only.
+func split(v Volume, in *view, sectorSize int) (*table, error) {
 	if v.Number != 0 {
-		return nil, nil, nil
+		return &table{kind: "none"}, nil
 	}
-	// A bootable CD image may carry a partition table for USB sticks; it is a CD.
-	if slices.Contains(kinds, "iso9660") && !slices.ContainsFunc(kinds, isExtKind) {
-		l.Format = "iso9660"
-		return nil, refuse(Advice("iso9660"), "this is an ISO 9660 image"), nil
+	return readTable(in, sectorSize)
+}
+
+// noteContents takes a volume for what has its signature there. t is the table in it.
+func (l *Layout) noteContents(v Volume, in *view, kinds []string, t *table) {
+	where := v.title()
+	if v.Number == 0 {
+		where = "the image"
+		l.noteDisk(in, kinds, t)
 	}
-	t, refused, err := readTable(in)
-	if err != nil {
-		return nil, nil, err
+	if len(kinds) > 0 {
+		v.FS = kinds[0]
+	} else if v.Number == 0 {
+		return
 	}
-	l.Table, l.SectorSize = t.kind, t.sector
+	if r := ambiguous(where, kinds); r != nil {
+		l.problem(v.Number, r)
+	}
+	l.Volumes = append(l.Volumes, v)
+}
+
+// noteDisk says what is wrong with a whole disk that has no table, or more than that.
+func (l *Layout) noteDisk(in *view, kinds []string, t *table) {
 	switch {
-	case t.kind != "none" && len(kinds) > 0:
-		return nil, refuse(hintWipe, "the image has both a partition table (%s) and a file system over the whole disk (%s)",
-			strings.ToUpper(t.kind), strings.Join(kinds, ", ")), nil
-	case refused != nil:
-		return nil, refused, nil
+	case slices.Contains(kinds, "iso9660"):
+		l.Format = "iso9660" // a CD, which may carry a table for USB sticks
+		l.problem(AnyVolume, refuse(Advice("iso9660"), "this is an ISO 9660 image"))
 	case t.kind != "none":
-		return &t, nil, nil
+		l.problem(AnyVolume, refuse(hintChoose, "the image has both a partition table (%s) and a file system over the whole disk (%s)",
+			strings.ToUpper(t.kind), strings.Join(kinds, ", ")))
+	case t.unread != nil && len(kinds) > 0:
+		l.Warnings = append(l.Warnings, t.unread.Reason)
+	case t.unread != nil:
+		l.problem(AnyVolume, t.unread)
 	case len(kinds) == 0 && block.AllZero(in.head):
-		return nil, refuse("", "there is neither a partition table nor a file system: the image begins with zeros"), nil
+		l.problem(AnyVolume, refuse("", "there is neither a partition table nor a file system: the image begins with zeros"))
 	case len(kinds) == 0:
-		return nil, refuse("", "there is neither a partition table nor a known file system"), nil
+		l.problem(AnyVolume, refuse("", "there is neither a partition table nor a known file system"))
 	}
-	return nil, nil, nil
 }
 
 // ambiguous refuses two kinds of content in one place where one of them could be
 // taken for ours. Elsewhere it does not matter which it is.
-func ambiguous(v Volume, kinds []string) *RefusedError {
+func ambiguous(where string, kinds []string) *RefusedError {
 	if len(kinds) < 2 || !slices.ContainsFunc(kinds, isExtKind) {
 		return nil
 	}
-	where := "the image"
-	if v.Number != 0 {
-		where = v.title()
-	}
-	return refuse(hintWipe, "%s has the signatures of more than one content: %s", where, strings.Join(kinds, ", "))
+	return refuse("wipefs shows what was found where; remove what is stale on a copy of the image",
+		"%s has the signatures of more than one content: %s", where, strings.Join(kinds, ", "))
 }
 
 func isExtKind(kind string) bool { return strings.HasPrefix(kind, "ext") }

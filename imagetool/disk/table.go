@@ -9,69 +9,146 @@ import (
 	"strings"
 )
 
-// A table is a decoded partition table.
+// A table is a decoded partition table, or what there is instead of one.
 type table struct {
-	kind       string // "gpt", "mbr" or "none"
-	sector     int
-	partitions []Volume
+	kind     string // "gpt", "mbr" or "none"
+	sector   int
+	volumes  []Volume
+	own      []area        // what the table itself occupies
+	unread   *RefusedError // there is something like a table, which the kernel does not take for one
+	problems []Problem
+	warnings []string
 }
 
-// readTable decides between GPT, MBR and neither. A GPT counts only behind a
-// protective MBR (is_pmbr_valid in block/partitions/efi.c), and a protective MBR
-// only before a GPT; anything in between was damaged or relabelled.
-func readTable(v *view) (table, *RefusedError, error) {
-	none := table{kind: "none", sector: 512}
-	boot, refused := readMBR(v)
-	sectors := gptSectorSizes(v)
+// An area is bytes that no volume may cover.
+type area struct {
+	what       string
+	start, end int64
+}
+
+func (t *table) warn(format string, args ...any) {
+	t.warnings = append(t.warnings, fmt.Sprintf(format, args...))
+}
+
+func (t *table) problem(volume int, hint, format string, args ...any) {
+	t.problems = append(t.problems, Problem{volume, refuse(hint, format, args...)})
+}
+
+// reserve keeps volumes away from sectors of the table.
+func (t *table) reserve(what string, lba, sectors uint64) {
+	s := int64(t.sector)
+	t.own = append(t.own, area{what, int64(lba) * s, int64(lba+sectors) * s})
+}
+
+// sectorSizes are those that disks have.
+var sectorSizes = []int{512, 4096}
+
+// readTable finds the table that the kernel goes by (check_part in
+// block/partitions/core.c): a GPT behind a protective MBR, else an MBR without one. The
+// size of a sector is 0 if nobody knows it.
+func readTable(v *view, sectorSize int) (*table, error) {
+	sizes := sectorSizes
+	if sectorSize != 0 {
+		sizes = []int{sectorSize}
+	}
+	boot := readBootRecord(v.head)
+	if boot.protective() {
+		return readGPTs(v, boot, sizes)
+	}
+	gpt, err := anyGPT(v, sizes)
+	if err != nil {
+		return nil, err
+	}
+	none := &table{kind: "none"}
 	switch {
-	case len(sectors) == 0 && boot == nil:
-		return none, nil, nil
-	case len(sectors) > 1:
-		return none, refuse(hintWipe, "there are two GPT headers, for sectors of 512 and of 4096 bytes"), nil
-	case len(sectors) == 1 && (boot == nil || !boot.protective()):
-		return none, refuse(hintWipe, "there is a GPT header without a protective MBR: one of the two is stale"), nil
-	case len(sectors) == 0 && boot.protective():
-		return none, refuse(hintRepair, "the MBR announces a GPT, but there is no GPT header"), nil
-	case len(sectors) == 0:
-		t := boot.table()
-		if refused == nil {
-			refused = checkPartitions(t.partitions, v.dev.Size())
-		}
-		return t, refused, nil
-	case boot.hybrid():
-		return table{kind: "gpt", sector: sectors[0]}, refuse(hintRepair, "a hybrid MBR describes the disk a second time beside the GPT"), nil
+	case boot.mentionsGPT():
+		none.unread = refuse(hintVerify, "the MBR has a protective entry that does not begin at sector 1: the kernel takes neither the MBR nor a GPT")
+		return none, nil
+	case !boot.isTable() && gpt:
+		none.unread = refuse(hintVerify, "there is a GPT, but no protective MBR in front of it: the kernel does not take it")
+		return none, nil
+	case !boot.isTable():
+		return none, nil
 	}
-	t, refused, err := readGPT(v, sectors[0])
-	if refused == nil && err == nil {
-		refused = checkPartitions(t.partitions, v.dev.Size())
+	t, err := readMBRs(v, boot, sizes)
+	if err == nil && gpt {
+		t.warn("there is a GPT, too; the MBR is not a protective one, and the kernel goes by that")
 	}
-	return t, refused, err
+	return t, err
 }
 
-// checkPartitions holds a table to the image: every partition inside it, none
-// over another.
-func checkPartitions(parts []Volume, size int64) *RefusedError {
-	byStart := slices.SortedFunc(slices.Values(parts), func(a, b Volume) int { return cmp.Compare(a.Start, b.Start) })
-	for i, p := range byStart {
-		if p.Size <= 0 || p.Start <= 0 {
-			return refuse(hintRepair, "partition %d has no extent", p.Number)
+// check holds a table to the disk: every volume inside of it, none over another or
+// over the table. As the kernel does, it cuts off a volume that reaches past the end
+// (blk_add_partition), and gives up one that begins there.
+func (t *table) check(size int64) {
+	t.volumes = slices.DeleteFunc(t.volumes, func(v Volume) bool {
+		switch {
+		case v.Size <= 0 || v.Start < 0:
+			t.problem(v.Number, hintVerify, "partition %d has no extent", v.Number)
+		case v.Start >= size:
+			t.problem(v.Number, hintCut, "the partition table lies: partition %d begins at byte %d, but the image has %d bytes", v.Number, v.Start, size)
+		default:
+			return false
 		}
-		if p.Size > size || p.Start > size-p.Size {
-			return refuse("the image may be cut off: compare its size with the original, or "+hintRepair,
-				"the partition table lies: partition %d ends at byte %d, but the image has %d bytes",
-				p.Number, uint64(p.Start)+uint64(p.Size), size)
+		return true
+	})
+	for i := range t.volumes {
+		v := &t.volumes[i]
+		if v.Size > size-v.Start {
+			t.warn("partition %d reaches to byte %d, but the image has %d bytes: the rest of it is missing", v.Number, uint64(v.Start)+uint64(v.Size), size)
+			v.Size = size - v.Start
 		}
-		if i > 0 && byStart[i-1].Start+byStart[i-1].Size > p.Start {
-			return refuse(hintRepair, "partitions %d and %d overlap", byStart[i-1].Number, p.Number)
+		for _, a := range t.own {
+			if v.Start < a.end && a.start < v.Start+v.Size {
+				t.problem(v.Number, hintVerify, "partition %d lies over %s", v.Number, a.what)
+			}
 		}
 	}
-	return nil
+	t.checkOverlaps()
+}
+
+func (t *table) checkOverlaps() {
+	byStart := slices.SortedFunc(slices.Values(t.volumes), func(a, b Volume) int { return cmp.Compare(a.Start, b.Start) })
+	for i, a := range byStart {
+		for _, b := range byStart[i+1:] {
+			if b.Start >= a.Start+a.Size {
+				break
+			}
+			for _, n := range []int{a.Number, b.Number} {
+				t.problem(n, hintVerify, "partitions %d and %d overlap", a.Number, b.Number)
+			}
+		}
+	}
+}
+
+// known counts the volumes that begin with something that has a name.
+func (t *table) known(v *view) (int, error) {
+	n := 0
+	for _, p := range t.volumes {
+		in, err := newView(p.On(v.dev), 0)
+		if err != nil {
+			return 0, err
+		}
+		kinds, err := in.found()
+		if err != nil {
+			return 0, err
+		}
+		if len(kinds) > 0 {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// sameVolumes reports whether two tables describe the same bytes.
+func sameVolumes(a, b *table) bool {
+	return slices.EqualFunc(a.volumes, b.volumes, func(x, y Volume) bool {
+		return x.Number == y.Number && x.Start == y.Start && x.Size == y.Size
+	})
 }
 
 // A memFile is what go-diskfs reads tables from.
 type memFile struct{ *io.SectionReader }
-
-func newMemFile(v *view) memFile { return memFile{io.NewSectionReader(v.dev, 0, v.dev.Size())} }
 
 func (memFile) Stat() (fs.FileInfo, error) { return nil, fmt.Errorf("stat: %w", fs.ErrInvalid) }
 func (memFile) Close() error               { return nil }

@@ -49,54 +49,6 @@ func TestGPT(t *testing.T) {
 	}
 }
 
-func TestGPTGrown(t *testing.T) {
-	path := gptDisk(t)
-	if err := os.Truncate(path, 48*mib); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(detect(t, path).Volumes); n != 3 {
-		t.Errorf("%d partitions", n)
-	}
-}
-
-// TestGPT4K moves a table for 512-byte sectors to where one for 4096-byte sectors
-// belongs, since a file has no sector size that sfdisk could be told.
-func TestGPT4K(t *testing.T) {
-	path := sparse(t, 256*4096)
-	le := binary.LittleEndian
-	entry := make([]byte, 128*128)
-	copy(entry, "linux-filesystem")      // type
-	copy(entry[16:], "0123456789abcdef") // id
-	le.PutUint64(entry[32:], 10)         // first
-	le.PutUint64(entry[40:], 200)        // last
-	header := func(my, other, entries uint64) []byte {
-		h := make([]byte, 92)
-		copy(h, "EFI PART\x00\x00\x01\x00\x5c")
-		le.PutUint64(h[24:], my)
-		le.PutUint64(h[32:], other)
-		le.PutUint64(h[40:], 6)
-		le.PutUint64(h[48:], 250)
-		le.PutUint64(h[72:], entries)
-		le.PutUint32(h[80:], 128)
-		le.PutUint32(h[84:], 128)
-		le.PutUint32(h[88:], crc32.ChecksumIEEE(entry))
-		le.PutUint32(h[16:], crc32.ChecksumIEEE(h))
-		return h
-	}
-	poke(t, path, 510, []byte{0x55, 0xaa})
-	poke(t, path, 446, []byte{0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 255, 0, 0, 0})
-	poke(t, path, 4096, header(1, 255, 2))
-	poke(t, path, 2*4096, entry)
-	poke(t, path, 251*4096, entry)
-	poke(t, path, 255*4096, header(255, 1, 251))
-	l := detect(t, path)
-	want := Volume{Number: 1, Start: 10 * 4096, Size: 191 * 4096}
-	got := l.Volumes
-	if l.SectorSize != 4096 || len(got) != 1 || got[0].Start != want.Start || got[0].Size != want.Size {
-		t.Errorf("sectors of %d, partitions %+v", l.SectorSize, got)
-	}
-}
-
 func TestMBR(t *testing.T) {
 	path := sparse(t, 32*mib)
 	run(t, "label: dos\nstart=2048, size=8192, type=c\nstart=16384, size=32768, type=83, bootable\n", "sfdisk", "-q", path)
@@ -136,38 +88,40 @@ var refused = []struct {
 	change func(t *testing.T, path string)
 	reason string
 }{
-	{"cut off", gptDisk, func(t *testing.T, p string) { os.Truncate(p, 24*mib) }, "lies"},
-	{"primary entries", gptDisk, func(t *testing.T, p string) { poke(t, p, 1024+32, []byte{9}) }, "only the backup"},
-	{"primary header", gptDisk, func(t *testing.T, p string) { poke(t, p, 512+56, []byte("other disk")) }, "only the backup"},
-	{"backup header", gptDisk, func(t *testing.T, p string) { poke(t, p, -512+56, []byte("x")) }, "no valid backup"},
-	{"backup entries", gptDisk, func(t *testing.T, p string) { poke(t, p, -33*512, []byte("x")) }, "backup GPT entries"},
-	{"both headers", gptDisk, func(t *testing.T, p string) { poke(t, p, 512+20, []byte("x")); poke(t, p, -512, []byte("x")) }, "damaged GPT"},
-	{"no GPT behind protective MBR", gptDisk, func(t *testing.T, p string) { poke(t, p, 512, make([]byte, 8)) }, "no GPT header"},
-	{"no protective MBR", gptDisk, func(t *testing.T, p string) { poke(t, p, 510, make([]byte, 2)) }, "without a protective MBR"},
-	{"hybrid", gptDisk, func(t *testing.T, p string) {
-		poke(t, p, 462, []byte{0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0})
-	}, "hybrid"},
-	{"entry size 0", gptDisk, func(t *testing.T, p string) { poke(t, p, 512+84, make([]byte, 4)); fixCRC(t, p) }, "entries of 0 bytes"},
-	{"four thousand million entries", gptDisk, func(t *testing.T, p string) {
-		poke(t, p, 512+80, []byte{0xff, 0xff, 0xff, 0xff})
-		fixCRC(t, p)
-	}, "room for 4294967295"},
-	{"another disk's backup", gptDisk, func(t *testing.T, p string) {
-		poke(t, p, 512+56, []byte("another disk"))
-		fixCRC(t, p)
-	}, "contradicts"},
 	{"entries over the header", gptDisk, func(t *testing.T, p string) {
 		poke(t, p, 512+72, []byte{1})
 		fixCRC(t, p)
-	}, "entries at sector 1"},
-	{"last usable beyond", gptDisk, func(t *testing.T, p string) {
-		poke(t, p, 512+48, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
-		fixCRC(t, p)
-	}, "lies"},
-	{"ext4 over GPT", gptDisk, func(t *testing.T, p string) { ext4Super(t, p) }, "both a partition table"},
-	{"two tables", gptDisk, func(t *testing.T, p string) { poke(t, p, 4096, []byte("EFI PART")) }, "two GPT headers"},
-	{"extended", mbrDisk, func(t *testing.T, p string) { poke(t, p, 446+4, []byte{0x05}) }, "logical partitions are not supported"},
-	{"MBR beyond", mbrDisk, func(t *testing.T, p string) { poke(t, p, 446+12, []byte{0, 0, 0, 0x7f}) }, "lies"},
+	}, "do not match their checksum"},
+	{"partition over the entries", gptDisk, func(t *testing.T, p string) {
+		run(t, "", "sgdisk", "--move-main-table=40", p)
+		poke(t, p, 40*512+32, []byte{50, 0})
+		fixEntries(t, p, 40)
+	}, "partition 1 lies over the entries"},
+	{"partition over the backup", gptDisk, func(t *testing.T, p string) {
+		poke(t, p, 1024+2*128+40, []byte{0xf0, 0xff})
+		fixEntries(t, p, 2)
+		poke(t, p, -33*512, peek(t, p, 1024, 128*128))
+		poke(t, p, -512+88, peek(t, p, 512+88, 4))
+		fixHeader(t, p, -512)
+	}, "partition 3 lies over the backup"},
+	{"partition behind the end", gptDisk, func(t *testing.T, p string) {
+		poke(t, p, 1024+2*128+40, []byte{0, 0, 1})
+		fixEntries(t, p, 2)
+	}, "lies: partition 3 spans"},
+	{"partition upside down", gptDisk, func(t *testing.T, p string) {
+		poke(t, p, 1024+2*128+40, []byte{1, 0})
+		fixEntries(t, p, 2)
+	}, "partition 3 spans"},
+	{"GPT overlap", gptDisk, func(t *testing.T, p string) {
+		poke(t, p, 1024+2*128+32, []byte{0, 0x21})
+		fixEntries(t, p, 2)
+	}, "partitions 2 and 3 overlap"},
+	{"ext4 over GPT", gptDisk, func(t *testing.T, p string) { ext4Super(t, p) }, "only the backup"},
+	{"ext4 over GPT elsewhere", gptDisk, func(t *testing.T, p string) {
+		run(t, "", "sgdisk", "--move-main-table=64", p)
+		ext4Super(t, p)
+	}, "both a partition table"},
+	{"MBR beyond", mbrDisk, func(t *testing.T, p string) { poke(t, p, 446+8, []byte{0, 0, 0, 0x7f}) }, "lies"},
 	{"MBR overlap", mbrDisk, func(t *testing.T, p string) { poke(t, p, 462+8, []byte{0, 9, 0, 0}) }, "overlap"},
 	{"ext4 over MBR", mbrDisk, func(t *testing.T, p string) { ext4Super(t, p) }, "both a partition table"},
 	{"LUKS over ext4", extDisk, func(t *testing.T, p string) { poke(t, p, 0, []byte("LUKS\xba\xbe")) }, "more than one content"},
@@ -181,11 +135,14 @@ var refused = []struct {
 // ext4Super plants the superblock of another file system at 1024.
 func ext4Super(t *testing.T, path string) { poke(t, path, 1024, peek(t, extDisk(t), 1024, 1024)) }
 
-// fixCRC makes a changed primary GPT header valid again.
-func fixCRC(t *testing.T, path string) {
-	h := peek(t, path, 512, 92)
-	clear(h[16:20])
-	poke(t, path, 512+16, binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(h)))
+// fixCRC makes a changed primary GPT header valid again, fixEntries one whose entries,
+// at this sector, were changed.
+func fixCRC(t *testing.T, path string) { fixHeader(t, path, 512) }
+
+func fixEntries(t *testing.T, path string, lba int64) {
+	sum := crc32.ChecksumIEEE(peek(t, path, lba*512, 128*128))
+	poke(t, path, 512+88, binary.LittleEndian.AppendUint32(nil, sum))
+	fixCRC(t, path)
 }
 
 func TestRefused(t *testing.T) {
@@ -195,10 +152,7 @@ func TestRefused(t *testing.T) {
 			detect(t, path) // sound before the change
 			c.change(t, path)
 			before := sum(t, path)
-			_, r, err := Detect(device(t, path))
-			if err != nil {
-				t.Errorf("Detect: %v", err)
-			}
+			r := layout(t, path, 0).Refused(AnyVolume)
 			if r == nil || !strings.Contains(r.Reason, c.reason) {
 				t.Errorf("refused because of %v, want %q", r, c.reason)
 			}
@@ -206,5 +160,85 @@ func TestRefused(t *testing.T) {
 				t.Error("the image was changed")
 			}
 		})
+	}
+}
+
+// TestStaleGPT has an MBR that is not protective in front of a GPT: the kernel goes by it.
+func TestStaleGPT(t *testing.T) {
+	path := gptDisk(t)
+	saved := peek(t, path, 512, 33*512)
+	run(t, "label: dos\nstart=8192, size=32768, type=83\n", "sfdisk", "-q", "--wipe", "always", path)
+	poke(t, path, 512, saved)
+	l := detect(t, path)
+	wantPartx(t, path, l)
+	if l.Table != "mbr" || len(l.Volumes) != 1 || len(l.Warnings) != 1 || !strings.Contains(l.Warnings[0], "there is a GPT, too") {
+		t.Errorf("%+v", l)
+	}
+}
+
+// TestUnreadTable has the remains of a GPT around a file system over the whole disk. The
+// kernel sees no table there.
+func TestUnreadTable(t *testing.T) {
+	path := gptDisk(t)
+	run(t, "", "sgdisk", "--move-main-table=64", path) // to where mke2fs leaves it, once its bitmaps are elsewhere
+	header := peek(t, path, 512, 512)
+	entries := peek(t, path, 64*512, 32*512)
+	run(t, "", "mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-G", "1", path)
+	poke(t, path, 512, header)
+	poke(t, path, 64*512, entries)
+	l := detect(t, path)
+	if l.Table != "none" || len(l.Volumes) != 1 || l.Volumes[0].FS != "ext4" || len(l.Warnings) != 1 || !strings.Contains(l.Warnings[0], "no protective MBR") {
+		t.Errorf("%+v", l)
+	}
+	if seen := partx(t, path, 512); len(seen) > 0 {
+		t.Errorf("partx sees %v", seen)
+	}
+}
+
+// TestChoose has a table and a file system over the whole disk: one of them is meant, and
+// nobody can tell which.
+func TestChoose(t *testing.T) {
+	path := mbrDisk(t)
+	ext4At(t, path, 2048*512, 4*mib)
+	ext4Super(t, path)
+	l := layout(t, path, 0)
+	if l.Refused(AnyVolume) == nil {
+		t.Error("it is not refused")
+	}
+	for _, number := range []int{0, 1, 2} {
+		if r := l.Refused(number); r != nil {
+			t.Errorf("partition %d: %v", number, r)
+		}
+	}
+	if r := l.Refused(3); r == nil {
+		t.Error("a partition that is not there is not refused")
+	}
+}
+
+// TestChosen: what is wrong with one partition keeps no other from being used.
+func TestChosen(t *testing.T) {
+	path := gptDisk(t)
+	poke(t, path, 2048*512, []byte("LUKS\xba\xbe"))
+	ext4At(t, path, 40960*512, 4*mib)
+	poke(t, path, 40960*512, []byte("LUKS\xba\xbe")) // partition 3 has two contents
+	l := layout(t, path, 0)
+	if l.Refused(AnyVolume) == nil || l.Refused(3) == nil || l.Refused(2) != nil {
+		t.Errorf("%+v", l)
+	}
+}
+
+// TestGrown enlarges images as people do.
+func TestGrown(t *testing.T) {
+	for name, make := range map[string]func(testing.TB) string{"gpt": gptDisk, "mbr": mbrDisk, "logical": logicalDisk, "none": extDisk} {
+		path := make(t)
+		sound := partitions(detect(t, path))
+		run(t, "", "qemu-img", "resize", "-q", "-f", "raw", path, "100M")
+		l := detect(t, path)
+		if l.Table != name && name != "logical" || len(l.Warnings) > 0 || len(l.Volumes) != len(sound) {
+			t.Errorf("%s: %+v", name, l)
+		}
+		if name != "none" {
+			wantPartx(t, path, l)
+		}
 	}
 }

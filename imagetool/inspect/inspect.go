@@ -21,6 +21,7 @@ type Report struct {
 	Table      string    `json:"table"`
 	SectorSize int       `json:"sector_size"`
 	Partitions []Volume  `json:"partitions"`
+	Warnings   []string  `json:"warnings"`
 	Problems   []Problem `json:"-"`
 }
 
@@ -73,8 +74,8 @@ type Problem struct {
 
 // Image looks at an image. The error is for what kept it from looking; what is
 // wrong with the image is among the problems.
-func Image(ctx context.Context, path string) (*Report, error) {
-	m, refused, err := imagetool.Probe(path)
+func Image(ctx context.Context, path string, s imagetool.Selection) (*Report, error) {
+	m, err := imagetool.Probe(path, s)
 	if err != nil {
 		return nil, err
 	}
@@ -82,10 +83,10 @@ func Image(ctx context.Context, path string) (*Report, error) {
 	l := m.Layout()
 	r := &Report{
 		Path: path, Format: l.Format, Size: m.Size(), Table: l.Table, SectorSize: l.SectorSize,
-		Partitions: []Volume{},
+		Partitions: []Volume{}, Warnings: append([]string{}, l.Warnings...),
 	}
-	if refused != nil {
-		r.problem(imagetool.AnyPartition, refused)
+	for _, p := range l.Problems {
+		r.problem(p.Volume, p.RefusedError)
 	}
 	if err := m.Lock(imagetool.ForCopying); err != nil {
 		r.problem(imagetool.AnyPartition, err)
@@ -102,7 +103,7 @@ func Image(ctx context.Context, path string) (*Report, error) {
 			}
 		}
 	}
-	if !found && refused == nil {
+	if !found && len(l.Problems) == 0 {
 		r.problem(imagetool.AnyPartition, &imagetool.NoFileSystemError{Path: path, Number: imagetool.AnyPartition, Found: l.Volumes})
 	}
 	return r, nil

@@ -36,9 +36,9 @@ func open(t testing.TB, path string) *hostfile.File {
 // secondOf is the second partition of an image.
 func secondOf(t testing.TB, in *hostfile.File) disk.Volume {
 	t.Helper()
-	l, refused, err := disk.Detect(in)
-	if err != nil || refused != nil {
-		t.Fatal(refused, err)
+	l, err := disk.Detect(in, 0)
+	if err != nil || len(l.Problems) > 0 {
+		t.Fatal(l, err)
 	}
 	return l.Volumes[1]
 }

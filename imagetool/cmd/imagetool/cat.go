@@ -11,7 +11,7 @@ import (
 )
 
 func catCommand() *cobra.Command {
-	var partition partitionFlag
+	var selected selectFlags
 	cmd := &cobra.Command{
 		Use:   "cat IMAGE PATH",
 		Short: "Print the contents of a file of an image",
@@ -26,7 +26,7 @@ kernel would read them. Symbolic links are followed inside the image.
 			if out.JSON {
 				return cli.Usagef("cat prints raw bytes: give no --json")
 			}
-			img, err := openForReading(cmd, args[0], &partition)
+			img, err := openForReading(cmd, args[0], &selected)
 			if err != nil {
 				return err
 			}
@@ -52,7 +52,7 @@ kernel would read them. Symbolic links are followed inside the image.
 			return nil
 		},
 	}
-	partition.register(cmd)
+	selected.register(cmd)
 	return cmd
 }
 

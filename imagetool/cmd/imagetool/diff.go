@@ -1,21 +1,18 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/diff"
-	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
 type diffFlags struct {
-	trust     cli.TrustFlag
-	partition partitionFlag
-	sparse    bool
-	jobs      int
+	trust    cli.TrustFlag
+	selected selectFlags
+	sparse   bool
+	jobs     int
 }
 
 func diffCommand() *cobra.Command {
@@ -53,7 +50,7 @@ The exit code is 0 if there is no difference and 3 if there is one.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0], args[1]) },
 	}
 	f.trust.RegisterOptional(cmd)
-	f.partition.register(cmd)
+	f.selected.register(cmd)
 	cli.RegisterJobs(cmd, &f.jobs)
 	registerSparse(cmd, &f.sparse)
 	return cmd
@@ -105,19 +102,15 @@ func (f *diffFlags) run(cmd *cobra.Command, before, after string) error {
 	return nil
 }
 
-// open opens one of the images and tells which of its partitions are not compared.
+// open opens one of the images and tells what of it is not compared.
 func (f *diffFlags) open(cmd *cobra.Command, path string) (*imagetool.Image, error) {
-	img, err := openForReading(cmd, path, &f.partition)
+	img, err := openForReading(cmd, path, &f.selected)
 	if err != nil {
 		return nil, err
 	}
-	parts, err := img.PassedOver(cmd.Context())
-	if err != nil {
+	if err := warnOf(cmd, img, path); err != nil {
 		img.Close()
 		return nil, err
-	}
-	for _, p := range parts {
-		cli.Out(cmd).Warn(cli.WithHint(fmt.Errorf("%s: %s is left out", path, p), disk.Advice(p.FS)))
 	}
 	return img, nil
 }

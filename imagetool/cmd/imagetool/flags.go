@@ -15,17 +15,26 @@ import (
 	"github.com/vmseal/vmseal/signer/rules"
 )
 
-// partitionFlag chooses one partition; without it all are meant.
-type partitionFlag struct{ number int }
+// selectFlags say what an image is and what of it is meant: without them everything.
+type selectFlags struct{ imagetool.Selection }
 
-func (p *partitionFlag) register(cmd *cobra.Command) {
-	cmd.Flags().IntVar(&p.number, "partition", imagetool.AnyPartition, "work on the partition with this `number` only; 0 is a whole disk")
+func (s *selectFlags) register(cmd *cobra.Command) {
+	s.registerSectors(cmd)
+	cmd.Flags().IntVar(&s.Partition, "partition", imagetool.AnyPartition, "work on the partition with this `number` only; 0 is a whole disk")
 	cmd.Flags().Lookup("partition").DefValue = "0" // keeps help from showing a default
 }
 
-func (p *partitionFlag) check(cmd *cobra.Command) error {
-	if cmd.Flags().Changed("partition") && p.number < 0 {
-		return cli.Usagef("--partition: %d is no number of a partition", p.number)
+func (s *selectFlags) registerSectors(cmd *cobra.Command) {
+	s.Partition = imagetool.AnyPartition
+	cmd.Flags().IntVar(&s.SectorSize, "sector-size", 0, "`bytes` in a sector of the guest's disk, where its partition table does not tell: 512 or 4096")
+}
+
+func (s *selectFlags) check(cmd *cobra.Command) error {
+	if cmd.Flags().Changed("partition") && s.Partition < 0 {
+		return cli.Usagef("--partition: %d is no number of a partition", s.Partition)
+	}
+	if cmd.Flags().Changed("sector-size") && s.SectorSize != 512 && s.SectorSize != 4096 {
+		return cli.Usagef("--sector-size: %d is neither 512 nor 4096", s.SectorSize)
 	}
 	return nil
 }
@@ -41,22 +50,29 @@ const sparseHelp = `Holes cost nothing on the disk, but have to be read. Files t
 named, unless --allow-sparse is given.`
 
 // openForReading opens an image for a command that only looks.
-func openForReading(cmd *cobra.Command, path string, p *partitionFlag) (*imagetool.Image, error) {
-	if err := p.check(cmd); err != nil {
+func openForReading(cmd *cobra.Command, path string, s *selectFlags) (*imagetool.Image, error) {
+	if err := s.check(cmd); err != nil {
 		return nil, err
 	}
-	return imagetool.Open(path, p.number, imagetool.ForReading)
+	return imagetool.Open(path, s.Selection, imagetool.ForReading)
 }
 
-// warnPassedOver tells of partitions that are left out without having been asked
-// to. That files were not looked at belongs to the result: --quiet does not hide it.
-func warnPassedOver(cmd *cobra.Command, img *imagetool.Image) error {
+// warnOf tells what is not as it should be about an image, and which partitions are left
+// out without having been asked to. That files were not looked at belongs to the result:
+// --quiet does not hide it. Messages begin with the name that is given.
+func warnOf(cmd *cobra.Command, img *imagetool.Image, name string) error {
+	if name != "" {
+		name += ": "
+	}
+	for _, w := range img.Layout().Warnings {
+		cli.Out(cmd).Warn(fmt.Errorf("%s%s", name, w))
+	}
 	parts, err := img.PassedOver(cmd.Context())
 	if err != nil {
 		return err
 	}
 	for _, p := range parts {
-		cli.Out(cmd).Warn(cli.WithHint(fmt.Errorf("%s is left out", p), disk.Advice(p.FS)))
+		cli.Out(cmd).Warn(cli.WithHint(fmt.Errorf("%s%s is left out", name, p), disk.Advice(p.FS)))
 	}
 	return nil
 }

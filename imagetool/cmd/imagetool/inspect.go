@@ -14,7 +14,8 @@ import (
 )
 
 func inspectCommand() *cobra.Command {
-	return &cobra.Command{
+	var selected selectFlags
+	cmd := &cobra.Command{
 		Use:   "inspect IMAGE",
 		Short: "Tell what is in an image and what is signed",
 		Long: `Inspect tells the container, the partitions, the ext file systems, the operating
@@ -25,7 +26,10 @@ a finding, not a failure: the exit code is 0.`,
   imagetool inspect --json disk.raw | jq .problems`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := inspect.Image(cmd.Context(), args[0])
+			if err := selected.check(cmd); err != nil {
+				return err
+			}
+			r, err := inspect.Image(cmd.Context(), args[0], selected.Selection)
 			if err != nil {
 				return err
 			}
@@ -35,6 +39,8 @@ a finding, not a failure: the exit code is 0.`,
 			return nil
 		},
 	}
+	selected.registerSectors(cmd)
+	return cmd
 }
 
 // inspectObject is the "image" object.
@@ -83,6 +89,12 @@ func printInspection(out *cli.Output, r *inspect.Report) {
 	out.Printf("%s: %s image, %s, %s\n", cli.EscapeName(r.Path), r.Format, cli.Size(r.Size), table)
 	for i := range r.Partitions {
 		printPartition(out, &r.Partitions[i])
+	}
+	if len(r.Warnings) > 0 {
+		out.Printf("\nnot as it should be:\n")
+	}
+	for _, w := range r.Warnings {
+		out.Printf("  %s\n", w)
 	}
 	if len(r.Problems) == 0 {
 		return

@@ -18,7 +18,7 @@ import (
 )
 
 func lsCommand() *cobra.Command {
-	var partition partitionFlag
+	var selected selectFlags
 	cmd := &cobra.Command{
 		Use:   "ls IMAGE [PATH]",
 		Short: "List a directory of an image",
@@ -34,7 +34,7 @@ size, time of change (UTC), name. PATH is / if it is not given.
 			if len(args) == 2 {
 				name = args[1]
 			}
-			img, err := openForReading(cmd, args[0], &partition)
+			img, err := openForReading(cmd, args[0], &selected)
 			if err != nil {
 				return err
 			}
@@ -46,7 +46,7 @@ size, time of change (UTC), name. PATH is / if it is not given.
 			return list(cli.Out(cmd), s, name)
 		},
 	}
-	partition.register(cmd)
+	selected.register(cmd)
 	return cmd
 }
 

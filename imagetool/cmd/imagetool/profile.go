@@ -13,12 +13,12 @@ import (
 )
 
 type profileFlags struct {
-	key       cli.KeyFlags
-	partition partitionFlag
-	kernel    string
-	policy    string
-	out       string
-	force     bool
+	key      cli.KeyFlags
+	selected selectFlags
+	kernel   string
+	policy   string
+	out      string
+	force    bool
 }
 
 // kernelHelp is what the commands that look for a kernel have in common.
@@ -60,7 +60,7 @@ function has other parameters than the enforcer knows.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
 	registerKey(cmd, &f.key)
-	f.partition.register(cmd)
+	f.selected.register(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.out, "out", "", "`file` to write the profile to")
 	flags.BoolVar(&f.force, "force", false, "replace the output if it is there")
@@ -99,7 +99,7 @@ func (f *profileFlags) run(cmd *cobra.Command, path string) error {
 	if err := f.key.CheckOutputs(f.out); err != nil {
 		return err
 	}
-	if err := f.partition.check(cmd); err != nil {
+	if err := f.selected.check(cmd); err != nil {
 		return err
 	}
 	rules, err := readPolicy(cmd, f.policy, f.out)
@@ -141,7 +141,7 @@ func (f *profileFlags) read(cmd *cobra.Command, path string) (*profile.Kernel, e
 		}
 		return k, f.checkOutput(path)
 	}
-	img, err := openForReading(cmd, path, &f.partition)
+	img, err := openForReading(cmd, path, &f.selected)
 	if err != nil {
 		return nil, err
 	}

@@ -14,21 +14,21 @@ import (
 )
 
 type signFlags struct {
-	key       cli.KeyFlags
-	partition partitionFlag
-	out       string
-	inPlace   bool
-	force     bool
-	rules     string
-	manifest  string
-	profile   string
-	kernel    string
-	policy    string
-	reuse     string
-	dryRun    bool
-	dropEVM   bool
-	sparse    bool
-	jobs      int
+	key      cli.KeyFlags
+	selected selectFlags
+	out      string
+	inPlace  bool
+	force    bool
+	rules    string
+	manifest string
+	profile  string
+	kernel   string
+	policy   string
+	reuse    string
+	dryRun   bool
+	dropEVM  bool
+	sparse   bool
+	jobs     int
 }
 
 func signCommand() *cobra.Command {
@@ -86,7 +86,7 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
 	f.key.Register(cmd)
-	f.partition.register(cmd)
+	f.selected.register(cmd)
 	cli.RegisterJobs(cmd, &f.jobs)
 	flags := cmd.Flags()
 	flags.StringVar(&f.out, "out", "", "`file` to write the signed copy to")
@@ -112,7 +112,7 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	img, err := imagetool.Open(path, f.partition.number, f.lockMode())
+	img, err := imagetool.Open(path, f.selected.Selection, f.lockMode())
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 		}
 	}
 	out := cli.Out(cmd)
-	if err := warnPassedOver(cmd, img); err != nil {
+	if err := warnOf(cmd, img, ""); err != nil {
 		return err
 	}
 	if err := f.openKey(cmd.Context(), out, opt); err != nil {
@@ -171,7 +171,7 @@ func (f *signFlags) options(cmd *cobra.Command) (*sign.Options, error) {
 	case f.policy != "" && f.profile == "":
 		return nil, cli.Usagef("--policy stands in the profile: give it with --profile")
 	}
-	if err := f.partition.check(cmd); err != nil {
+	if err := f.selected.check(cmd); err != nil {
 		return nil, err
 	}
 	if err := f.key.CheckOutputs(f.out, f.manifest, f.profile); err != nil {

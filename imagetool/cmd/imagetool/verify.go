@@ -16,14 +16,14 @@ import (
 )
 
 type verifyFlags struct {
-	trust     cli.TrustFlag
-	partition partitionFlag
-	manifest  string
-	rules     string
-	all       bool
-	depth     int
-	sparse    bool
-	jobs      int
+	trust    cli.TrustFlag
+	selected selectFlags
+	manifest string
+	rules    string
+	all      bool
+	depth    int
+	sparse   bool
+	jobs     int
 }
 
 func verifyCommand() *cobra.Command {
@@ -56,7 +56,7 @@ some is named in a warning, with --quiet and --json too, unless --partition was 
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
 	f.trust.Register(cmd)
-	f.partition.register(cmd)
+	f.selected.register(cmd)
 	cli.RegisterJobs(cmd, &f.jobs)
 	flags := cmd.Flags()
 	flags.StringVar(&f.manifest, "manifest", "", "compare with this manifest `file` too")
@@ -84,12 +84,12 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	img, err := openForReading(cmd, path, &f.partition)
+	img, err := openForReading(cmd, path, &f.selected)
 	if err != nil {
 		return err
 	}
 	defer img.Close()
-	if err := warnPassedOver(cmd, img); err != nil {
+	if err := warnOf(cmd, img, ""); err != nil {
 		return err
 	}
 	t := img.Tree(fsys.EditOptions{})

@@ -15,7 +15,7 @@ import (
 )
 
 func xattrCommand() *cobra.Command {
-	var partition partitionFlag
+	var selected selectFlags
 	var name string
 	cmd := &cobra.Command{
 		Use:   "xattr IMAGE PATH",
@@ -37,7 +37,7 @@ symbolic link at the end of PATH is not followed.
 			case raw && out.JSON:
 				return cli.Usagef("--name prints raw bytes: give no --json")
 			}
-			img, err := openForReading(cmd, args[0], &partition)
+			img, err := openForReading(cmd, args[0], &selected)
 			if err != nil {
 				return err
 			}
@@ -52,7 +52,7 @@ symbolic link at the end of PATH is not followed.
 			return listXattrs(out, s, path)
 		},
 	}
-	partition.register(cmd)
+	selected.register(cmd)
 	cmd.Flags().StringVar(&name, "name", "", "print the bytes of the attribute of this `name`")
 	return cmd
 }
