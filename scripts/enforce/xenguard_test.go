@@ -60,8 +60,8 @@ func testGuardedDomain(t *testing.T) {
 			}
 			d.expectDenied("cp /opt/t/program/good /tmp/copy && /tmp/copy")
 			d.expectDenied("probe copy /opt/t/program/good /tmp/labelled && /tmp/labelled")
-			e.await(0, "a program on another disk", func(r record) bool {
-				return r.Path == "/tmp/labelled" && r.Verdict == "deny" && strings.Contains(r.Reason, "on device")
+			e.await(0, "a program in memory", func(r record) bool {
+				return r.Path == "/tmp/labelled" && r.Verdict == "deny" && strings.Contains(r.Reason, "on a file system without a disk")
 			})
 			if vcpus == 2 {
 				d.expectReleased(d.expectRecovery(gd, e, vcpus), gd)
