@@ -397,6 +397,21 @@ func (g *Guest) hitMeanwhile(t *testing.T, vcpu int) (hit bool) {
 	return hit
 }
 
+// TestTooManyVCPUs: a domain that could hit more often at once than the ring has slots is refused, and is as if nobody had
+// asked.
+func TestTooManyVCPUs(t *testing.T) {
+	dir, _ := bed(t)
+	if pv() {
+		t.Skip("Xen's debugging calls have no ring")
+	}
+	d := newDomain(t, dir, append(config(), "vcpus=1", fmt.Sprintf("maxvcpus=%d", slots+1))...)
+	g, err := Open(d.name, Options{})
+	if err == nil || !strings.Contains(err.Error(), "maxvcpus") {
+		t.Fatalf("%v, %v", g, err)
+	}
+	d.untouched()
+}
+
 // answerUntilError lets everything run until there is nothing more to answer.
 func answerUntilError(g *Guest) (answered int, err error) {
 	for ; ; answered++ {

@@ -81,7 +81,11 @@ func (u *eventRegs) registers() guest.Registers {
 	}
 }
 
-const slots = 8 // as many as fit into a page, and a power of two
+// slots are as many as fit into a page, and a power of two. Each virtual CPU waits with one event at most. Answers that
+// no request asked for (see free) come at most one a virtual CPU ahead of the requests, so with no more virtual CPUs than
+// slots no answer falls on a request that was not taken yet. With more, Xen would also keep virtual CPUs in a queue
+// of the ring, which it does not disable then.
+const slots = 8
 
 // ring is vm_event_sring_t (DEFINE_RING_TYPES of xen/include/public/io/ring.h).
 type ring struct {

@@ -83,6 +83,8 @@ func (g *Guest) choose() {
 		}
 	case g.pv:
 		g.check("watching it", errors.New("for PV guests Xen has no monitor"))
+	case g.vcpus > slots:
+		g.check("watching it", fmt.Errorf("it may have %d virtual CPUs, and Xen's ring has room for the hits of %d: create it with fewer (vcpus and maxvcpus)", g.vcpus, slots))
 	default:
 		m := newMonitor(g, g.Trap)
 		g.f, g.chosen, g.code = m, "monitor "+m.trap.name, m.trap.code
