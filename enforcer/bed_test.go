@@ -37,7 +37,7 @@ var (
 		Hold:  profile.Hold{Address: data + 0x5005, Code: profile.Bytes("\x55\x48\x89\xe5\x41\x57\x41\x56")},
 		Variables: profile.Variables{
 			Banner: data, Appraise: data + 0x100, PolicyFlag: data + 0x104, KexecLoadDisabled: data + 0x108,
-			SystemState: data + 0x10c, RootfsType: data + 0x200,
+			SystemState: data + 0x10c, RootfsType: data + 0x200, PossibleCPUs: data + 0x300,
 		},
 		Offsets: profile.Offsets{
 			FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 80, SBType: 40, SBBlock: 56, BlockDisk: 8, DiskName: 16, DiskState: 56, DiskSeq: 64,
@@ -48,7 +48,7 @@ var (
 				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "MODULE_CHECK": 6, "FIRMWARE_CHECK": 7,
 				"KEXEC_KERNEL_CHECK": 8, "KEXEC_INITRAMFS_CHECK": 9, "POLICY_CHECK": 10,
 			},
-			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3,
+			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, CPUMask: 16,
 		},
 		Policy: []string{
 			"dont_appraise fsmagic=0x9fa0",
@@ -118,6 +118,7 @@ func newBed(t *testing.T, slide uint64) *bed {
 	b.setWord(kernel.Variables.PolicyFlag, 0)
 	b.setWord(kernel.Variables.KexecLoadDisabled, 1)
 	b.setWord(kernel.Variables.SystemState, 0)
+	b.setCPUs(1)
 	b.setPointer(stack, caller+slide)
 	b.disk(vda, "vda", 7, true)
 	b.disk(vdb, "vdb", 8, false)
@@ -141,6 +142,15 @@ func (b *bed) enforcer(trust *Trust) *Enforcer {
 
 func (b *bed) setWord(addr uint64, v uint32) {
 	b.Write(addr+b.slide, binary.LittleEndian.AppendUint32(nil, v))
+}
+
+// setCPUs sets how many CPUs the kernel can use.
+func (b *bed) setCPUs(n int) {
+	mask := make([]byte, kernel.Values.CPUMask)
+	for i := range n {
+		mask[i/8] |= 1 << (i % 8)
+	}
+	b.Write(kernel.Variables.PossibleCPUs+b.slide, mask)
 }
 
 func (b *bed) setPointer(addr, v uint64) { b.Write(addr, binary.LittleEndian.AppendUint64(nil, v)) }

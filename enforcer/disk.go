@@ -111,6 +111,9 @@ func (e *Enforcer) allowed(p *place) error {
 // nothing has run but what the host gave: whatever the kernel says about that disk is true.
 func (h *hit) leaveInitramfs(p *place) error {
 	e, o := h.e, &h.e.config.Profile.Offsets
+	if err := e.checkCPUs(h.memory); err != nil {
+		return err
+	}
 	if e.config.Device != 0 || !e.config.Writable {
 		text, state := span(p.disk+uint64(o.DiskName), diskName), span(p.disk+uint64(o.DiskState), 8)
 		err := h.read(text, state)

@@ -93,7 +93,7 @@ func (e *Enforcer) begin() error {
 	if err != nil {
 		return err
 	}
-	e.saved.Guest = g.Identity()
+	e.saved.Guest, e.saved.VCPUs = g.Identity(), g.Trapped()
 	if fresh {
 		e.config.Event("attached before the guest's first instruction")
 		return e.locate()
@@ -104,6 +104,9 @@ func (e *Enforcer) begin() error {
 	}
 	if id := e.saved.Guest; id == "" || saved.Guest != id {
 		return fmt.Errorf("the guest has run before, and the state is of another one (%q, this is %q)", saved.Guest, id)
+	}
+	if n := g.Trapped(); n != saved.VCPUs {
+		return fmt.Errorf("the guest has %d virtual CPUs, of which %d had traps", n, saved.VCPUs)
 	}
 	if e.saved, e.adopted = saved, true; saved.Phase >= policyComplete {
 		e.next = len(e.config.Profile.Policy)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 	"github.com/vmseal/vmseal/formats/profile"
@@ -44,6 +45,28 @@ func (e *Enforcer) checkEarly(m *memory) error {
 	}
 	if n := value(state); n >= uint64(e.config.Profile.Values.SystemRunning) {
 		return fmt.Errorf("the kernel was found too late: user space may have run (system_state is %d)", n)
+	}
+	return nil
+}
+
+// checkCPUs wants traps in every virtual CPU that the kernel will ever use: what it has set up for when it
+// started is all that can be plugged in.
+func (e *Enforcer) checkCPUs(m *memory) error {
+	trapped := e.config.Guest.Trapped()
+	if trapped == 0 {
+		return nil
+	}
+	mask := span(e.config.Profile.Variables.PossibleCPUs+e.saved.Slide, int(e.config.Profile.Values.CPUMask))
+	if err := m.read(mask); err != nil {
+		return fmt.Errorf("the kernel's virtual CPUs: %w", err)
+	}
+	possible := 0
+	for _, b := range mask.Buf {
+		possible += bits.OnesCount8(b)
+	}
+	if possible > trapped {
+		return fmt.Errorf("the kernel can use %d virtual CPUs, and only the %d that are there now have traps: those that are plugged in would have none. "+
+			"Give QEMU -smp %d without more maxcpus, or -smp %d, or the kernel nr_cpus=%d", possible, trapped, trapped, possible, trapped)
 	}
 	return nil
 }

@@ -42,6 +42,7 @@ type Saved struct {
 	Pins  string `json:"pins"`  // profile, policy and what is asked of the disk: others could not go on
 	Slide uint64 `json:"slide"` // how far the kernel lies from where it was linked for
 	Phase phase  `json:"phase"` // how far the guest has come
+	VCPUs int    `json:"vcpus"` // Guest.Trapped
 	Disk  uint64 `json:"disk"`  // diskseq of the system's disk; 0 before that is known
 }
 

@@ -60,6 +60,10 @@ func (g *Guest) selectVCPU(vcpu int) error {
 func (g *Guest) registers(vcpu int) guest.Registers {
 	g.selectVCPU(vcpu)
 	g.c.ask("g")
+	return g.takeRegisters()
+}
+
+func (g *Guest) takeRegisters() guest.Registers {
 	p := g.c.reply()
 	r, ok := parseRegisters(p)
 	if !ok {
@@ -67,6 +71,10 @@ func (g *Guest) registers(vcpu int) guest.Registers {
 	}
 	return r
 }
+
+// Trapped gives the number of virtual CPUs that Plant sets traps in: those that there were when
+// the guest was opened.
+func (g *Guest) Trapped() int { return len(g.threads) }
 
 // VCPUs gives the registers of every virtual CPU.
 func (g *Guest) VCPUs() ([]guest.Registers, error) {

@@ -484,3 +484,33 @@ func BenchmarkExchange(b *testing.B) {
 		}
 	}
 }
+
+// TestPlugged: QEMU sets no traps in a virtual CPU that is plugged in. The next stop is an error, and the guest stands.
+func TestPlugged(t *testing.T) {
+	m := boot(t, 1, "-smp", "1,maxcpus=2,sockets=2,cores=1,threads=1")
+	g := m.dial(t)
+	plant(t, g, hook)
+	runOn(t, g, runToHit(t, g))
+	if n := g.Trapped(); n != 1 {
+		t.Errorf("%d virtual CPUs have traps", n)
+	}
+	m.qmp(t, "device_add", map[string]any{"driver": "qemu64-x86_64-cpu", "id": "late", "socket-id": 1, "core-id": 0, "thread-id": 0})
+	for range 2 { // one hit may have come before
+		s, err := g.Run(0)
+		if err == nil {
+			runOn(t, g, s)
+			continue
+		}
+		if !strings.Contains(err.Error(), "plugged in") {
+			t.Fatal(err)
+		}
+		if err := g.Freeze(); err != nil {
+			t.Error(err)
+		}
+		if status := m.qmp(t, "query-status"); status["running"] != false {
+			t.Errorf("the guest is %v", status)
+		}
+		return
+	}
+	t.Fatal("nobody has noticed the virtual CPU")
+}

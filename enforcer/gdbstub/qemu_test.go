@@ -123,10 +123,14 @@ func (m *machine) await(t testing.TB, event string) {
 	}
 }
 
-// qmp executes a command of QEMU's monitor and gives what it returns.
-func (m *machine) qmp(t testing.TB, command string) map[string]any {
+// qmp executes a command of QEMU's monitor, with at most one object of arguments, and gives what it returns.
+func (m *machine) qmp(t testing.TB, command string, arguments ...map[string]any) map[string]any {
 	t.Helper()
-	if _, err := fmt.Fprintf(m.qmpW, "{\"execute\":%q}\n", command); err != nil {
+	request := map[string]any{"execute": command}
+	for _, a := range arguments {
+		request["arguments"] = a
+	}
+	if err := json.NewEncoder(m.qmpW).Encode(request); err != nil {
 		t.Fatal(err)
 	}
 	for {

@@ -33,7 +33,11 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 		return guest.Stop{}, g.c.err
 	}
 	s := guest.Stop{VCPU: vcpu, At: time.Now()}
-	s.Regs = g.registers(vcpu)
+	g.selectVCPU(vcpu)
+	g.c.ask("g")
+	g.askThreads()
+	s.Regs = g.takeRegisters()
+	g.takeThreads()
 	s.Hit = slices.Contains(g.planted, s.Regs.RIP)
 	if signal == sigTrap && !s.Hit {
 		g.c.fail(fmt.Errorf("virtual CPU %d stopped at %#x, where no trap was planted", vcpu, s.Regs.RIP))
@@ -88,6 +92,28 @@ func (g *Guest) parseStop(p []byte) (signal string, vcpu int) {
 	}
 	g.selected = vcpu
 	return head[1:], vcpu
+}
+
+// askThreads asks for the list of virtual CPUs.
+func (g *Guest) askThreads() {
+	g.c.ask("qfThreadInfo")
+	for range g.threads {
+		g.c.ask("qsThreadInfo")
+	}
+}
+
+// takeThreads wants the list to be as it was. A virtual CPU that was plugged in has no traps; one that
+// was unplugged might come back under its old id, without them.
+func (g *Guest) takeThreads() {
+	for i := range len(g.threads) + 1 {
+		want := "l"
+		if i < len(g.threads) {
+			want = "m" + g.threads[i]
+		}
+		if p := g.c.reply(); g.c.err == nil && string(p) != want {
+			g.c.fail(fmt.Errorf("it answered %q, not %q: a virtual CPU was plugged in, where it has no traps, or unplugged", p, want))
+		}
+	}
 }
 
 // Answer sets the registers that the answer changes, rip last, and resumes the guest in

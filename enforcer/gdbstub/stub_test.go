@@ -209,7 +209,7 @@ func TestExchanges(t *testing.T) {
 	for _, w := range s.writes[len(s.writes)-9:] {
 		got = append(got, strip(w))
 	}
-	want := []string{"Hgp01.01 g ", "z1 Z1 z1 Z1 ", "vCont ", "g ", "m1000 m1800 m2000 m9000 ", "P0 P7 P10 vCont ", "g ", "z1 ", "D "}
+	want := []string{"Hgp01.01 g ", "z1 Z1 z1 Z1 ", "vCont ", "g qfThreadInfo qsThreadInfo ", "m1000 m1800 m2000 m9000 ", "P0 P7 P10 vCont ", "g qfThreadInfo qsThreadInfo ", "z1 ", "D "}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("sent %q, not %q", got, want)
 	}
@@ -504,4 +504,37 @@ func FuzzReplies(f *testing.F) {
 		}
 		g.Freeze()
 	})
+}
+
+// TestThreads: a list of virtual CPUs that has changed is an error of the stop that it is seen at, and nothing
+// is let run thereafter.
+func TestThreads(t *testing.T) {
+	for name, list := range map[string]map[string]string{
+		"plugged in":       {"qs": frame("mp01.02")},
+		"unplugged":        {"qf": frame("l")},
+		"another in place": {"qf": frame("mp01.02")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, g := newStub(t, nil)
+			if err := errors.Join(g.begin(), g.Plant([]uint64{hook})); err != nil {
+				t.Fatal(err)
+			}
+			if n := g.Trapped(); n != 1 {
+				t.Errorf("%d virtual CPUs have traps", n)
+			}
+			s.set(list, hook)
+			_, err := g.Run(0)
+			if err == nil || !strings.Contains(err.Error(), "was plugged in, where it has no traps, or unplugged") {
+				t.Errorf("the stop: %v", err)
+			}
+			if err := g.Freeze(); err != nil {
+				t.Errorf("freezing: %v", err)
+			}
+			g.Close()
+			<-s.done
+			if n := strings.Count(strings.Join(s.writes, ""), "vCont;c"); n != 1 {
+				t.Errorf("the guest was let run %d times", n)
+			}
+		})
+	}
 }

@@ -77,6 +77,11 @@ type Guest interface {
 	// many ranges there are, they cost one exchange.
 	Read(vcpu int, ranges []*Range) error
 
+	// Trapped gives the number of virtual CPUs if each has traps of its own, which one that is
+	// plugged in later has not: that the list has changed is an error of Run. It is 0 if traps lie in
+	// the guest's memory, for every virtual CPU that there will ever be.
+	Trapped() int
+
 	// VCPUs gives the registers of every virtual CPU of a stopped guest.
 	VCPUs() ([]Registers, error)
 

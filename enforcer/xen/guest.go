@@ -173,6 +173,9 @@ func (g *Guest) Fresh() (bool, error) {
 	return err == nil && g.contextSpace().levels == 0, err
 }
 
+// Trapped gives 0: the traps lie in the guest's memory.
+func (g *Guest) Trapped() int { return 0 }
+
 // VCPUs gives the registers of those that were started.
 func (g *Guest) VCPUs() (all []guest.Registers, err error) {
 	for v := range g.vcpus {

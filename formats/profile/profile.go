@@ -62,6 +62,7 @@ type Variables struct {
 	KexecLoadDisabled uint64 `json:"kexec_load_disabled"` // int
 	SystemState       uint64 `json:"system_state"`        // enum system_states
 	RootfsType        uint64 `json:"rootfs_fs_type"`      // struct file_system_type
+	PossibleCPUs      uint64 `json:"__cpu_possible_mask"` // struct cpumask, of Values.CPUMask bytes
 	XenVCPUInfo       uint64 `json:"xen_vcpu_info"`       // struct vcpu_info of the CPU whose gs base is added; 0 if there is none
 }
 
@@ -81,12 +82,13 @@ type Offsets struct {
 	AreaFlags  uint32 `json:"vm_area_struct.vm_flags"` // 8
 }
 
-// Values are members of enumerations.
+// Values are members of enumerations, and a size.
 type Values struct {
 	Funcs         map[string]uint32 `json:"ima_hooks"`      // enum ima_hooks by name, without NONE and MAX_CHECK
 	IntegrityPass uint32            `json:"INTEGRITY_PASS"` // enum integrity_status
 	IntegrityFail uint32            `json:"INTEGRITY_FAIL"`
 	SystemRunning uint32            `json:"SYSTEM_RUNNING"` // enum system_states
+	CPUMask       uint32            `json:"struct cpumask"` // its size in bytes, which is NR_CPUS / 8
 }
 
 // Names in Values.Funcs that mean something to the enforcer.

@@ -29,7 +29,7 @@ func sample() *Profile {
 		Hooks:   hooks,
 		Hold:    Hold{0xffffffff83000f05, Bytes{1, 2, 3, 4, 5, 6, 7, 8}},
 		Variables: Variables{
-			0xffffffff82000000, 0xffffffff83000000, 0xffffffff83000004, 0xffffffff83000008, 0xffffffff8300000c, 0xffffffff83000010, 0x313c0,
+			0xffffffff82000000, 0xffffffff83000000, 0xffffffff83000004, 0xffffffff83000008, 0xffffffff8300000c, 0xffffffff83000010, 0xffffffff83000020, 0x313c0,
 		},
 		Offsets: Offsets{32, 40, 16, 88, 48, 56, 24, 12, 104, 120, 64, 72},
 		Values: Values{
@@ -37,7 +37,7 @@ func sample() *Profile {
 				FuncFile: 1, "MMAP_CHECK": 2, FuncBprm: 3, "MODULE_CHECK": 6, "FIRMWARE_CHECK": 7,
 				"KEXEC_KERNEL_CHECK": 8, "KEXEC_INITRAMFS_CHECK": 9, "POLICY_CHECK": 10, "KEY_CHECK": 12,
 			},
-			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3,
+			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, CPUMask: 1024,
 		},
 		Policy: []string{"appraise func=BPRM_CHECK uid<1000 appraise_type=imasig", "measure\tfunc=MMAP_CHECK"},
 	}
@@ -94,7 +94,7 @@ func TestRoundTrip(t *testing.T) {
 // TestText holds the format to what its description says, by its bytes.
 func TestText(t *testing.T) {
 	lines := strings.SplitAfter(string(seal(t, marshal(t, sample()))), "\n")
-	if len(lines) != 4 || lines[0] != "vmseal-profile 5\n" || lines[3] != "" {
+	if len(lines) != 4 || lines[0] != "vmseal-profile 6\n" || lines[3] != "" {
 		t.Fatalf("%q", lines)
 	}
 	for _, part := range []string{
@@ -102,10 +102,10 @@ func TestText(t *testing.T) {
 		`"text":18446744071578845184,"text_end":18446744071593525248`,
 		`"hooks":{"blkdev_mmap":{"address":18446744071578845440,"bytes":"0f1f440000","prototype":"void hook(void)"},"ima_appraise_measurement":{`,
 		`}},"hold":{"address":18446744071612403461,"code":"0102030405060708"},"variables":{"linux_banner":18446744071595622400,"ima_appraise":`,
-		`"rootfs_fs_type":18446744071612399632,"xen_vcpu_info":201664},"offsets":{`,
+		`"rootfs_fs_type":18446744071612399632,"__cpu_possible_mask":18446744071612399648,"xen_vcpu_info":201664},"offsets":{`,
 		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"super_block.s_bdev":56,"block_device.bd_disk":24,"gendisk.disk_name":12,"gendisk.state":104,"gendisk.diskseq":120,"linux_binprm.file":64,"vm_area_struct.vm_flags":72}`,
 		`"values":{"ima_hooks":{"BPRM_CHECK":3,"FILE_CHECK":1,`,
-		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3},"policy":["appraise func=BPRM_CHECK uid\u003c1000 appraise_type=imasig","measure\tfunc=MMAP_CHECK"]}` + "\n",
+		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3,"struct cpumask":1024},"policy":["appraise func=BPRM_CHECK uid\u003c1000 appraise_type=imasig","measure\tfunc=MMAP_CHECK"]}` + "\n",
 	} {
 		if !strings.Contains(lines[1], part) {
 			t.Errorf("%s\nhas no %s", lines[1], part)

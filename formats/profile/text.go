@@ -14,7 +14,7 @@ import (
 
 const (
 	family    = "vmseal-profile "
-	header    = family + "5\n"
+	header    = family + "6\n"
 	sigPrefix = "signature "
 
 	// MaxSize is beyond what any profile takes, whatever JSON has to escape in its
@@ -62,7 +62,7 @@ func Open(file []byte, verify Verifier) (*Profile, error) {
 	case !bytes.HasPrefix(file, []byte(family)):
 		return nil, errors.New("not a profile")
 	case !bytes.HasPrefix(file, []byte(header)):
-		return nil, errors.New("a profile of another format than 5: a new one has to be made of the kernel")
+		return nil, errors.New("a profile of another format than 6: a new one has to be made of the kernel")
 	}
 	at := bytes.LastIndex(file, []byte("\n"+sigPrefix)) + 1 // 0: there is none
 	line, ok := bytes.CutSuffix(file[at:], []byte("\n"))

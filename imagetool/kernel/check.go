@@ -13,6 +13,7 @@ import (
 const (
 	maxPerCPU  = 1 << 24 // the area of one CPU has some 200 KiB
 	maxOffset  = 1 << 16 // no structure here is larger
+	maxCPUMask = 1 << 13 // NR_CPUS is 8192 at most
 	maxRelease = 128
 	maxBuildID = 64 // bytes
 )
@@ -110,6 +111,9 @@ func checkValues(p *profile.Profile) error {
 	}
 	if v.IntegrityPass == v.IntegrityFail || v.SystemRunning == 0 {
 		return errors.New("values of integrity_status or system_states are missing")
+	}
+	if v.CPUMask == 0 || v.CPUMask > maxCPUMask {
+		return fmt.Errorf("a set of CPUs has %d bytes", v.CPUMask)
 	}
 	return nil
 }

@@ -53,6 +53,8 @@ func TestCheck(t *testing.T) {
 		"functions the same":  func(p *profile.Profile) { p.Values.Funcs["MMAP_CHECK"] = p.Values.Funcs["BPRM_CHECK"] },
 		"function not UTF-8":  func(p *profile.Profile) { p.Values.Funcs["\xff"] = 99 },
 		"pass is fail":        func(p *profile.Profile) { p.Values.IntegrityPass = p.Values.IntegrityFail },
+		"no set of CPUs":      func(p *profile.Profile) { p.Values.CPUMask = 0 },
+		"set of many CPUs":    func(p *profile.Profile) { p.Values.CPUMask = 1<<13 + 8 },
 		"running from boot":   func(p *profile.Profile) { p.Values.SystemRunning = 0 },
 	} {
 		p, err := Profile(fakeELF(t, newFake()))

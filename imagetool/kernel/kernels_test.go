@@ -197,6 +197,10 @@ func TestKernelTypes(t *testing.T) {
 				t.Errorf("%s: %d, pahole has %q", key, n, m)
 			}
 		}
+		m := regexp.MustCompile(`(?m)/\* size: (\d+),`).FindStringSubmatch(run("pahole", "-F", "btf", "-C", "cpumask"))
+		if m == nil || m[1] != fmt.Sprint(p.Values.CPUMask) {
+			t.Errorf("struct cpumask: %d bytes, pahole has %q", p.Values.CPUMask, m)
+		}
 		for name, h := range p.Hooks {
 			text := run("pfunct", "-F", "btf", "-P", "-f", name)
 			if want := squeeze(h.Prototype + ";"); squeeze(text) != want {

@@ -155,6 +155,9 @@ func (k *builder) values(p *profile.Profile) (err error) {
 	if v.IntegrityFail, err = k.types.value("integrity_status", "INTEGRITY_FAIL"); err != nil {
 		return err
 	}
-	v.SystemRunning, err = k.types.value("system_states", "SYSTEM_RUNNING")
+	if v.SystemRunning, err = k.types.value("system_states", "SYSTEM_RUNNING"); err != nil {
+		return err
+	}
+	v.CPUMask, err = k.types.cpuMask()
 	return err
 }

@@ -66,6 +66,7 @@ func TestProfile(t *testing.T) {
 			XenVCPUInfo: fakekernel.PerCPUVCPUInfo,
 			Banner:      0xffffffff82000000, Appraise: 0xffffffff83000200, PolicyFlag: 0xffffffff83000204,
 			KexecLoadDisabled: 0xffffffff83000208, SystemState: 0xffffffff8300020c, RootfsType: 0xffffffff83000210,
+			PossibleCPUs: 0xffffffff83000218,
 		},
 		Offsets: profile.Offsets{
 			FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 88, SBType: 40, SBBlock: 96, BlockDisk: 24, DiskName: 12, DiskState: 64, DiskSeq: 120,
@@ -76,7 +77,7 @@ func TestProfile(t *testing.T) {
 				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "CREDS_CHECK": 4, "POST_SETATTR": 5, "MODULE_CHECK": 6,
 				"FIRMWARE_CHECK": 7, "KEXEC_KERNEL_CHECK": 8, "KEXEC_INITRAMFS_CHECK": 9, "POLICY_CHECK": 10,
 			},
-			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3,
+			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, CPUMask: 1024,
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -333,6 +334,11 @@ func TestRefused(t *testing.T) {
 		"no value": {
 			change: func(f *fakekernel.Kernel) { typeOf[*btf.Enum](t, f, "system_states").Values[1].Name = "SYSTEM_UP" },
 			as:     &typeError, says: "enum system_states: has no member SYSTEM_RUNNING",
+		},
+		"no set of CPUs": {change: func(f *fakekernel.Kernel) { typeOf[*btf.Struct](t, f, "cpumask").Name = "mask" }, is: btf.ErrNotFound, says: "struct cpumask"},
+		"odd set of CPUs": {
+			change: func(f *fakekernel.Kernel) { typeOf[*btf.Struct](t, f, "cpumask").Size = 2048 },
+			as:     &typeError, says: "struct cpumask: member bits is of type unsigned long[128], want unsigned long[256]",
 		},
 		"large enumeration": {
 			change: func(f *fakekernel.Kernel) { typeOf[*btf.Enum](t, f, "integrity_status").Size = 8 },

@@ -115,6 +115,19 @@ func (t *types) value(enum, name string) (uint32, error) {
 	return n, nil
 }
 
+// cpuMask gives the size of a set of CPUs in bytes (struct cpumask, include/linux/cpumask.h).
+func (t *types) cpuMask() (uint32, error) {
+	var s *btf.Struct
+	if err := t.spec.TypeByName("cpumask", &s); err != nil {
+		return 0, fmt.Errorf("struct cpumask: %w", err)
+	}
+	at, err := t.offset(member{"cpumask", "bits", fmt.Sprintf("unsigned long[%d]", s.Size/8), s.Size})
+	if err == nil && at != 0 {
+		err = &TypeError{"struct cpumask", "does not begin with its bits"}
+	}
+	return s.Size, err
+}
+
 // funcs gives enum ima_hooks without its first and its last member, which stand
 // for no function.
 func (t *types) funcs() (map[string]uint32, error) {

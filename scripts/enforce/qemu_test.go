@@ -39,6 +39,7 @@ type options struct {
 	scsi     bool   // the system disk is sda
 	data     string // an image for a second disk, whose changes are kept
 	vcpus    int    // 1 if 0
+	maxVCPUs int    // how many there are room for; vcpus if 0
 	stopped  bool   // wait for a debugger's first command before the first instruction
 	noWait   bool   // do not wait until the guest is ready
 }
@@ -126,7 +127,7 @@ func (o options) arguments(v *vm) []string {
 		drive += ",snapshot=on"
 	}
 	args := []string{
-		"-nodefaults", "-machine", "pc,accel=tcg", "-cpu", cpu, "-m", "1G", "-smp", itoa(max(o.vcpus, 1)),
+		"-nodefaults", "-machine", "pc,accel=tcg", "-cpu", cpu, "-m", "1G", "-smp", fmt.Sprintf("%d,maxcpus=%d,sockets=1,threads=1", max(o.vcpus, 1), max(o.vcpus, o.maxVCPUs, 1)),
 		"-display", "none", "-no-reboot",
 		"-kernel", kernel, "-initrd", initrd,
 		"-chardev", "socket,id=console,path=" + filepath.Join(v.dir, "console"), "-serial", "chardev:console",

@@ -72,14 +72,14 @@ func (k *kit) sealed(key *rsa.PrivateKey, pub *keys.PublicKey, rules ...string) 
 		Hooks: hooks,
 		Hold:  profile.Hold{Address: text + 0x200, Code: make(profile.Bytes, profile.HoldSize)},
 		Variables: profile.Variables{
-			Banner: text, Appraise: text, PolicyFlag: text, KexecLoadDisabled: text, SystemState: text, RootfsType: text,
+			Banner: text, Appraise: text, PolicyFlag: text, KexecLoadDisabled: text, SystemState: text, RootfsType: text, PossibleCPUs: text,
 		},
 		Values: profile.Values{
 			Funcs: map[string]uint32{
 				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "MODULE_CHECK": 4, "FIRMWARE_CHECK": 5,
 				"KEXEC_KERNEL_CHECK": 6, "KEXEC_INITRAMFS_CHECK": 7, "POLICY_CHECK": 8,
 			},
-			IntegrityFail: 2, SystemRunning: 3,
+			IntegrityFail: 2, SystemRunning: 3, CPUMask: 8,
 		},
 		Policy: rules,
 	}

@@ -141,6 +141,9 @@ func (g *Guest) read(addr uint64, buf []byte) error {
 	return nil
 }
 
+// Trapped implements guest.Guest.
+func (g *Guest) Trapped() int { return len(g.CPUs) }
+
 // VCPUs implements guest.Guest.
 func (g *Guest) VCPUs() ([]guest.Registers, error) { return slices.Clone(g.CPUs), g.Fail }
 

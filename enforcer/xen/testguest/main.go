@@ -23,6 +23,7 @@ import (
 const (
 	wordSMP     = "smp"     // a worker on each processor, not only on the first
 	wordForeign = "foreign" // the programs of foreign.go, too
+	wordPlugged = "plugged" // a worker on processor 1, too, once that was plugged in
 )
 
 // A process that is traced is so with its first thread only.
@@ -53,6 +54,14 @@ func main() {
 	}
 	if slices.Contains(words, wordForeign) {
 		go foreign()
+	}
+	if slices.Contains(words, wordPlugged) {
+		go func() {
+			for os.WriteFile("/sys/devices/system/cpu/cpu1/online", []byte("1"), 0) != nil {
+				rest() // nothing tells of it but this file
+			}
+			work(1)
+		}()
 	}
 	select {}
 }
@@ -89,7 +98,9 @@ func work(processor int) {
 		default:
 			say("%d.%d %v", processor, n, err)
 		}
-		// Not Go's Sleep: its timer may be with a processor that waits for the enforcer.
-		_ = unix.Nanosleep(&unix.Timespec{Nsec: 20e6}, nil)
+		rest()
 	}
 }
+
+// rest is not Go's Sleep: the timer of that may be with a processor that waits for the enforcer.
+func rest() { _ = unix.Nanosleep(&unix.Timespec{Nsec: 20e6}, nil) }

@@ -78,6 +78,7 @@ func New(release string) *Kernel {
 		{Data + 0x208, 'b', "kexec_load_disabled"},
 		{Data + 0x20c, 'D', "system_state"},
 		{Data + 0x210, 'd', "rootfs_fs_type"},
+		{Data + 0x218, 'd', "__cpu_possible_mask"},
 	}
 	k.Patch(Sched, append(CallTo(Sched, Fentry), SchedCode...))
 	for _, name := range profile.HookNames {
