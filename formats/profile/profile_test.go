@@ -185,7 +185,7 @@ func TestUnsigned(t *testing.T) {
 	}
 	for name, file := range map[string]string{
 		"empty":               "",
-		"another format":      "vmseal-profile 1" + text[len("vmseal-profile 5"):],
+		"another format":      "vmseal-profile 1" + text[len("vmseal-profile 6"):],
 		"no signature":        text,
 		"empty line":          text + "\n",
 		"empty signature":     text + "signature \n",
@@ -233,9 +233,9 @@ func TestForm(t *testing.T) {
 		"fraction":          replace(`"file.f_inode":32`, `"file.f_inode":32.0`),
 		"other escape":      replace(`\u003c`, `<`),
 		"null":              replace(`"values":{`, `"values":null,"x":{`),
-		"no JSON":           "vmseal-profile 5\nhello\n",
-		"nothing":           "vmseal-profile 5\n",
-		"header twice":      "vmseal-profile 5\n" + text,
+		"no JSON":           "vmseal-profile 6\nhello\n",
+		"nothing":           "vmseal-profile 6\n",
+		"header twice":      "vmseal-profile 6\n" + text,
 		"signature in text": text + "signature 00\n",
 	} {
 		if p, err := Open(seal(t, []byte(changed)), verify); err == nil || p != nil {
@@ -281,7 +281,7 @@ func TestOtherFormat(t *testing.T) {
 		"format 6":  {"vmseal-profile 6", "another format than 5: a new one has to be made"},
 		"something": {"vmseal-manifest 2", "not a profile"},
 	} {
-		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 5"):]...), verify)
+		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 6"):]...), verify)
 		if err == nil || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: %v, want %q", name, err, tt.says)
 		}
@@ -292,7 +292,7 @@ func FuzzOpen(f *testing.F) {
 	file := seal(f, marshal(f, sample()))
 	f.Add(file)
 	f.Add(file[:len(file)/2])
-	f.Add([]byte("vmseal-profile 5\n{}\nsignature 030204010203040001ff\n"))
+	f.Add([]byte("vmseal-profile 6\n{}\nsignature 030204010203040001ff\n"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		// Whatever is signed: what is opened is what would be written.
 		p, err := Open(file, func(digsig.Signature, []byte) error { return nil })
