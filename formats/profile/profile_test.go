@@ -277,8 +277,8 @@ func TestCheck(t *testing.T) {
 func TestOtherFormat(t *testing.T) {
 	file := seal(t, marshal(t, sample()))
 	for name, tt := range map[string]struct{ header, says string }{
-		"format 4":  {"vmseal-profile 4", "another format than 5: a new one has to be made"},
-		"format 6":  {"vmseal-profile 6", "another format than 5: a new one has to be made"},
+		"format 5":  {"vmseal-profile 5", "another format than 6: a new one has to be made"},
+		"format 7":  {"vmseal-profile 7", "another format than 6: a new one has to be made"},
 		"something": {"vmseal-manifest 2", "not a profile"},
 	} {
 		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 6"):]...), verify)
