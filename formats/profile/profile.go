@@ -5,6 +5,8 @@ type Profile struct {
 	Release string `json:"release"`  // as uname -r gives it
 	BuildID string `json:"build_id"` // of the ELF note, in hexadecimal
 	Banner  string `json:"banner"`   // the text at linux_banner, with its newline
+	Kernel  Bytes  `json:"kernel"`   // SHA-256 of the kernel's file
+	Initrd  Bytes  `json:"initrd"`   // SHA-256 of the initrd's file; empty if it was not given
 
 	Text    uint64 `json:"text"`     // _text, where the image of the kernel begins
 	TextEnd uint64 `json:"text_end"` // _etext, behind its last instruction
@@ -14,6 +16,9 @@ type Profile struct {
 	Variables Variables       `json:"variables"`
 	Offsets   Offsets         `json:"offsets"`
 	Values    Values          `json:"values"`
+
+	// The code of the appraisal path, which does not change once user space runs, but for what is left out.
+	Code []Function `json:"code"`
 
 	// The rules of the IMA policy: the guest loads these, in this order, and no others.
 	Policy []string `json:"policy"`
@@ -54,6 +59,24 @@ const (
 	HoldSize = 8
 )
 
+// KernelMap is where addresses of the kernel's image begin (__START_KERNEL_map,
+// arch/x86/include/asm/page_64_types.h).
+const KernelMap = 0xffffffff80000000
+
+// Function is code that appraisal rests on.
+type Function struct {
+	Name    string `json:"name"`
+	Address uint64 `json:"address"`
+	Size    uint32 `json:"size"`    // in bytes, up to the next symbol
+	Patched []Span `json:"patched"` // what the kernel itself may change at any time: fentry nop, static keys, static calls, lock prefixes
+}
+
+// Span is a part of a function, in bytes from its address on.
+type Span struct {
+	At   uint32 `json:"at"`
+	Size uint32 `json:"size"`
+}
+
 // Variables are the addresses of variables of the kernel.
 type Variables struct {
 	Banner            uint64 `json:"linux_banner"`
@@ -62,6 +85,9 @@ type Variables struct {
 	KexecLoadDisabled uint64 `json:"kexec_load_disabled"` // int
 	SystemState       uint64 `json:"system_state"`        // enum system_states
 	RootfsType        uint64 `json:"rootfs_fs_type"`      // struct file_system_type
+	LockedDown        uint64 `json:"kernel_locked_down"`  // enum lockdown_reason; 0 if the kernel has no lockdown
+	Rules             uint64 `json:"ima_rules"`           // struct list_head *, the list that is in force
+	PhysBase          uint64 `json:"phys_base"`           // unsigned long: the physical address of what is mapped at KernelMap
 	PossibleCPUs      uint64 `json:"__cpu_possible_mask"` // struct cpumask, of Values.CPUMask bytes
 	XenVCPUInfo       uint64 `json:"xen_vcpu_info"`       // struct vcpu_info of the CPU whose gs base is added; 0 if there is none
 }
@@ -87,8 +113,9 @@ type Values struct {
 	Funcs         map[string]uint32 `json:"ima_hooks"`      // enum ima_hooks by name, without NONE and MAX_CHECK
 	IntegrityPass uint32            `json:"INTEGRITY_PASS"` // enum integrity_status
 	IntegrityFail uint32            `json:"INTEGRITY_FAIL"`
-	SystemRunning uint32            `json:"SYSTEM_RUNNING"` // enum system_states
-	CPUMask       uint32            `json:"struct cpumask"` // its size in bytes, which is NR_CPUS / 8
+	SystemRunning uint32            `json:"SYSTEM_RUNNING"`         // enum system_states
+	LockIntegrity uint32            `json:"LOCKDOWN_INTEGRITY_MAX"` // enum lockdown_reason; 0 if the kernel has no lockdown
+	CPUMask       uint32            `json:"struct cpumask"`         // its size in bytes, which is NR_CPUS / 8
 }
 
 // Names in Values.Funcs that mean something to the enforcer.

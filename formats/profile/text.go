@@ -20,6 +20,8 @@ const (
 	// MaxSize is beyond what any profile takes, whatever JSON has to escape in its
 	// policy; Open refuses more.
 	MaxSize = 1 << 19
+
+	maxFunction = 1 << 16 // bytes of code; those that matter have some hundreds
 )
 
 // Bytes are written in lower-case hexadecimal.
@@ -116,6 +118,13 @@ func (p *Profile) check() error {
 	for _, name := range HookNames {
 		if len(p.Hooks[name].Bytes) != HookSize || len(p.Hooks) != len(HookNames) {
 			return fmt.Errorf("there is no hook %s with %d bytes, or one too many", name, HookSize)
+		}
+	}
+	for _, f := range p.Code {
+		for _, s := range f.Patched {
+			if f.Size > maxFunction || uint64(s.At)+uint64(s.Size) > uint64(f.Size) {
+				return fmt.Errorf("function %s is too large, or something outside of it is left out", f.Name)
+			}
 		}
 	}
 	for i, rule := range p.Policy {
