@@ -104,6 +104,14 @@ func (h *hit) inForce() error {
 	case h.e.saved.Phase >= enforcing:
 		return nil
 	}
+	base := span(h.e.config.Profile.Variables.PhysBase+h.e.saved.Slide, 8)
+	if err := h.read(base); err != nil {
+		return err
+	}
+	h.e.saved.PhysBase = value(base)
+	if err := h.e.look(); err != nil {
+		return err
+	}
 	return h.e.advance(enforcing)
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -26,6 +27,8 @@ const (
 	caller   = text + 0x4242 // where the hooked functions are called from
 	heap     = 0xffff888000000000
 	kernelCS = 0x10
+
+	lockIntegrity = 20 // LOCKDOWN_INTEGRITY_MAX
 )
 
 var (
@@ -38,6 +41,7 @@ var (
 		Variables: profile.Variables{
 			Banner: data, Appraise: data + 0x100, PolicyFlag: data + 0x104, KexecLoadDisabled: data + 0x108,
 			SystemState: data + 0x10c, RootfsType: data + 0x200, PossibleCPUs: data + 0x300,
+			LockedDown: data + 0x110, Rules: data + 0x118, PhysBase: data + 0x120,
 		},
 		Offsets: profile.Offsets{
 			FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 80, SBType: 40, SBBlock: 56, BlockDisk: 8, DiskName: 16, DiskState: 56, DiskSeq: 64,
@@ -48,7 +52,11 @@ var (
 				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "MODULE_CHECK": 6, "FIRMWARE_CHECK": 7,
 				"KEXEC_KERNEL_CHECK": 8, "KEXEC_INITRAMFS_CHECK": 9, "POLICY_CHECK": 10,
 			},
-			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, CPUMask: 16,
+			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, CPUMask: 16, LockIntegrity: lockIntegrity,
+		},
+		Code: []profile.Function{
+			{Name: "ima_file_mmap", Address: text + 0x9000, Size: 64, Patched: []profile.Span{{At: 4, Size: 5}, {At: 40, Size: 2}}},
+			{Name: "security_bprm_check", Address: text + 0xa000, Size: 5000, Patched: []profile.Span{}},
 		},
 		Policy: []string{
 			"dont_appraise fsmagic=0x9fa0",
@@ -118,6 +126,12 @@ func newBed(t *testing.T, slide uint64) *bed {
 	b.setWord(kernel.Variables.PolicyFlag, 0)
 	b.setWord(kernel.Variables.KexecLoadDisabled, 1)
 	b.setWord(kernel.Variables.SystemState, 0)
+	b.setWord(kernel.Variables.LockedDown, lockIntegrity)
+	b.setPointer(kernel.Variables.Rules+slide, data+slide+0x400)
+	b.setPointer(kernel.Variables.PhysBase+slide, 0x1000000)
+	for _, f := range kernel.Code {
+		b.Write(f.Address+slide, make([]byte, f.Size))
+	}
 	b.setCPUs(1)
 	b.setPointer(stack, caller+slide)
 	b.disk(vda, "vda", 7, true)
@@ -238,10 +252,10 @@ func (b *bed) verification(value, sum []byte) guesttest.Event {
 		}))
 }
 
-// run runs the events and returns the answer to the last and its record.
+// run runs the events, behind which the guest ends, and returns the answer to the last and its record.
 func (b *bed) run() (guest.Answer, Record) {
 	b.t.Helper()
-	if err := b.e.Run(); err != nil {
+	if err := b.e.Run(); err != nil && !errors.Is(err, ErrNeverGuarded) {
 		b.t.Fatal(err)
 	}
 	if len(b.Slipped) > 0 {

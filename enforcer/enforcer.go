@@ -19,6 +19,11 @@ type Config struct {
 	Device      Device // the one disk whose files may be used; 0 for any
 	Writable    bool   // the system's disk may be one that the guest can write to
 	AllowDigest bool   // a label with a digest only is good for reading
+	NoLockdown  bool   // the kernel need not be locked down
+
+	Heartbeat      time.Duration // so often, at least, the guest is looked at, hits or no hits; 0: never
+	StartLimit     time.Duration // how long the guest may run before its policy is in force; 0: as long as it takes
+	InitramfsLimit time.Duration // and how long from then on until a program outside the initramfs is executed
 
 	State State             // what a successor has to know
 	Audit func(Record)      // is handed each decision; must not block
@@ -50,6 +55,8 @@ type Enforcer struct {
 	next     int               // rules of the policy that were seen
 	awaited  map[uint64]Record // files whose signature is yet to be verified, by the label's address
 	last     links             // of the last file; those of the next one are likely the same
+	beat     time.Time         // when the guest is looked at next
+	ran      time.Duration     // in this phase
 	stopping atomic.Bool
 }
 
@@ -68,17 +75,26 @@ func (e *Enforcer) SetTrust(t *Trust) { e.trust.Store(t) }
 // found. Run then returns soon. It may be called while Run runs.
 func (e *Enforcer) Stop() { e.stopping.Store(true) }
 
-// Run guards the guest until it ends, which is no error. A *FrozenError is the
+// ErrNeverGuarded is given by Run for a guest that has ended before its policy was in force.
+var ErrNeverGuarded = errors.New("the guest has ended, and its IMA policy never came into force: nothing was verified")
+
+// Run guards the guest until it ends, which is no error if it was guarded. A *FrozenError is the
 // only other way in which it returns: the guest then stands still.
 func (e *Enforcer) Run() error {
 	err := e.begin()
 	for err == nil {
 		var s guest.Stop
-		if s, err = e.config.Guest.Run(0); err == nil {
+		if s, err = e.run(e.untilBeat()); err == nil && time.Until(e.beat) <= 0 {
+			err = e.heartbeat()
+		}
+		if err == nil && s.Hit {
 			err = e.hit(&s)
 		}
 	}
 	if errors.Is(err, guest.ErrEnded) {
+		if e.saved.Phase < enforcing {
+			return ErrNeverGuarded
+		}
 		return nil
 	}
 	freeze := e.config.Guest.Freeze()

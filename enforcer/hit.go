@@ -42,18 +42,16 @@ func (h *hit) returns(v Verdict, rax uint64, reason string) error {
 // arguments fills the ranges and with them what every hit needs. Each of the ranges may
 // fail on its own; the rest may not.
 func (h *hit) arguments(ranges ...*guest.Range) error {
-	p, v, slide := h.e.config.Profile, &h.e.config.Profile.Variables, h.e.saved.Slide
-	own := []*guest.Range{
-		span(h.regs.RSP, 8), span(v.Appraise+slide, 4), span(v.PolicyFlag+slide, 4), span(v.KexecLoadDisabled+slide, 4),
-	}
+	p := h.e.config.Profile
+	own := append(h.e.variables(), span(h.regs.RSP, 8))
 	if err := cmp.Or(h.try(append(own, ranges...)...), unread(own...)); err != nil {
 		return err
 	}
-	h.back, h.posture = value(own[0]), posture{value(own[1]), value(own[2]), value(own[3])}
-	if to := h.back - slide; to < p.Text || to >= p.TextEnd {
+	h.posture, h.back = postureOf(own), value(own[len(own)-1])
+	if to := h.back - h.e.saved.Slide; to < p.Text || to >= p.TextEnd {
 		return fmt.Errorf("called from %#x, which is not in the kernel's text", h.back)
 	}
-	return nil
+	return h.e.lockedDown(h.posture)
 }
 
 const (

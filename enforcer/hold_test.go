@@ -44,7 +44,7 @@ func TestHeld(t *testing.T) {
 		}
 		return b.exec(initSB)(g)
 	})
-	if err := b.e.Run(); err != nil {
+	if err := b.e.Run(); !errors.Is(err, ErrNeverGuarded) {
 		t.Fatal(err)
 	}
 	// What ran before the guest was held is what no trap was there for.
@@ -65,7 +65,7 @@ func TestHeld(t *testing.T) {
 func TestHeldChecked(t *testing.T) {
 	b := newCodeBed(t, 0, false)
 	b.Do(b.atHold(), b.after(func() { b.Write(entry("integrity_digsig_verify"), []byte{0xe9}) }, b.exec(initSB)))
-	if err := b.e.Run(); err != nil {
+	if err := b.e.Run(); !errors.Is(err, ErrNeverGuarded) {
 		t.Error(err)
 	}
 }
@@ -98,11 +98,11 @@ func TestNotHeld(t *testing.T) {
 	}
 }
 
-// TestHeldEnds: a guest that ends before it comes to where it is held is no error.
+// TestHeldEnds: a guest that ends before it comes to where it is held was never guarded, and is not frozen.
 func TestHeldEnds(t *testing.T) {
 	b := newCodeBed(t, 0, false)
 	b.Do(at(text+0x5000, kernelCS))
-	if err := b.e.Run(); err != nil || b.Frozen {
+	if err := b.e.Run(); !errors.Is(err, ErrNeverGuarded) || b.Frozen {
 		t.Errorf("%v, frozen %v", err, b.Frozen)
 	}
 }

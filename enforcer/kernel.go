@@ -2,6 +2,7 @@ package enforcer
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -79,9 +80,31 @@ const (
 	policyAppraise  = 0x04 // IMA_APPRAISE in ima_policy_flag
 )
 
-// posture is what the guest must keep: its own enforcement on, and no other
-// kernel to be started. Its three variables are read with each hit.
-type posture struct{ appraise, policyFlag, kexecLoadDisabled uint64 }
+// posture is what the guest must keep: its own enforcement on, no other kernel to be
+// started, and the kernel locked down. Its variables are read with each hit and each heartbeat.
+type posture struct{ appraise, policyFlag, kexecLoadDisabled, lockedDown uint64 }
+
+// variables are those of the posture, to be read. The kernel of a profile without lockdown has no such variable, and another
+// one is read in its place: lockedDown does not ask for it.
+func (e *Enforcer) variables() (ranges []*guest.Range) {
+	v := &e.config.Profile.Variables
+	for _, addr := range []uint64{v.Appraise, v.PolicyFlag, v.KexecLoadDisabled, cmp.Or(v.LockedDown, v.Appraise)} {
+		ranges = append(ranges, span(addr+e.saved.Slide, 4))
+	}
+	return ranges
+}
+
+func postureOf(r []*guest.Range) posture {
+	return posture{value(r[0]), value(r[1]), value(r[2]), value(r[3])}
+}
+
+// lockedDown wants what keeps root out of the kernel: without it nothing of the guest's can be relied on.
+func (e *Enforcer) lockedDown(p posture) error {
+	if want := uint64(e.config.Profile.Values.LockIntegrity); !e.config.NoLockdown && (want == 0 || p.lockedDown < want) {
+		return errors.New("the guest's kernel is not locked down: give it lockdown=integrity on its command line, or say --no-lockdown and do without")
+	}
+	return nil
+}
 
 // inForce reports whether a policy with appraisal is.
 func (p posture) inForce() bool { return p.policyFlag&policyAppraise != 0 }

@@ -51,8 +51,11 @@ func (e *Enforcer) glance() error {
 		return err
 	}
 	for {
-		s, err := e.config.Guest.Run(glances)
+		s, err := e.run(glances)
 		if err != nil {
+			return err
+		}
+		if err := e.inTime(); err != nil {
 			return err
 		}
 		if e.stopping.Load() {

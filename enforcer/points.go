@@ -22,13 +22,17 @@ const (
 // points are all there are, four in a phase: a processor has that many registers for them.
 // Once a policy is in force, ima_update_policy is needed no more: the next policy would have no
 // rule but by ima_parse_add_rule, and one without rules is refused (ima_check_policy).
-var points = []point{
-	{"ima_bprm_check", before, (*hit).bprmCheck, "a program from outside the initramfs freezes the guest: without a policy nothing else would ever be hit"},
-	{"ima_parse_add_rule", both, (*hit).parseRule, "each rule must be the next one of the pinned policy"},
-	{"ima_update_policy", before, (*hit).updatePolicy, "all of its rules were seen, and this happens once"},
-	{"ima_appraise_measurement", both, (*hit).appraise, "the path for the audit; no label, a digest, another disk or an unverifiable file system: denied"},
-	{"integrity_digsig_verify", after, (*hit).digsigVerify, "the verdict: signature, digest, key, deny list"},
-	{"blkdev_mmap", after, (*hit).blockMmap, "a block device is mapped executable: denied"},
+var points []point
+
+func init() { // what they decide by looks at them, too
+	points = []point{
+		{"ima_bprm_check", before, (*hit).bprmCheck, "a program from outside the initramfs freezes the guest: without a policy nothing else would ever be hit"},
+		{"ima_parse_add_rule", both, (*hit).parseRule, "each rule must be the next one of the pinned policy"},
+		{"ima_update_policy", before, (*hit).updatePolicy, "all of its rules were seen, and this happens once"},
+		{"ima_appraise_measurement", both, (*hit).appraise, "the path for the audit; no label, a digest, another disk or an unverifiable file system: denied"},
+		{"integrity_digsig_verify", after, (*hit).digsigVerify, "the verdict: signature, digest, key, deny list"},
+		{"blkdev_mmap", after, (*hit).blockMmap, "a block device is mapped executable: denied"},
+	}
 }
 
 // address is where the trap of a point lies in the running kernel.

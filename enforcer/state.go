@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/vmseal/vmseal/formats/profile"
 )
 
 // phase is how far a guest has come. It only ever goes forward.
@@ -24,7 +26,7 @@ var phaseNames = [...]string{"booting", "policy-complete", "enforcing", "initram
 
 // advance notes progress where a successor finds it, before the guest goes on.
 func (e *Enforcer) advance(to phase) error {
-	e.saved.Phase = to
+	e.saved.Phase, e.ran = to, 0
 	e.config.Event("the guest is " + phaseNames[to])
 	return e.save()
 }
@@ -44,6 +46,9 @@ type Saved struct {
 	Phase phase  `json:"phase"` // how far the guest has come
 	VCPUs int    `json:"vcpus"` // Guest.Trapped
 	Disk  uint64 `json:"disk"`  // diskseq of the system's disk; 0 before that is known
+
+	PhysBase uint64          `json:"phys_base"` // of the kernel; 0 before the policy is in force, as the next
+	Code     []profile.Bytes `json:"code"`      // digests of what must not change: see watched
 }
 
 // State keeps it in a file that only its owner may write. Without a path it keeps
@@ -53,7 +58,7 @@ type State struct {
 	Pins string
 }
 
-const maxState = 1 << 12
+const maxState = 1 << 16
 
 // Save replaces the file.
 func (f State) Save(s Saved) error {
@@ -101,7 +106,7 @@ func (f State) Load() (s Saved, err error) {
 	case err != nil || string(again)+"\n" != string(text) || s.Phase < booting || s.Phase > initramfsLeft:
 		return s, fmt.Errorf("%s: not as it was written", f.Path)
 	case s.Pins != f.Pins:
-		return s, fmt.Errorf("%s: of another profile, policy, --device or --writable", f.Path)
+		return s, fmt.Errorf("%s: of another profile, policy, --device, --writable or --no-lockdown", f.Path)
 	}
 	return s, nil
 }

@@ -34,7 +34,8 @@ type Guest struct {
 	selected int      // the one that g, P and m are about; -1 if not known
 	planted  []uint64
 	last     guest.Stop
-	running  bool // between Answer and Run
+	running  bool   // between Answer and Run
+	distance uint64 // of addresses that are read; see ReadImage
 }
 
 var _ guest.Guest = (*Guest)(nil)

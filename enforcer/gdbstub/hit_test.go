@@ -514,3 +514,37 @@ func TestPlugged(t *testing.T) {
 	}
 	t.Fatal("nobody has noticed the virtual CPU")
 }
+
+// TestReadImage reads by physical addresses what no page table of the guest maps, and leaves the stub as it was. What a
+// process that died has left is put right by the next one.
+func TestReadImage(t *testing.T) {
+	m := boot(t, 1)
+	g := m.dial(t)
+	plant(t, g, hook)
+	s := runToHit(t, g)
+	image, err := os.ReadFile(firmware(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const kernelMap = 0xffffffff80000000
+	r := &guest.Range{Addr: kernelMap + 0xf0000, Buf: make([]byte, 64<<10)}
+	unmapped := func() {
+		t.Helper()
+		if err := g.Read(s.VCPU, []*guest.Range{r}); err != nil || r.Err == nil {
+			t.Errorf("the kernel's map is read as virtual memory: %v, %v", err, r.Err)
+		}
+	}
+	unmapped()
+	distance := uint64(kernelMap)
+	if err := g.ReadImage(-distance, []*guest.Range{r}); err != nil || r.Err != nil || !bytes.Equal(r.Buf, image) {
+		t.Errorf("%v, %v", err, r.Err)
+	}
+	unmapped()
+	g.c.order("Qqemu.PhyMemMode:1")
+	if err := g.c.obeyed(); err != nil {
+		t.Fatal(err)
+	}
+	g.Close()
+	g = m.dial(t)
+	unmapped()
+}

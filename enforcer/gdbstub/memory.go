@@ -31,7 +31,7 @@ func (g *Guest) Read(vcpu int, ranges []*guest.Range) error {
 	var pieces []piece
 	for _, r := range ranges {
 		r.Err = nil
-		addr := r.Addr
+		addr := r.Addr + g.distance
 		for buf := range slices.Chunk(r.Buf, pieceSize) {
 			pieces = append(pieces, piece{r, addr, buf})
 			addr += pieceSize
@@ -46,6 +46,16 @@ func (g *Guest) Read(vcpu int, ranges []*guest.Range) error {
 		}
 	}
 	return g.c.err
+}
+
+// ReadImage reads physical memory, which the stub has a mode for.
+func (g *Guest) ReadImage(distance uint64, ranges []*guest.Range) error {
+	g.c.order("Qqemu.PhyMemMode:1")
+	g.distance = distance
+	_ = g.Read(0, ranges)
+	g.distance = 0
+	g.c.order("Qqemu.PhyMemMode:0")
+	return g.c.obeyed()
 }
 
 // fill takes the reply to the request for the piece.

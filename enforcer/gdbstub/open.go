@@ -60,6 +60,7 @@ func (g *Guest) begin() error {
 	if p := c.reply(); !bytes.Contains(p, fmt.Appendf(nil, "PacketSize=%x;", packetSize)) {
 		c.refuse(p)
 	}
+	c.order("Qqemu.PhyMemMode:0") // who was here before may have died in the middle of ReadImage
 	g.checkRegisters()
 	g.listThreads()
 	return c.err

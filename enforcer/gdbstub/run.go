@@ -47,26 +47,26 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 }
 
 // await waits for the stop reply, and interrupts the guest at the limit. Either way
-// there is one: an interrupt that comes too late is ignored. Without a limit, a guest
-// that QEMU paused for another reason is waited for: it goes on with its traps, and has a
-// reply more.
+// there is one: an interrupt that comes too late is ignored. A guest that QEMU paused for
+// another reason is waited for, without a limit: it goes on with its traps, and has a reply
+// more.
 func (g *Guest) await(limit time.Duration) []byte {
 	c := &g.c
-	if limit == 0 {
-		p := c.take(time.Time{})
-		for paused(p) {
-			c.pending = append(c.pending, c.question)
-			p = c.take(time.Time{})
-		}
-		return p
-	}
 	if c.err != nil {
 		return nil
 	}
-	p := c.take(time.Now().Add(limit))
+	var until time.Time
+	if limit > 0 {
+		until = time.Now().Add(limit)
+	}
+	p := c.take(until)
 	if errors.Is(c.err, errSilent) {
 		c.err = c.write([]byte{interrupt})
-		p = c.take(c.soon())
+		return c.take(c.soon())
+	}
+	for paused(p) {
+		c.pending = append(c.pending, c.question)
+		p = c.take(time.Time{})
 	}
 	return p
 }

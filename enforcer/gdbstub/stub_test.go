@@ -106,7 +106,7 @@ func (s *stub) reply(packet string) string {
 		return frame("mp01.01")
 	case begins("qs"):
 		return frame("l")
-	case begins("H"), begins("P"), begins("Z"), begins("z"), begins("D"):
+	case begins("Qqemu.PhyMemMode:"), begins("H"), begins("P"), begins("Z"), begins("z"), begins("D"):
 		return frame("OK")
 	case packet == "g":
 		return frame(fmt.Sprintf("%0256x%s%056x", 0, reversed(s.rip), 0))
@@ -329,7 +329,7 @@ func TestInterrupt(t *testing.T) {
 		{"a hit that the interrupt hides", "+", frame("T02thread:p01.01;")[1:], hook, true, ""},
 		{"half a hit comes first", "+$T05thre", "ad:p01.01;#06", hook, true, ""},
 		{"a trap of another", "+", frame("T05thread:p01.01;")[1:], again, false, "stopped at 0xf00f2"},
-		{"a pause by the monitor", frame("T02thread:p01.01;"), "", again, false, ""},
+		{"a pause by the monitor, and a hit", frame("T02thread:p01.01;") + frame("T05thread:p01.01;")[1:], "", hook, true, ""},
 		{"no stop", "+", "+", again, false, "no answer in time"},
 		{"more after the stop", "+", frame("T02thread:p01.01;")[1:] + frame("T05thread:p01.01;")[1:], again, false, `"g": it answered "T05`},
 		{"its end", "+", hangUp, again, false, "closed the connection"},

@@ -77,6 +77,11 @@ type Guest interface {
 	// many ranges there are, they cost one exchange.
 	Read(vcpu int, ranges []*Range) error
 
+	// ReadImage fills ranges of the kernel's image, whatever the virtual CPUs of the stopped guest
+	// do: one that is in user space need not have the kernel mapped. An address and the distance make
+	// a physical address. It fails, too, if a trap in the guest's memory is not where Plant has set it.
+	ReadImage(distance uint64, ranges []*Range) error
+
 	// Trapped gives the number of virtual CPUs if each has traps of its own, which one that is
 	// plugged in later has not: that the list has changed is an error of Run. It is 0 if traps lie in
 	// the guest's memory, for every virtual CPU that there will ever be.

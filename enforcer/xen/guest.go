@@ -173,6 +173,21 @@ func (g *Guest) Fresh() (bool, error) {
 	return err == nil && g.contextSpace().levels == 0, err
 }
 
+// ReadImage reads the frames in which the kernel lies. A PV guest has others than its kernel
+// thinks, and is seen through the kernel's page tables, which its context always has.
+func (g *Guest) ReadImage(distance uint64, ranges []*guest.Range) error {
+	g.forget()
+	for _, a := range g.planted {
+		g.check("looking for the traps", g.expect(g.traps[a], a, g.code))
+	}
+	if !g.pv {
+		g.fill(ranges, func(addr uint64) (uint64, error) { return (addr + distance) / pageSize, nil })
+	} else if _, err := g.look(0); err == nil {
+		g.read(g.contextSpace(), ranges...)
+	}
+	return g.err
+}
+
 // Trapped gives 0: the traps lie in the guest's memory.
 func (g *Guest) Trapped() int { return 0 }
 

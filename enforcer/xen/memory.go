@@ -157,13 +157,18 @@ func (h *hypervisor) translate(s space, addr uint64) (uint64, error) {
 	return frame, nil
 }
 
-// read fills the ranges, each on its own.
+// read fills the ranges as an address space has them.
 func (h *hypervisor) read(s space, ranges ...*guest.Range) {
+	h.fill(ranges, func(addr uint64) (uint64, error) { return h.translate(s, addr) })
+}
+
+// fill fills the ranges, each on its own, from the frames that find gives for addresses.
+func (h *hypervisor) fill(ranges []*guest.Range, find func(addr uint64) (uint64, error)) {
 	for _, r := range ranges {
 		r.Err = nil
 		for done := 0; done < len(r.Buf) && r.Err == nil; {
 			addr := r.Addr + uint64(done)
-			frame, err := h.translate(s, addr)
+			frame, err := find(addr)
 			var there []byte
 			if err == nil {
 				there, err = h.frame(frame, addr)

@@ -59,10 +59,6 @@ const (
 	HoldSize = 8
 )
 
-// KernelMap is where addresses of the kernel's image begin (__START_KERNEL_map,
-// arch/x86/include/asm/page_64_types.h).
-const KernelMap = 0xffffffff80000000
-
 // Function is code that appraisal rests on.
 type Function struct {
 	Name    string `json:"name"`
@@ -87,7 +83,7 @@ type Variables struct {
 	RootfsType        uint64 `json:"rootfs_fs_type"`      // struct file_system_type
 	LockedDown        uint64 `json:"kernel_locked_down"`  // enum lockdown_reason; 0 if the kernel has no lockdown
 	Rules             uint64 `json:"ima_rules"`           // struct list_head *, the list that is in force
-	PhysBase          uint64 `json:"phys_base"`           // unsigned long: the physical address of what is mapped at KernelMap
+	PhysBase          uint64 `json:"phys_base"`           // unsigned long: the physical address of what is mapped at __START_KERNEL_map
 	PossibleCPUs      uint64 `json:"__cpu_possible_mask"` // struct cpumask, of Values.CPUMask bytes
 	XenVCPUInfo       uint64 `json:"xen_vcpu_info"`       // struct vcpu_info of the CPU whose gs base is added; 0 if there is none
 }

@@ -86,6 +86,8 @@ func outcome(err error) (code int, hint string) {
 		return exitFrozen, "switch the guest off, or let it run unguarded with 'enforcer release'"
 	}
 	switch {
+	case errors.Is(err, enforcer.ErrNeverGuarded):
+		return exitFrozen, "look at the guest's console; its command line needs rdinit=/vmseal-init, and its initrd what 'imagetool initrd' makes"
 	case errors.Is(err, trust.ErrUnknownKey):
 		hint = "the profile was signed with a key that is not in the trust store: sign it with the image's key, or add that key with 'signer key trust'"
 	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT) && strings.Contains(err.Error(), "connecting"):

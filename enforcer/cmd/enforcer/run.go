@@ -32,7 +32,8 @@ const (
 type runFlags struct {
 	files
 	guest, device, audit, state, trap, name string
-	writable, allowDigest                   bool
+	writable, allowDigest, noLockdown       bool
+	heartbeat, startLimit, initramfsLimit   uint
 }
 
 func (f *runFlags) register(set *flag.FlagSet) {
@@ -40,6 +41,10 @@ func (f *runFlags) register(set *flag.FlagSet) {
 	set.StringVar(&f.guest, "guest", "", "`guest`: gdb:unix:SOCKET, gdb:fd:N or xen:NAME")
 	set.StringVar(&f.device, "device", "", "the one disk or partition, `major:minor` in the guest, whose files may be used")
 	set.BoolVar(&f.writable, "writable", false, "accept a system disk that the guest can write to: its root can then run anything")
+	set.BoolVar(&f.noLockdown, "no-lockdown", false, "accept a kernel that is not locked down: root can then change the kernel itself")
+	set.UintVar(&f.heartbeat, "heartbeat", 30, "`seconds` within which the guest's kernel is looked at again; 0 for never")
+	set.UintVar(&f.startLimit, "start-limit", 600, "`seconds` that the guest may run until its IMA policy is in force; 0 for no limit")
+	set.UintVar(&f.initramfsLimit, "initramfs-limit", 0, "`seconds` that it may then run until it leaves the initramfs; 0 for no limit")
 	set.StringVar(&f.audit, "audit", "-", "`file` to append the audit to; - is standard output")
 	set.StringVar(&f.state, "state", "", "`file` in which a later enforcer finds how far the guest has come")
 	set.StringVar(&f.trap, "trap", "", "what traps are: hardware (default) or software breakpoints of QEMU; str, int3 or icebp\nof Xen (default: the first that it offers)")
@@ -87,9 +92,15 @@ func runCommand(args []string, out *output) error {
 	if device == 0 {
 		s.tell("warning", "without --device files count wherever they lie: on each disk that is attached or made in the guest, too", out.warn)
 	}
+	if f.noLockdown {
+		s.tell("warning", "without lockdown root can change the guest's kernel, and have it ask about nothing", out.warn)
+	}
+	seconds := func(n uint) time.Duration { return time.Duration(n) * time.Second }
 	return s.guard(enforcer.New(enforcer.Config{
-		Guest: g, Profile: f.profile, Device: device, Writable: f.writable, AllowDigest: f.allowDigest,
-		State: enforcer.State{Path: f.state, Pins: fmt.Sprintf("%s device %v writable %v", f.pins, device, f.writable)}, Audit: s.audit.Hit, Event: func(text string) { s.tell("event", text, out.info) },
+		Guest: g, Profile: f.profile, Device: device, Writable: f.writable, AllowDigest: f.allowDigest, NoLockdown: f.noLockdown,
+		Heartbeat: seconds(f.heartbeat), StartLimit: seconds(f.startLimit), InitramfsLimit: seconds(f.initramfsLimit),
+		State: enforcer.State{Path: f.state, Pins: fmt.Sprintf("%s device %v writable %v no-lockdown %v", f.pins, device, f.writable, f.noLockdown)},
+		Audit: s.audit.Hit, Event: func(text string) { s.tell("event", text, out.info) },
 	}, trust))
 }
 
@@ -132,7 +143,11 @@ func (s *session) guard(e *enforcer.Enforcer) error {
 		select {
 		case err := <-done:
 			if err != nil {
-				s.end("frozen", err.Error())
+				note := "frozen"
+				if errors.Is(err, enforcer.ErrNeverGuarded) {
+					note = "ended"
+				}
+				s.end(note, err.Error())
 				return err
 			}
 			s.end("event", "the guest has ended")

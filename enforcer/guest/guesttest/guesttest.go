@@ -141,6 +141,9 @@ func (g *Guest) read(addr uint64, buf []byte) error {
 	return nil
 }
 
+// ReadImage implements guest.Guest.
+func (g *Guest) ReadImage(_ uint64, ranges []*guest.Range) error { return g.Read(0, ranges) }
+
 // Trapped implements guest.Guest.
 func (g *Guest) Trapped() int { return len(g.CPUs) }
 

@@ -1,0 +1,109 @@
+package enforcer
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/vmseal/vmseal/enforcer/guest"
+	"github.com/vmseal/vmseal/formats/profile"
+)
+
+const callRel32 = 0xe8 // what ftrace makes of the nop at the entry of a function that is traced
+
+// run lets the guest run, and counts how long it did.
+func (e *Enforcer) run(limit time.Duration) (guest.Stop, error) {
+	before := time.Now()
+	s, err := e.config.Guest.Run(limit)
+	e.ran += time.Since(before)
+	return s, err
+}
+
+// untilBeat is how long the guest may run until it is looked at. The moments are random: nobody in
+// the guest knows when to have put back what he has changed.
+func (e *Enforcer) untilBeat() time.Duration {
+	if e.config.Heartbeat == 0 {
+		return 0
+	}
+	if time.Until(e.beat) <= 0 {
+		e.beat = time.Now().Add(1 + rand.N(e.config.Heartbeat))
+	}
+	return max(1, time.Until(e.beat))
+}
+
+// heartbeat looks at a guest that stands still.
+func (e *Enforcer) heartbeat() error {
+	if err := e.inTime(); err != nil || e.config.Heartbeat == 0 || e.saved.Phase < enforcing {
+		return err
+	}
+	return e.look()
+}
+
+// inTime wants a guest to go on from the phases in which files are not verified.
+func (e *Enforcer) inTime() error {
+	switch c := &e.config; {
+	case e.saved.Phase < enforcing && c.StartLimit > 0 && e.ran > c.StartLimit:
+		return fmt.Errorf("the guest has run for %v, and its IMA policy is not in force", c.StartLimit)
+	case e.saved.Phase == enforcing && c.InitramfsLimit > 0 && e.ran > c.InitramfsLimit:
+		return fmt.Errorf("the guest has run for %v with its policy in force, and only programs of the initramfs", c.InitramfsLimit)
+	}
+	return nil
+}
+
+// watched is what must stay as it is from the moment on at which the policy is in force: the code of
+// the appraisal path, and which list of rules counts.
+func (e *Enforcer) watched() []profile.Function {
+	p := e.config.Profile
+	return append([]profile.Function{{Name: "ima_rules", Address: p.Variables.Rules, Size: 8}}, p.Code...)
+}
+
+// look compares what nothing in the guest may change with what it was when the policy came into
+// force. The first time it notes that.
+func (e *Enforcer) look() error {
+	ranges, watched := e.variables(), e.watched()
+	for _, at := range points {
+		ranges = append(ranges, span(e.address(at), profile.HookSize))
+	}
+	for _, f := range watched {
+		ranges = append(ranges, span(f.Address+e.saved.Slide, int(f.Size)))
+	}
+	g := e.config.Guest
+	if err := cmp.Or(g.ReadImage(e.saved.PhysBase-mapStart, ranges), unread(ranges...)); err != nil {
+		return fmt.Errorf("looking at the kernel: %w", err)
+	}
+	state, entries, code := postureOf(ranges), ranges[4:][:len(points)], ranges[4+len(points):]
+	if err := cmp.Or(state.check(), e.lockedDown(state)); err != nil {
+		return err
+	}
+	if !state.inForce() {
+		return errors.New("the guest's IMA appraises nothing any more (ima_policy_flag)")
+	}
+	for i, at := range points {
+		if got := entries[i].Buf; g.Trapped() > 0 && got[0] != callRel32 && !bytes.Equal(got, e.config.Profile.Hooks[at.function].Bytes) {
+			return fmt.Errorf("at the entry of %s lies % x, neither the nop of the profile nor a call", at.function, got)
+		}
+	}
+	return e.compare(watched, code)
+}
+
+// compare holds contents to their digests, without what the kernel itself changes.
+func (e *Enforcer) compare(watched []profile.Function, contents []*guest.Range) error {
+	first := e.saved.Code == nil
+	for i, f := range watched {
+		buf := contents[i].Buf
+		for _, s := range f.Patched {
+			clear(buf[s.At:][:s.Size])
+		}
+		sum := sha256.Sum256(buf)
+		if first {
+			e.saved.Code = append(e.saved.Code, sum[:])
+		} else if i >= len(e.saved.Code) || !bytes.Equal(e.saved.Code[i], sum[:]) {
+			return fmt.Errorf("%s has changed in the guest's kernel", f.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package enforcer
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmseal/vmseal/enforcer/guest/guesttest"
+)
+
+// beat is a moment at which a guest that does nothing special is stopped.
+func (b *bed) pause() guesttest.Event { return at(text+0x5000, kernelCS) }
+
+// TestHeartbeat: what the appraisal rests on is looked at without any hit, by a successor, too.
+func TestHeartbeat(t *testing.T) {
+	v, mmap, bprm := &kernel.Variables, kernel.Code[0].Address, kernel.Code[1].Address
+	for name, tt := range map[string]struct {
+		change func(b *bed)
+		says   string // "" if the guest goes on
+	}{
+		"nothing":                {func(*bed) {}, ""},
+		"log mode":               {func(b *bed) { b.setWord(v.Appraise, 5) }, "ima_appraise"},
+		"no appraisal":           {func(b *bed) { b.setWord(v.PolicyFlag, 1) }, "ima_policy_flag"},
+		"kexec":                  {func(b *bed) { b.setWord(v.KexecLoadDisabled, 0) }, "kexec_load_disabled"},
+		"unlocked":               {func(b *bed) { b.setWord(v.LockedDown, lockIntegrity-1) }, "not locked down"},
+		"locked down further":    {func(b *bed) { b.setWord(v.LockedDown, lockIntegrity+8) }, ""},
+		"other rules":            {func(b *bed) { b.setPointer(v.Rules, data+0x500) }, "ima_rules has changed"},
+		"code":                   {func(b *bed) { b.Write(mmap+9, []byte{0xc3}) }, "ima_file_mmap has changed"},
+		"code's first byte":      {func(b *bed) { b.Write(mmap, []byte{0xc3}) }, "ima_file_mmap has changed"},
+		"code's last byte":       {func(b *bed) { b.Write(bprm+4999, []byte{0xc3}) }, "security_bprm_check has changed"},
+		"a static key":           {func(b *bed) { b.Write(mmap+40, []byte{0xeb, 4}) }, ""},
+		"a traced function":      {func(b *bed) { b.Write(mmap+4, []byte{0xe8, 1, 2, 3, 4}) }, ""},
+		"a traced point":         {func(b *bed) { b.Write(entry("blkdev_mmap"), []byte{0xe8, 1, 2, 3, 4}) }, ""},
+		"a jump at a point":      {func(b *bed) { b.Write(entry("blkdev_mmap"), []byte{0xe9, 1, 2, 3, 4}) }, "at the entry of blkdev_mmap lies e9"},
+		"another nop at a point": {func(b *bed) { b.Write(entry("ima_update_policy"), []byte{0x90, 0x90, 0x90, 0x90, 0x90}) }, "at the entry of ima_update_policy"},
+	} {
+		for _, successor := range []bool{false, true} {
+			b := newBed(t, 0)
+			b.e.config.Heartbeat = time.Nanosecond
+			b.boot()
+			b.run()
+			if successor {
+				b.e = b.enforcer(b.e.trust.Load())
+				b.e.config.Heartbeat = time.Nanosecond
+			}
+			b.Do(b.pause(), b.after(func() { tt.change(b) }, b.pause()), b.pause())
+			err := b.e.Run()
+			if tt.says == "" && (err != nil || b.Frozen) {
+				t.Errorf("%s, successor %v: %v", name, successor, err)
+			}
+			if tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says) || !b.Frozen || len(b.Events) != 1) {
+				t.Errorf("%s, successor %v: %v, want %q", name, successor, err, tt.says)
+			}
+		}
+	}
+}
+
+// TestHeartbeatBeforeHit: hits do not keep the guest from being looked at.
+func TestHeartbeatBeforeHit(t *testing.T) {
+	value, sum := signed(t, "true")
+	b := newBed(t, 0)
+	b.e.config.Heartbeat = time.Nanosecond
+	b.boot()
+	b.Do(b.after(func() { b.Write(kernel.Code[1].Address, []byte{0xcc}) }, b.verification(value, sum)))
+	answered := len(b.Answers)
+	if err := b.e.Run(); err == nil || !strings.Contains(err.Error(), "security_bprm_check has changed") || !b.Frozen {
+		t.Errorf("%v", err)
+	}
+	if len(b.Answers) != answered+1+len(pinned)+2 {
+		t.Errorf("%d answers", len(b.Answers))
+	}
+}
+
+// TestUnlocked: a kernel that is not locked down does not come to its first program, unless that was said to be all right.
+func TestUnlocked(t *testing.T) {
+	for _, accepted := range []bool{false, true} {
+		b := newBed(t, 0)
+		b.e.config.NoLockdown = accepted
+		b.setWord(kernel.Variables.LockedDown, 0)
+		b.boot()
+		err := b.e.Run()
+		if accepted && err != nil {
+			t.Errorf("accepted: %v", err)
+		}
+		if !accepted && (err == nil || !strings.Contains(err.Error(), "lockdown=integrity") || len(b.Answers) != 0) {
+			t.Errorf("%v, %d answers", err, len(b.Answers))
+		}
+	}
+}
+
+// TestLimits: a guest has to come to its policy, and from there out of the initramfs.
+func TestLimits(t *testing.T) {
+	slow := func(b *bed) guesttest.Event { return b.after(func() { b.e.ran += time.Minute }, b.pause()) }
+	for name, tt := range map[string]struct {
+		start, initramfs time.Duration
+		boot             bool
+		says             string
+	}{
+		"no policy":               {time.Second, 0, false, "its IMA policy is not in force"},
+		"no policy in time":       {time.Hour, 0, false, ""},
+		"in the initramfs":        {0, time.Second, true, "only programs of the initramfs"},
+		"in time":                 {time.Second, time.Hour, true, ""},
+		"the initramfs, no limit": {time.Second, 0, true, ""},
+	} {
+		b := newBed(t, 0)
+		b.e.config.Heartbeat, b.e.config.StartLimit, b.e.config.InitramfsLimit = time.Nanosecond, tt.start, tt.initramfs
+		if tt.boot {
+			b.boot()
+		}
+		b.Do(at(text+0x5000, kernelCS), slow(b), b.pause())
+		err := b.e.Run()
+		switch {
+		case tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says) || !b.Frozen):
+			t.Errorf("%s: %v", name, err)
+		case tt.says == "" && tt.boot && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case tt.says == "" && !tt.boot && !errors.Is(err, ErrNeverGuarded):
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
