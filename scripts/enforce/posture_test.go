@@ -27,6 +27,7 @@ func TestPosture(t *testing.T) {
 		name, cmdline, says string
 		prepare             func(t *testing.T, gd *guard, o *options)
 	}{
+		{"no lockdown", "rdinit=/vmseal-init ima_appraise=enforce", "not locked down", plain},
 		{"ima_appraise=log", "rdinit=/vmseal-init ima_appraise=log", "ima_appraise is", plain},
 		{"ima_appraise=fix", "rdinit=/vmseal-init ima_appraise=fix", "ima_appraise is", plain},
 		{"no policy", "rdinit=/init ima_appraise=enforce", "no policy is in force", plain},
@@ -43,6 +44,9 @@ func TestPosture(t *testing.T) {
 			t.Parallel()
 			gd := newGuard(t, g, "6.1")
 			o := options{cmdline: c.cmdline, noWait: true}
+			if c.name != "no lockdown" {
+				o.cmdline += " lockdown=integrity"
+			}
 			c.prepare(t, gd, &o)
 			v, e := bootGuarded(t, gd, o)
 			e.awaitExit(4)

@@ -153,9 +153,9 @@ func (d *domain) expectPaused() {
 // testDomainPosture boots guests in which the enforcer's answers would count for nothing.
 func testDomainPosture(t *testing.T) {
 	for _, c := range []struct{ name, initrd, cmdline, says string }{
-		{"ima_appraise=log", "initrd-guarded", "rdinit=/vmseal-init ima_appraise=log", "ima_appraise is"},
-		{"no policy", "initrd", "ima_appraise=enforce", "no policy is in force"},
-		{"foreign rule", "initrd-foreign", "rdinit=/vmseal-init ima_appraise=enforce", "rule"},
+		{"ima_appraise=log", "initrd-guarded", "rdinit=/vmseal-init ima_appraise=log lockdown=integrity", "ima_appraise is"},
+		{"no policy", "initrd", "ima_appraise=enforce lockdown=integrity", "no policy is in force"},
+		{"foreign rule", "initrd-foreign", "rdinit=/vmseal-init ima_appraise=enforce lockdown=integrity", "rule"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, e := bootGuardedDomain(t, domainGuard(t), 1, c.initrd, c.cmdline)

@@ -42,6 +42,7 @@ var attempts = map[string]attempt{
 	"verity":          {"FILE: enable fs-verity", 1, enableVerity},
 	"exchange-disk":   {"virtio|scsi SYSTEM OTHER NUMBER: have disk OTHER take the place of disk SYSTEM, and execute probe there", 4, exchangeDisk},
 	"exchanged":       {"", 0, exchanged},
+	"fentry":          {"FUNCTION PIPE: run a BPF program with each call of it, until something is written to PIPE", 2, fentry},
 }
 
 func main() {
