@@ -399,7 +399,7 @@ func (g *Guest) hitMeanwhile(t *testing.T, vcpu int) (hit bool) {
 
 // TestPlugged: a virtual CPU that is plugged in later comes to the traps, too, which lie in the guest's memory.
 func TestPlugged(t *testing.T) {
-	d, g, _ := planted(t, []string{"vcpus=1", "maxvcpus=2", `extra="console=hvc0 panic=0 plugged"`})
+	d, g, _ := planted(t, []string{"vcpus=1", "maxvcpus=2", `extra="console=hvc0 panic=0 loglevel=1 plugged"`})
 	b := book{}
 	serve(t, g, 1, false) // the first process
 	for range 5 {
