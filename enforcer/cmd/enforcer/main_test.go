@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -67,7 +68,9 @@ func (k *kit) sealed(key *rsa.PrivateKey, pub *keys.PublicKey, rules ...string) 
 	for i, name := range profile.HookNames {
 		hooks[name] = profile.Hook{Address: text + 16*uint64(i), Bytes: profile.Bytes{0x0f, 0x1f, 0x44, 0, 0}, Prototype: "int f(void)"}
 	}
+	sum := sha256.Sum256([]byte(bootedKernel))
 	p := profile.Profile{
+		Kernel:  profile.Bytes(sum[:]),
 		Release: "6.1.0-test", BuildID: "0011", Banner: "Linux version 6.1.0-test\n", Text: text, TextEnd: text + 4096,
 		Hooks: hooks,
 		Hold:  profile.Hold{Address: text + 0x200, Code: make(profile.Bytes, profile.HoldSize)},
@@ -125,6 +128,30 @@ func TestCheck(t *testing.T) {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }
+
+// TestCheckBoot: the files that are booted are those that the profile was made of.
+func TestCheckBoot(t *testing.T) {
+	k := newKit(t)
+	for name, text := range map[string]string{"kernel": bootedKernel, "initrd": "initrd", "other": "other"} {
+		k.write(name, text)
+	}
+	for _, tt := range []struct {
+		flag, file, says string
+	}{
+		{"--kernel", "kernel", ""},
+		{"--kernel", "other", "the profile says"},
+		{"--kernel", "missing", "no such file"},
+		{"--initrd", "initrd", "imagetool profile --initrd"}, // of which the profile says nothing
+	} {
+		code, _, errs := k.check(tt.flag, k.path(tt.file))
+		if (code == 0) != (tt.says == "") || !strings.Contains(errs, tt.says) || tt.says != "" && !strings.Contains(errs, k.path(tt.file)) {
+			t.Errorf("%s %s: exit %d: %s", tt.flag, tt.file, code, errs)
+		}
+	}
+}
+
+// bootedKernel is the file that the kit's profile is of.
+const bootedKernel = "kernel"
 
 // TestCheckRefuses: each file that is not what it has to be is named with the reason.
 func TestCheckRefuses(t *testing.T) {
