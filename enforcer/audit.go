@@ -55,10 +55,13 @@ type Spent struct {
 }
 
 // Audit writes records in a goroutine of its own, so that a slow disk delays no
-// verdict. What finds the queue full is lost and counted.
+// verdict. What finds the queue full is lost, counted and told of; denials, what freezes
+// the guest and notes first wait for room.
 type Audit struct {
 	guest string
 	queue chan any
+	room  time.Duration // how long a line that others must not push out waits for room
+	warn  func(text string)
 	lost  atomic.Uint64
 	done  chan error
 
@@ -69,14 +72,20 @@ type Audit struct {
 // queued is how many records may wait.
 const queued = 1024
 
-// NewAudit writes to w for the guest of that name, until Close.
-func NewAudit(w io.Writer, guest string) *Audit {
-	a := &Audit{guest: guest, queue: make(chan any, queued), done: make(chan error, 1), counts: map[Verdict]int{}}
+// roomLimit is long for a writer that goes on, and no end for the guest, which stands still
+// meanwhile, at its next hit at the latest.
+const roomLimit = 2 * time.Second
+
+// NewAudit writes to w for the guest of that name, until Close. warn is told of the first
+// record that is lost, and whenever there are twice as many as it was told of. It must not block.
+func NewAudit(w io.Writer, guest string, warn func(text string)) *Audit {
+	a := &Audit{guest: guest, queue: make(chan any, queued), room: roomLimit, warn: warn, done: make(chan error, 1), counts: map[Verdict]int{}}
 	go a.write(w)
 	return a
 }
 
-// Hit counts a record and adds it. It never waits for the writer.
+// Hit counts a record and adds it. It waits for the writer with those alone that say what the
+// guest was kept from.
 func (a *Audit) Hit(r Record) {
 	a.mu.Lock()
 	a.counts[r.Verdict]++
@@ -86,11 +95,15 @@ func (a *Audit) Hit(r Record) {
 	}
 	r.Type, r.Guest = "hit", a.guest
 	r.Path, r.Reason = escape.Path(r.Path), escape.Path(r.Reason)
-	a.add(r)
+	if r.Verdict == Deny || r.Verdict == Freeze {
+		a.add(r, a.room)
+	} else {
+		a.add(r, 0)
+	}
 }
 
-// Note adds a line of another type.
-func (a *Audit) Note(kind, text string) { a.add(a.note(kind, escape.Path(text))) }
+// Note adds a line of another type, which are few.
+func (a *Audit) Note(kind, text string) { a.add(a.note(kind, escape.Path(text)), a.room) }
 
 func (a *Audit) note(kind, text string) any {
 	return struct {
@@ -99,11 +112,27 @@ func (a *Audit) note(kind, text string) any {
 	}{line{time.Now(), kind, a.guest}, text}
 }
 
-func (a *Audit) add(v any) {
+// add queues a line. If there is no room it waits for the writer, up to the limit.
+func (a *Audit) add(v any, limit time.Duration) {
 	select {
 	case a.queue <- v:
+		return
 	default:
-		a.lost.Add(1)
+	}
+	if limit > 0 {
+		select {
+		case a.queue <- v:
+			return
+		case <-time.After(limit):
+		}
+	}
+	a.lose("they come faster than they are written")
+}
+
+// lose counts a line, and says why there is none.
+func (a *Audit) lose(reason string) {
+	if n := a.lost.Add(1); n&(n-1) == 0 {
+		a.warn(fmt.Sprintf("audit records are lost, %d so far: %s", n, reason))
 	}
 }
 
@@ -133,7 +162,7 @@ func (a *Audit) write(w io.Writer) {
 			break // Close
 		}
 		if err := put(v); err != nil {
-			a.lost.Add(1)
+			a.lose(err.Error())
 			first = cmp.Or(first, fmt.Errorf("writing the audit: %w", err))
 			continue
 		}

@@ -15,7 +15,7 @@ import (
 // reported, and nobody waits.
 func TestAuditNeverBlocks(t *testing.T) {
 	r, w := io.Pipe()
-	a := NewAudit(w, "guest")
+	a := NewAudit(w, "guest", func(string) {})
 	for range 2 * queued {
 		a.Hit(Record{Hook: "h"}) // would never come back
 	}
@@ -50,10 +50,73 @@ func TestAuditNeverBlocks(t *testing.T) {
 	}
 }
 
+// TestAuditFlood: what the guest was kept from, and notes, find their place in the audit behind
+// whatever number of others, as soon as the writer goes on.
+func TestAuditFlood(t *testing.T) {
+	r, w := io.Pipe()
+	a := NewAudit(w, "guest", func(string) {})
+	a.room = time.Minute
+	for range 2 * queued {
+		a.Hit(Record{Verdict: Allow})
+	}
+	added := make(chan struct{})
+	go func() {
+		defer close(added)
+		a.Hit(Record{Verdict: Deny})
+		a.Hit(Record{Verdict: Freeze})
+		a.Note("reload", "t")
+		a.Note("frozen", "t")
+	}()
+	text := make(chan string)
+	go func() {
+		all, err := io.ReadAll(r)
+		if err != nil {
+			t.Error(err)
+		}
+		text <- string(all)
+	}()
+	<-added
+	if err := a.Close(time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	all := <-text
+	for _, want := range []string{`"verdict":"deny"`, `"verdict":"freeze"`, `"type":"reload"`, `"type":"frozen"`, `"type":"summary"`} {
+		if strings.Count(all, want) != 1 {
+			t.Errorf("%d lines with %s", strings.Count(all, want), want)
+		}
+	}
+}
+
+// TestAuditWarns: somebody hears of losses while they happen, and not of each.
+func TestAuditWarns(t *testing.T) {
+	var told []string
+	a := NewAudit(failing{}, "guest", func(text string) { told = append(told, text) })
+	for range 9 {
+		a.Hit(Record{})
+	}
+	if err := a.Close(time.Minute); err == nil {
+		t.Error("the error is not told of")
+	}
+	if len(told) != 4 || !strings.Contains(told[0], "lost, 1 so far: disk full") || !strings.Contains(told[3], "lost, 8 so far") {
+		t.Errorf("told %q", told)
+	}
+	r, w := io.Pipe()
+	defer r.Close()
+	warned := make(chan string, 20)
+	a = NewAudit(w, "guest", func(text string) { warned <- text })
+	for range queued + 3 { // one that is being written, and two for which there is no room
+		a.Hit(Record{})
+	}
+	if got := <-warned; !strings.Contains(got, "lost, 1 so far: they come faster") {
+		t.Errorf("told %q", got)
+	}
+}
+
 func TestAuditClose(t *testing.T) {
 	r, w := io.Pipe()
 	defer r.Close()
-	a := NewAudit(w, "guest")
+	a := NewAudit(w, "guest", func(string) {})
 	a.Hit(Record{})
 	if err := a.Close(time.Millisecond); err == nil {
 		t.Error("a record that was not written is not told of")
@@ -62,7 +125,7 @@ func TestAuditClose(t *testing.T) {
 }
 
 func TestAuditError(t *testing.T) {
-	a := NewAudit(failing{}, "guest")
+	a := NewAudit(failing{}, "guest", func(string) {})
 	a.Hit(Record{})
 	if err := a.Close(time.Minute); err == nil || a.Lost() != 2 {
 		t.Errorf("%v, %d lost, want the record and the summary", err, a.Lost())
@@ -72,7 +135,7 @@ func TestAuditError(t *testing.T) {
 // TestAuditRecovers: what a full disk has cost is lost and told of, and nothing more.
 func TestAuditRecovers(t *testing.T) {
 	w := &failsOnce{at: 2}
-	a := NewAudit(w, "guest")
+	a := NewAudit(w, "guest", func(string) {})
 	for range 5 {
 		a.Hit(Record{Hook: "h"})
 	}
@@ -114,7 +177,7 @@ func (failing) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 // TestAuditLine holds the names of the fields, which programs read.
 func TestAuditLine(t *testing.T) {
 	var out bytes.Buffer
-	a := NewAudit(&out, "web1")
+	a := NewAudit(&out, "web1", func(string) {})
 	a.Hit(Record{Hook: "integrity_digsig_verify", Func: "BPRM_CHECK", Path: "/bin/\x1b\xff", Digest: "00", Key: "01020304", Verdict: Deny, Reason: "r"})
 	a.Hit(Record{Verdict: Jump})
 	a.Note("event", "t")

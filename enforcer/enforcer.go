@@ -26,7 +26,7 @@ type Config struct {
 	InitramfsLimit time.Duration // and how long from then on until a program outside the initramfs is executed
 
 	State State             // what a successor has to know
-	Audit func(Record)      // is handed each decision; must not block
+	Audit func(Record)      // is handed each decision; must not block for long
 	Event func(text string) // is told of milestones
 }
 

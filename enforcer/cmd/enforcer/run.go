@@ -84,7 +84,8 @@ func runCommand(args []string, out *output) error {
 	if f.state != "" && g.Identity() == "" {
 		out.warn("the hypervisor's process cannot be known again: no other enforcer will be able to take this guest over")
 	}
-	s := session{files: &f.files, out: out, audit: enforcer.NewAudit(log, cmp.Or(f.name, f.guest)), lines: make(chan func(), 16)}
+	s := session{files: &f.files, out: out, lines: make(chan func(), 16)}
+	s.audit = enforcer.NewAudit(log, cmp.Or(f.name, f.guest), func(text string) { s.say(text, out.warn) })
 	go s.print()
 	if g, ok := g.(interface{ Chosen() string }); ok {
 		s.tell("event", g.Chosen(), out.info)
@@ -118,10 +119,15 @@ func (s *session) print() {
 	}
 }
 
-// tell puts a note in the audit and has it printed. Who does not read must not stop the
-// guest, nor what is done about it.
+// tell puts a note in the audit and has it printed.
 func (s *session) tell(note, text string, print func(string)) {
 	s.audit.Note(note, text)
+	s.say(text, print)
+}
+
+// say has a text printed. A reader that does not read must not stop the guest, nor what is done
+// about it.
+func (s *session) say(text string, print func(string)) {
 	select {
 	case s.lines <- func() { print(text) }:
 	default:
