@@ -84,19 +84,14 @@ func (f State) Save(s Saved) error {
 	return err
 }
 
-// Load reads the file, and refuses one that others could have written, or that is
-// of another profile or policy.
+// Load reads the file, and refuses one that is of another profile or policy.
 func (f State) Load() (s Saved, err error) {
 	if f.Path == "" {
 		return s, errors.New("no state is kept (--state)")
 	}
-	text, info, err := ReadFile(f.Path, maxState, syscall.O_NOFOLLOW)
+	text, err := ReadFile(f.Path, maxState, syscall.O_NOFOLLOW)
 	if err != nil {
 		return s, err
-	}
-	owner := info.Sys().(*syscall.Stat_t).Uid
-	if info.Mode().Perm()&0o022 != 0 || owner != 0 && int(owner) != os.Geteuid() {
-		return s, fmt.Errorf("%s: not a file of ours that nobody else can write", f.Path)
 	}
 	if err := json.Unmarshal(text, &s); err != nil {
 		return s, fmt.Errorf("%s: %w", f.Path, err)
@@ -111,21 +106,29 @@ func (f State) Load() (s Saved, err error) {
 	return s, nil
 }
 
-// ReadFile gives the contents of a regular file of at most max bytes, and what the
-// system says of it. The flags are those of open(2), beside those for reading.
-func ReadFile(path string, max int64, flags int) ([]byte, os.FileInfo, error) {
+// ErrOthersWrite is given, wrapped, for a file that somebody else than root and the user of
+// this process can change.
+var ErrOthersWrite = errors.New("other users can write to it")
+
+// ReadFile gives the contents of a regular file of at most max bytes that no other user can
+// change. The flags are those of open(2), beside those for reading.
+func ReadFile(path string, max int64, flags int) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0) // or a pipe would wait for a writer
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s: not a regular file", path)
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	owner := info.Sys().(*syscall.Stat_t).Uid
+	if mode := info.Mode().Perm(); mode&0o022 != 0 || owner != 0 && int(owner) != os.Geteuid() {
+		return nil, fmt.Errorf("%s: %w: it belongs to user %d and has mode %04o", path, ErrOthersWrite, owner, mode)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, max+1))
 	if err == nil && int64(len(text)) > max {
 		err = fmt.Errorf("%s: more than %d bytes", path, max)
 	}
-	return text, info, err
+	return text, err
 }

@@ -56,6 +56,7 @@ func (gd *guard) setPolicy(t *testing.T, rules string) {
 	_, err = bed.Output(bed.AsNobody("imagetool", "profile", "--key", keys.sealed.private, "--policy", gd.policy,
 		gd.guest.kernels[gd.kernel].image, "--out", gd.profile, "--force"))
 	must(t, err)
+	must(t, os.Chown(gd.profile, 0, 0))
 	must(t, gd.makeOverlay(gd.policy, gd.overlay))
 }
 

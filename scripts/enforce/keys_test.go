@@ -1,6 +1,8 @@
 package enforce
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -32,12 +34,12 @@ var theKeys = sync.OnceValues(func() (*keySet, error) {
 	return s, nil
 })
 
-// trust writes a trust store of these keys.
+// trust writes a trust store of these keys. It belongs to root, as the enforcer wants it.
 func trust(to string, keys ...key) error {
 	args := []string{"key", "trust", "--out", to}
 	for _, k := range keys {
 		args = append(args, k.cert)
 	}
 	_, err := bed.Output(bed.AsNobody("signer", args...))
-	return err
+	return errors.Join(err, os.Chown(to, 0, 0))
 }

@@ -62,7 +62,7 @@ func (f *files) loadTrust() (*enforcer.Trust, error) {
 
 // parsed is what a file of at most max bytes says.
 func parsed[T any](path string, max int64, parse func([]byte) (T, error)) (v T, err error) {
-	text, _, err := enforcer.ReadFile(path, max, 0)
+	text, err := enforcer.ReadFile(path, max, 0)
 	if err != nil {
 		return v, err
 	}

@@ -192,6 +192,43 @@ func TestCheckRefuses(t *testing.T) {
 	}
 }
 
+// TestOthersWrite: files that another user could change are refused, each by name. Another's is
+// refused only to who is not that user.
+func TestOthersWrite(t *testing.T) {
+	for _, file := range []string{"profile", "trust", "deny"} {
+		k := newKit(t)
+		path := k.path(file)
+		k.write("deny", "")
+		refused := func(what string) {
+			t.Helper()
+			code, _, errs := k.check("--deny", k.path("deny"))
+			if code != exitFailed || !strings.Contains(errs, path+": other users can write to it: it belongs to user ") || !strings.Contains(errs, "hint: give it to root") {
+				t.Errorf("%s, %s: exit %d\n%s", file, what, code, errs)
+			}
+		}
+		for _, mode := range []os.FileMode{0o620, 0o602, 0o666} {
+			if err := os.Chmod(path, mode); err != nil {
+				t.Fatal(err)
+			}
+			refused(mode.String())
+		}
+		if err := os.Chmod(path, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, errs := k.check("--deny", k.path("deny")); code != exitOK {
+			t.Errorf("%s, mode 0644: exit %d\n%s", file, code, errs)
+		}
+		if os.Geteuid() != 0 {
+			t.Log("another's file is not tried: that needs root")
+			continue
+		}
+		if err := os.Chown(path, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+		refused("another's")
+	}
+}
+
 // TestPins: what a guest was guarded by is the same whoever signed it, and another with
 // any other rule.
 func TestPins(t *testing.T) {

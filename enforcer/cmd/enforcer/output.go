@@ -94,6 +94,8 @@ func outcome(err error) (code int, hint string) {
 		hint = "start QEMU with -S -gdb unix:SOCKET,server=on,wait=off before the enforcer"
 	case strings.Contains(err.Error(), "/dev/xen/"):
 		hint = "Xen guests are reached from dom0, by root, through /dev/xen/privcmd, hypercall, evtchn and xenbus"
+	case errors.Is(err, enforcer.ErrOthersWrite):
+		hint = "give it to root or to the user of the enforcer, and take write permission from all others: chown root FILE; chmod go-w FILE"
 	case errors.Is(err, fs.ErrPermission):
 		hint = "the enforcer has to be able to read its files and to reach the guest's socket"
 	}
