@@ -41,7 +41,7 @@ func newGuard(t *testing.T, g *guest, kernel string) *guard {
 	gd.setPolicy(t, string(rules))
 	var digests strings.Builder
 	for path, digest := range g.denied {
-		fmt.Fprintf(&digests, "# %s\n%s\n", path, digest)
+		fmt.Fprintf(&digests, "# %s\nsha256:%s\n", path, digest)
 	}
 	must(t, os.WriteFile(gd.denied, []byte(digests.String()), 0o644))
 	return gd

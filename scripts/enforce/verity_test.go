@@ -89,7 +89,7 @@ func TestSoftwareTraps(t *testing.T) {
 		digest := v.verityFile("/root/verity")
 		relabel := "setfattr -n security.ima -v 0x" + v3(t, keys.sealed, fileID(digest)) + " /root/verity"
 		v.expect(0, relabel+" && /root/verity good")
-		must(t, os.WriteFile(gd.denied, fmt.Appendf(nil, "# a file under fs-verity\n%x\n", fileID(digest)), 0o644))
+		must(t, os.WriteFile(gd.denied, fmt.Appendf(nil, "# a file under fs-verity\nsha256:%x\n", fileID(digest)), 0o644))
 		must(t, e.process.Signal(syscall.SIGHUP))
 		if !e.log.await("1 denied digests", hostLimit) {
 			t.Fatalf("nothing was said about SIGHUP: %s", e.log)

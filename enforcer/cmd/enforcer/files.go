@@ -25,7 +25,7 @@ type files struct {
 func (f *files) register(s *flag.FlagSet) {
 	s.StringVar(&f.profilePath, "profile", "", "`file` that says what kernel and IMA policy the guest has ('imagetool profile')")
 	s.StringVar(&f.trustPath, "trust", "", "trust store `file` ('signer key trust'); read again on SIGHUP")
-	s.StringVar(&f.denyPath, "deny", "", "`file` with digests that no longer count, one in hexadecimal a line; read again on SIGHUP")
+	s.StringVar(&f.denyPath, "deny", "", "`file` with digests that no longer count, one a line (sha256:HEX; 'signer blob --digests'); read again on SIGHUP")
 }
 
 // load reads all of them. The profile counts only if a key of the trust store has
@@ -72,8 +72,12 @@ func parsed[T any](path string, max int64, parse func([]byte) (T, error)) (v T, 
 	return v, nil
 }
 
-// parseDeny reads one digest a line. Empty lines and those that begin with # are for
-// people.
+// denySizes are the lengths of digests by the names of the hashes.
+var denySizes = map[string]int{"sha256": 32, "sha384": 48, "sha512": 64}
+
+// parseDeny reads one digest a line, with the hash that it is of: a file has another digest by
+// each, and is denied by those alone that stand here. Empty lines and those that begin with #
+// are for people.
 func parseDeny(text []byte) (map[string]bool, error) {
 	denied := map[string]bool{}
 	n := 0
@@ -83,16 +87,13 @@ func parseDeny(text []byte) (map[string]bool, error) {
 		if len(line) == 0 || line[0] == '#' {
 			continue
 		}
-		digest, err := hex.DecodeString(string(line))
-		if err != nil {
-			return nil, fmt.Errorf("line %d: not a digest in hexadecimal", n)
+		name, digits, _ := bytes.Cut(line, []byte(":"))
+		size := denySizes[string(name)]
+		digest, err := hex.DecodeString(string(digits))
+		if size == 0 || err != nil || len(digest) != size {
+			return nil, fmt.Errorf("line %d: not a digest with its hash: sha256:HEX, sha384:HEX or sha512:HEX", n)
 		}
-		switch len(digest) {
-		case 32, 48, 64:
-			denied[string(digest)] = true
-		default:
-			return nil, fmt.Errorf("line %d: %d bytes are no SHA-256, -384 or -512", n, len(digest))
-		}
+		denied[string(digest)] = true
 	}
 	return denied, nil
 }

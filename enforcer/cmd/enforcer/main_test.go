@@ -113,7 +113,7 @@ func (k *kit) check(extra ...string) (int, string, string) {
 
 func TestCheck(t *testing.T) {
 	k := newKit(t)
-	k.write("deny", "# stolen\n"+strings.Repeat("ab", 32)+"\n\n  "+strings.Repeat("cd", 64)+"\n")
+	k.write("deny", "# stolen\nsha256:"+strings.Repeat("ab", 32)+"\n\n  sha512:"+strings.Repeat("cd", 64)+"\n")
 	code, out, errs := k.check("--deny", k.path("deny"))
 	if code != 0 || !strings.Contains(out, "kernel: 6.1.0-test, build 0011\nrules of the policy: 2\nkeys: 1\ndigests on the deny list: 2\n") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
@@ -172,13 +172,16 @@ func TestCheckRefuses(t *testing.T) {
 		"empty profile":    {"profile", func(string) string { return "" }, "not a profile"},
 		"huge profile":     {"profile", func(string) string { return strings.Repeat("x", profile.MaxSize+1) }, "more than"},
 		"trust store":      {"trust", func(string) string { return "nothing" }, "trust store"},
-		"deny list":        {"deny", func(string) string { return "abcd\n" }, "line 1"},
-		"deny list's hex":  {"deny", func(string) string { return "\n" + strings.Repeat("g", 64) + "\n" }, "line 2"},
+		"deny list":        {"deny", func(string) string { return "sha256:abcd\n" }, "line 1: not a digest with its hash"},
+		"deny list's hex":  {"deny", func(string) string { return "\nsha256:" + strings.Repeat("g", 64) + "\n" }, "line 2"},
+		"no hash":          {"deny", func(string) string { return strings.Repeat("ab", 32) + "\n" }, "line 1"},
+		"unknown hash":     {"deny", func(string) string { return "sm3:" + strings.Repeat("ab", 32) + "\n" }, "line 1"},
+		"another length":   {"deny", func(string) string { return "sha384:" + strings.Repeat("ab", 32) + "\n" }, "line 1"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			k := newKit(t)
-			k.write("deny", strings.Repeat("00", 32))
+			k.write("deny", "sha256:"+strings.Repeat("00", 32))
 			text, err := os.ReadFile(k.path(tt.file))
 			if err != nil {
 				t.Fatal(err)
@@ -306,7 +309,7 @@ func TestUnreachable(t *testing.T) {
 // is tested here; that it takes effect in a guest, with the guests.
 func TestTrustReload(t *testing.T) {
 	k := newKit(t)
-	f := files{trustPath: k.path("trust"), denyPath: k.write("deny", strings.Repeat("00", 32))}
+	f := files{trustPath: k.path("trust"), denyPath: k.write("deny", "sha256:"+strings.Repeat("00", 32))}
 	trust, err := f.loadTrust()
 	if err != nil || len(trust.Denied) != 1 || len(trust.Keys.Keys()) != 1 {
 		t.Fatalf("%+v, %v", trust, err)
@@ -320,7 +323,7 @@ func TestTrustReload(t *testing.T) {
 }
 
 func FuzzDeny(f *testing.F) {
-	f.Add([]byte("# c\n" + strings.Repeat("ab", 48) + "\n"))
+	f.Add([]byte("# c\nsha384:" + strings.Repeat("ab", 48) + "\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		denied, err := parseDeny(text)
 		if err != nil {

@@ -17,7 +17,7 @@ import (
 func newBlob() *cobra.Command {
 	var key cli.KeyFlags
 	var digest string
-	var isBatch bool
+	var isBatch, digests bool
 	cmd := &cobra.Command{
 		Use:   "blob --key KEYREF FILE|-|--digest HEX|--batch",
 		Short: "Print label values, and set none",
@@ -29,15 +29,22 @@ writes them, and there is one value a line, in the same order. The key is opened
 once. A line that is not of that form, or whose digest does not have the length
 of the hash, ends the run with its number.
 
+With --digests, print the digests of a file by all hashes that are signed with, and
+sign nothing: they are lines for the deny list of the enforcer. That takes no key.
+
 ` + cli.KeyHelp,
 		Example: `  signer blob --key keys/private.pem program
   setfattr -n security.ima -v 0x$(signer blob --key keys/private.pem program) program
   signer blob --key keys/private.pem --digest $(sha256sum program | cut -c1-64)
-  find pkg -type f -exec sha256sum {} + | signer blob --key keys/private.pem --batch`,
+  find pkg -type f -exec sha256sum {} + | signer blob --key keys/private.pem --batch
+  signer blob --digests program >>deny`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := oneSource(cmd, args, isBatch); err != nil {
 				return err
+			}
+			if digests {
+				return printDigests(cmd, args)
 			}
 			hash, err := key.ParseHash()
 			if err != nil {
@@ -67,6 +74,10 @@ of the hash, ends the run with its number.
 	key.Register(cmd)
 	cmd.Flags().StringVar(&digest, "digest", "", "label this digest, in `hex`")
 	cmd.Flags().BoolVar(&isBatch, "batch", false, "label the digests on standard input")
+	cmd.Flags().BoolVar(&digests, "digests", false, "print the digests of FILE, or of standard input, for a deny list")
+	delete(cmd.Flags().Lookup("key").Annotations, cobra.BashCompOneRequiredFlag)
+	cmd.MarkFlagsOneRequired("key", "digests")
+	cmd.MarkFlagsMutuallyExclusive("key", "digests")
 	return cmd
 }
 
