@@ -37,9 +37,9 @@
 //
 // # Cost
 //
-// A hit costs three exchanges: the registers, and all memory that is asked for at once,
-// are one each, and the answer goes out in the write that resumes the guest, with its
-// replies left for the next stop.
+// A hit costs four exchanges: the registers, all memory that is asked for at once, and the
+// registers of the answer are one each, and so is resuming the guest, the reply to which is left for
+// the next stop. A guest whose registers QEMU has not set is not resumed.
 //
 // # Trust
 //

@@ -27,7 +27,6 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 		g.c.ask("vCont;c")
 	}
 	g.last, g.running = guest.Stop{}, false
-	g.c.obeyed()
 	signal, vcpu := g.parseStop(g.await(limit))
 	if g.c.err != nil {
 		return guest.Stop{}, g.c.err
@@ -116,8 +115,8 @@ func (g *Guest) takeThreads() {
 	}
 }
 
-// Answer sets the registers that the answer changes, rip last, and resumes the guest in
-// the same write. What QEMU replies is for Run.
+// Answer sets the registers that the answer changes, rip last, and resumes the guest once QEMU
+// has set them all. What it replies to that is for Run.
 func (g *Guest) Answer(s *guest.Stop, a guest.Answer) error {
 	if !g.last.Hit || s.VCPU != g.last.VCPU || s.Regs.RIP != g.last.Regs.RIP {
 		return fmt.Errorf("answering virtual CPU %d at %#x: that is not the last hit", s.VCPU, s.Regs.RIP)
@@ -128,7 +127,8 @@ func (g *Guest) Answer(s *guest.Stop, a guest.Answer) error {
 		g.c.setRegister(numRSP, a.RSP)
 	}
 	g.c.setRegister(numRIP, a.RIP)
+	g.c.obeyed()
 	g.c.ask("vCont;c")
-	g.last, g.running = guest.Stop{}, true
-	return g.c.send()
+	g.last, g.running = guest.Stop{}, g.c.send() == nil
+	return g.c.err
 }

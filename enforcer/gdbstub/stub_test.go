@@ -206,12 +206,40 @@ func TestExchanges(t *testing.T) {
 		return names
 	}
 	var got []string
-	for _, w := range s.writes[len(s.writes)-9:] {
+	for _, w := range s.writes[len(s.writes)-10:] {
 		got = append(got, strip(w))
 	}
-	want := []string{"Hgp01.01 g ", "z1 Z1 z1 Z1 ", "vCont ", "g qfThreadInfo qsThreadInfo ", "m1000 m1800 m2000 m9000 ", "P0 P7 P10 vCont ", "g qfThreadInfo qsThreadInfo ", "z1 ", "D "}
+	want := []string{"Hgp01.01 g ", "z1 Z1 z1 Z1 ", "vCont ", "g qfThreadInfo qsThreadInfo ", "m1000 m1800 m2000 m9000 ", "P0 P7 P10 ", "vCont ", "g qfThreadInfo qsThreadInfo ", "z1 ", "D "}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("sent %q, not %q", got, want)
+	}
+}
+
+// TestRefusedAnswer: a guest does not go on with registers that QEMU has refused to set, whichever
+// it was, and Freeze finds it standing still.
+func TestRefusedAnswer(t *testing.T) {
+	for _, register := range []string{"P0", "P7", "P10"} {
+		s, g := newStub(t, nil)
+		if err := g.begin(); err != nil {
+			t.Fatal(err)
+		}
+		plant(t, g, hook)
+		stop, err := g.Run(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.set(map[string]string{register + "=": frame("E22")}, hook)
+		if err := g.Answer(&stop, guest.Answer{Return: true, RIP: again}); err == nil || !strings.Contains(err.Error(), register+"=") {
+			t.Errorf("%s is refused: %v", register, err)
+		}
+		if err := g.Freeze(); err != nil {
+			t.Errorf("freezing: %v", err)
+		}
+		g.Close()
+		<-s.done
+		if n := strings.Count(strings.Join(s.writes, ""), "$vCont"); n != 1 {
+			t.Errorf("%s is refused, and the guest was resumed %d times", register, n)
+		}
 	}
 }
 
