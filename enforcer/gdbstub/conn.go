@@ -13,6 +13,7 @@ var (
 	errSilent = errors.New("no answer in time")
 	errHungUp = fmt.Errorf("%w: QEMU closed the connection", guest.ErrEnded)
 	errCut    = errors.New("QEMU closed the connection, and goes on")
+	errUnseen = errors.New("QEMU closed the connection, and it is not known whether the guest has ended")
 )
 
 // conn is a stream socket, with a buffer for what comes in and a batch of what goes out.
@@ -51,7 +52,10 @@ func (c *conn) write(b []byte) error {
 // hungUp tells whether the connection ended because QEMU did. A process closes what it
 // has open some time before it is gone.
 func (c *conn) hungUp() error {
-	if c.peer > 0 && readable(c.peer, c.soon()) == errSilent {
+	switch {
+	case c.peer <= 0:
+		return errUnseen
+	case readable(c.peer, c.soon()) == errSilent:
 		return errCut
 	}
 	return errHungUp

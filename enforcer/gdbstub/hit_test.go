@@ -3,6 +3,7 @@ package gdbstub
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -122,6 +123,11 @@ func TestOpenFD(t *testing.T) {
 	}
 	plant(t, g, hook)
 	runToHit(t, g)
+
+	m.kill()
+	if _, err := g.Run(0); !errors.Is(err, errUnseen) || errors.Is(err, guest.ErrEnded) {
+		t.Errorf("QEMU was killed, whose process is not known: %v", err)
+	}
 }
 
 // TestEveryHit: two processors call the function all the time. Each call of each is

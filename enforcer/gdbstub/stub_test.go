@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -29,14 +30,32 @@ const hangUp = "\x00"
 
 func frame(text string) string { return fmt.Sprintf("+$%s#%02x", text, sum([]byte(text))) }
 
-// newStub gives a stub and a Guest that has not begun.
+// endedProcess is a pidfd of a process that has ended.
+var endedProcess = sync.OnceValues(func() (int, error) {
+	cmd := exec.Command("true")
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	fd, err := unix.PidfdOpen(cmd.Process.Pid, 0)
+	return fd, errors.Join(err, cmd.Wait())
+})
+
+// newStub gives a stub, the process of which has ended when it hangs up, and a Guest that has not begun.
 func newStub(t testing.TB, replies map[string]string) (*stub, *Guest) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	ended, err := endedProcess()
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := unix.Dup(ended)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := &stub{fd: pair[1], rip: hook, replies: replies, done: make(chan struct{})}
-	g := &Guest{Trap: Hardware, c: conn{fd: pair[0], patience: time.Minute}, selected: -1}
+	g := &Guest{Trap: Hardware, c: conn{fd: pair[0], peer: peer, patience: time.Minute}, selected: -1}
 	go s.serve()
 	t.Cleanup(func() { g.Close(); <-s.done; unix.Close(s.fd) })
 	return s, g
@@ -422,6 +441,34 @@ func TestSync(t *testing.T) {
 	s.set(map[string]string{"qC": hangUp}, hook)
 	if err := g.Freeze(); !errors.Is(err, guest.ErrEnded) {
 		t.Error(err)
+	}
+}
+
+// TestUnseen: of a process that is not known a closed connection says nothing.
+func TestUnseen(t *testing.T) {
+	s, g := newStub(t, nil)
+	unix.Close(g.c.peer)
+	g.c.peer = 0
+	if err := g.begin(); err != nil {
+		t.Fatal(err)
+	}
+	plant(t, g, hook)
+	s.set(map[string]string{"vCont": hangUp}, hook)
+	if _, err := g.Run(0); !errors.Is(err, errUnseen) || errors.Is(err, guest.ErrEnded) || !strings.Contains(err.Error(), "not known whether the guest has ended") {
+		t.Errorf("got %v", err)
+	}
+	if err := g.Freeze(); !errors.Is(err, errUnseen) || errors.Is(err, guest.ErrEnded) {
+		t.Errorf("freezing: %v", err)
+	}
+	s, g = newStub(t, nil)
+	unix.Close(g.c.peer)
+	g.c.peer = 0
+	if err := g.begin(); err != nil {
+		t.Fatal(err)
+	}
+	s.set(map[string]string{"vCont": frame("W00")}, hook)
+	if _, err := g.Run(0); !errors.Is(err, guest.ErrEnded) {
+		t.Errorf("QEMU says that it exits: %v", err)
 	}
 }
 
