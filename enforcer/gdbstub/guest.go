@@ -30,6 +30,7 @@ type Guest struct {
 
 	c        conn
 	id       string
+	command  []string // QEMU's command line, if it can be read
 	threads  []string // what the stub calls the virtual CPUs, in our order
 	selected int      // the one that g, P and m are about; -1 if not known
 	planted  []uint64

@@ -31,19 +31,23 @@ func Dial(path string) (*Guest, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("connecting to QEMU at %s: %w", path, err)
 	}
-	id, peer := identity(fd)
-	return open(fd, id, peer)
+	g := newGuest(fd)
+	g.identify()
+	return g.opened()
 }
 
 // OpenFD opens the guest at the other end of a socket pair. The descriptor is the
 // Guest's from then on, also after an error.
 func OpenFD(fd int) (*Guest, error) {
 	unix.CloseOnExec(fd)
-	return open(fd, "", 0)
+	return newGuest(fd).opened()
 }
 
-func open(fd int, id string, peer int) (*Guest, error) {
-	g := &Guest{Trap: Hardware, c: conn{fd: fd, peer: peer, patience: patience}, id: id, selected: -1}
+func newGuest(fd int) *Guest {
+	return &Guest{Trap: Hardware, c: conn{fd: fd, patience: patience}, selected: -1}
+}
+
+func (g *Guest) opened() (*Guest, error) {
 	if err := g.begin(); err != nil {
 		g.Close()
 		return nil, err
@@ -110,22 +114,21 @@ func (g *Guest) listThreads() {
 	}
 }
 
-// identity names the process that listens at the other end by what no two processes
-// of a host have in common: its id, when it was started (field 22 of proc(5)'s
-// stat), and the boot of the host. Empty if that cannot be known. peer is a pidfd of
-// that process, not above 0 if there is none.
-func identity(fd int) (id string, peer int) {
-	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+// identify learns of the process that listens at the other end: its command line, and as its
+// name what no two processes of a host have in common: its id, when it was started (field 22 of
+// proc(5)'s stat), and the boot of the host.
+func (g *Guest) identify() {
+	cred, err := unix.GetsockoptUcred(g.c.fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil || cred.Pid <= 0 {
-		return "", 0
+		return
 	}
-	peer, _ = unix.PidfdOpen(int(cred.Pid), 0)
+	g.c.peer, _ = unix.PidfdOpen(int(cred.Pid), 0)
+	g.command = commandLine(cred.Pid)
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cred.Pid))
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	// The name of the program, field 2, is in parentheses and may hold any.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 20 || len(boot) == 0 {
-		return "", peer
+	if len(fields) >= 20 && len(boot) > 0 {
+		g.id = fmt.Sprintf("pid %d start %s boot %s", cred.Pid, fields[22-3], bytes.TrimSpace(boot))
 	}
-	return fmt.Sprintf("pid %d start %s boot %s", cred.Pid, fields[22-3], bytes.TrimSpace(boot)), peer
 }

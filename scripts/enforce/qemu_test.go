@@ -94,8 +94,8 @@ func boot(t *testing.T, o options) *vm {
 
 // cpu is what the emulator can do, but for page tables of five levels, which cost time, and for CMPXCHG16B: with QEMU 7.2
 // an interrupt that comes right behind one finds garbage in EFLAGS, now and then (the helper takes flags from a state that
-// is not up to date). Linux's allocator uses it wherever there is one.
-const cpu = "max,la57=off,cx16=off"
+// is not up to date). Linux's allocator uses it wherever there is one. Guests of the guest it is not to have.
+const cpu = "max,la57=off,cx16=off,svm=off,vmx=off"
 
 func (o options) arguments(v *vm) []string {
 	if o.kernel == "" {

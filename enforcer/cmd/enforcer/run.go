@@ -90,6 +90,11 @@ func runCommand(args []string, out *output) error {
 	if g, ok := g.(interface{ Chosen() string }); ok {
 		s.tell("event", g.Chosen(), out.info)
 	}
+	if g, ok := g.(interface{ Warnings() []string }); ok {
+		for _, text := range g.Warnings() {
+			s.tell("warning", text, out.warn)
+		}
+	}
 	if device == 0 {
 		s.tell("warning", "without --device files count wherever they lie: on each disk that is attached or made in the guest, too", out.warn)
 	}
