@@ -1,10 +1,14 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmseal/vmseal/enforcer/gdbstub"
 	"github.com/vmseal/vmseal/enforcer/guest"
@@ -21,6 +25,27 @@ var traps = map[string][]string{
 
 // kinds are the facilities of Xen that --guest may ask for.
 var kinds = map[string]xen.Kind{"xen": xen.Auto, "xen-debug": xen.Debug, "xen-monitor": xen.Monitor}
+
+// retry is how long a socket that is not there yet is left alone.
+const retry = 100 * time.Millisecond
+
+// awaitGuest is openGuest, which it tries again and again for the time given while QEMU does not
+// listen yet.
+func awaitGuest(limit time.Duration, name, trap string, upcall uint64) (guest.Guest, error) {
+	end := time.Now().Add(limit)
+	for {
+		g, err := openGuest(name, trap, upcall)
+		if !notListening(err) || !time.Now().Before(end) {
+			return g, err
+		}
+		time.Sleep(min(retry, time.Until(end)))
+	}
+}
+
+// notListening tells of an error that there is no QEMU behind the socket.
+func notListening(err error) bool {
+	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT) && strings.Contains(err.Error(), "connecting")
+}
 
 // openGuest finds the guest that --guest names, and stops it. upcall is where the profile has
 // its xen_vcpu_info; 0 if that is not known.

@@ -13,6 +13,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/profile"
@@ -272,6 +275,7 @@ func TestUsage(t *testing.T) {
 		"trap of QEMU":    append([]string{"run", "--guest", "xen:none", "--trap", "hardware"}, files...),
 		"no int3":         append([]string{"run", "--guest", "xen-debug:none", "--trap", "str"}, files...),
 		"no domain":       append([]string{"run", "--guest", "xen-monitor:"}, files...),
+		"wait":            append([]string{"run", "--guest", "gdb:unix:/none", "--wait", "-1"}, files...),
 		"device":          append([]string{"run", "--guest", "gdb:unix:/none", "--device", "vda"}, files...),
 		"release":         {"release"},
 	} {
@@ -302,6 +306,47 @@ func TestUnreachable(t *testing.T) {
 		if code != exitFailed || !strings.Contains(errs, "/dev/xen/privcmd") || !strings.Contains(errs, "hint: Xen guests are reached from dom0") {
 			t.Errorf("%s: exit %d\n%s", name, code, errs)
 		}
+	}
+}
+
+// TestWait: a socket that comes later is waited for, and not for longer than was said. What comes
+// here is no QEMU: that the enforcer speaks to it is enough.
+func TestWait(t *testing.T) {
+	k := newKit(t)
+	dir, err := os.MkdirTemp("", "wait") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "gdb")
+	args := []string{"run", "--guest", "gdb:unix:" + path, "--profile", k.path("profile"), "--trust", k.path("trust"), "--audit", k.path("audit")}
+	began := time.Now()
+	if code, _, errs := call(append(args, "--wait", "1")...); code != exitFailed || !strings.Contains(errs, path) || time.Since(began) < time.Second {
+		t.Errorf("exit %d after %v\n%s", code, time.Since(began), errs)
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil { // from here on it refuses
+		t.Fatal(err)
+	}
+	ended := make(chan string)
+	go func() {
+		_, _, errs := call(append(args, "--wait", "3600")...)
+		ended <- errs
+	}()
+	if err := unix.Listen(fd, 1); err != nil {
+		t.Fatal(err)
+	}
+	other, _, err := unix.Accept(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(other)
+	if errs := <-ended; !strings.Contains(errs, "speaking to QEMU") {
+		t.Errorf("%s", errs)
 	}
 }
 

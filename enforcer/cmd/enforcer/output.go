@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/vmseal/vmseal/enforcer"
 	"github.com/vmseal/vmseal/keys/trust"
 )
@@ -90,8 +88,8 @@ func outcome(err error) (code int, hint string) {
 		return exitFrozen, "look at the guest's console; its command line needs rdinit=/vmseal-init, and its initrd what 'imagetool initrd' makes"
 	case errors.Is(err, trust.ErrUnknownKey):
 		hint = "the profile was signed with a key that is not in the trust store: sign it with the image's key, or add that key with 'signer key trust'"
-	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ENOENT) && strings.Contains(err.Error(), "connecting"):
-		hint = "start QEMU with -S -gdb unix:SOCKET,server=on,wait=off before the enforcer"
+	case notListening(err):
+		hint = "start QEMU with -S -gdb unix:SOCKET,server=on,wait=off before the enforcer, or have that wait for it (--wait)"
 	case strings.Contains(err.Error(), "/dev/xen/"):
 		hint = "Xen guests are reached from dom0, by root, through /dev/xen/privcmd, hypercall, evtchn and xenbus"
 	case errors.Is(err, enforcer.ErrOthersWrite):

@@ -33,12 +33,14 @@ type runFlags struct {
 	files
 	guest, device, audit, state, trap, name string
 	writable, allowDigest, noLockdown       bool
+	wait                                    uint
 	heartbeat, startLimit, initramfsLimit   uint
 }
 
 func (f *runFlags) register(set *flag.FlagSet) {
 	f.files.register(set)
 	set.StringVar(&f.guest, "guest", "", "`guest`: gdb:unix:SOCKET, gdb:fd:N or xen:NAME")
+	set.UintVar(&f.wait, "wait", 0, "`seconds` to wait for QEMU's socket, if QEMU does not listen there yet")
 	set.StringVar(&f.device, "device", "", "the one disk or partition, `major:minor` in the guest, whose files may be used")
 	set.BoolVar(&f.writable, "writable", false, "accept a system disk that the guest can write to: its root can then run anything")
 	set.BoolVar(&f.noLockdown, "no-lockdown", false, "accept a kernel that is not locked down: root can then change the kernel itself")
@@ -76,7 +78,7 @@ func runCommand(args []string, out *output) error {
 		defer file.Close()
 		log = file
 	}
-	g, err := openGuest(f.guest, f.trap, f.profile.Variables.XenVCPUInfo)
+	g, err := awaitGuest(time.Duration(f.wait)*time.Second, f.guest, f.trap, f.profile.Variables.XenVCPUInfo)
 	if err != nil {
 		return err
 	}
