@@ -35,56 +35,60 @@ const maxEmptyReads = 100
 
 var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
-// digestFile reads the contents once and hashes them, by each hash. Contents that are not as
-// long as the tree said have changed underneath, and have no digest.
+// digestFile reads the contents once and hashes them, by each hash.
 func digestFile(ctx context.Context, t Tree, f *File, m *meter, hashes ...crypto.Hash) (digests [][]byte, err error) {
-	r, err := t.Open(f)
-	if err != nil {
+	hs := make([]hash.Hash, len(hashes))
+	to := make([]io.Writer, len(hashes))
+	for i, h := range hashes {
+		hs[i] = h.New()
+		to[i] = hs[i]
+	}
+	if err := readFile(ctx, t, f, m, io.MultiWriter(to...)); err != nil {
 		return nil, err
 	}
+	for _, h := range hs {
+		digests = append(digests, h.Sum(nil))
+	}
+	return digests, nil
+}
+
+// readFile reads the contents once and hands them to a writer that does not fail. Contents that are
+// not as long as the tree said have changed underneath, which is an error.
+func readFile(ctx context.Context, t Tree, f *File, m *meter, to io.Writer) (err error) {
+	r, err := t.Open(f)
+	if err != nil {
+		return err
+	}
 	defer func() {
-		if e := r.Close(); err == nil && e != nil {
-			digests, err = nil, e
+		if e := r.Close(); err == nil {
+			err = e
 		}
 	}()
 	buf := readBuffers.Get().(*[readSize]byte)
 	defer readBuffers.Put(buf)
 
-	hs := make([]hash.Hash, len(hashes))
-	for i, h := range hashes {
-		hs[i] = h.New()
-	}
 	n, empty := int64(0), 0
 	for n <= f.Size && empty < maxEmptyReads {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		k, err := r.Read(buf[:])
-		for _, h := range hs {
-			h.Write(buf[:k])
-		}
+		to.Write(buf[:k])
 		n += int64(k)
 		m.bytes(k)
 		switch {
 		case errors.Is(err, io.EOF) && n == f.Size:
-			return sums(hs), nil
+			return nil
 		case errors.Is(err, io.EOF):
-			return nil, fmt.Errorf("changed while being read: %d bytes, %d expected", n, f.Size)
+			return fmt.Errorf("changed while being read: %d bytes, %d expected", n, f.Size)
 		case err != nil:
-			return nil, err
+			return err
 		case k == 0:
 			empty++
 		}
 	}
 	if n > f.Size {
-		return nil, fmt.Errorf("changed while being read: more than the %d bytes expected", f.Size)
+		return fmt.Errorf("changed while being read: more than the %d bytes expected", f.Size)
 	}
-	return nil, io.ErrNoProgress
-}
-
-func sums(hs []hash.Hash) (digests [][]byte) {
-	for _, h := range hs {
-		digests = append(digests, h.Sum(nil))
-	}
-	return digests
+	return io.ErrNoProgress
 }

@@ -1,20 +1,29 @@
 package signer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/vmseal/vmseal/formats/ima"
 )
+
+// ErrFileID says of a file that it must not be signed.
+var ErrFileID = errors.New("not signed: its contents have the form of what is signed for a file under fs-verity, " +
+	"and a signature over them would be good for such a file, too")
 
 // Sign labels the files of a tree. It reads them in the tree's order, and signs
 // what it has read while it reads on.
 //
 // With an error the tree was not committed and the report is nil. Errors of
-// single files that Options.KeepGoing let pass are in the report.
+// single files that Options.KeepGoing let pass are in the report, and so is ErrFileID of
+// files, whose labels are left as they are.
 func Sign(ctx context.Context, t Tree, o Options) (*Report, error) {
 	lab, err := NewLabeller(o)
 	if err != nil {
@@ -143,11 +152,9 @@ func (r *signing) readOne(ctx context.Context, i int) error {
 	if len(present) > r.longest {
 		present = nil // not one to be kept, and not worth its memory
 	}
-	digests, err := digestFile(ctx, r.tree, rec.File, r.meter, r.opt.Hash.CryptoHash())
-	if err != nil {
-		return r.fail(ctx, i, fmt.Errorf("reading: %w", err))
+	if rec.Digest, err = r.digest(ctx, rec); err != nil {
+		return r.fail(ctx, i, err)
 	}
-	rec.Digest = digests[0]
 	if rec.Action == ActionHash {
 		value, err := r.labels.DigestLabel(rec.Digest)
 		if err != nil {
@@ -165,6 +172,23 @@ func (r *signing) readOne(ctx context.Context, i int) error {
 	}
 	r.settleSigned(waiting{i, present}, p.label)
 	return send(ctx, r.settled, i)
+}
+
+// digest reads a file and hashes it. A file that must not be signed has none.
+func (r *signing) digest(ctx context.Context, rec *Record) ([]byte, error) {
+	var short bytes.Buffer // contents that have to be looked at
+	h := r.opt.Hash.CryptoHash().New()
+	to := io.Writer(h)
+	if rec.Action == ActionSign && rec.File.Size <= ima.MaxFileID {
+		to = io.MultiWriter(h, &short)
+	}
+	if err := readFile(ctx, r.tree, rec.File, r.meter, to); err != nil {
+		return nil, fmt.Errorf("reading: %w", err)
+	}
+	if ima.IsFileID(short.Bytes()) {
+		return nil, ErrFileID
+	}
+	return h.Sum(nil), nil
 }
 
 // sign makes the labels of digests until the readers have no more.
@@ -241,10 +265,11 @@ func (r *signing) note(i int, err error) error {
 	return nil
 }
 
-// ends reports whether the error of one file ends the run.
+// ends reports whether the error of one file ends the run. A file that must not be signed holds up
+// no other.
 func ends(err error, keepGoing bool) bool {
 	_, fatal := errors.AsType[*FatalError](err)
-	return fatal || !keepGoing
+	return fatal || !keepGoing && !errors.Is(err, ErrFileID)
 }
 
 // report sums up.

@@ -114,6 +114,43 @@ func TestLabelsThatAreNotKept(t *testing.T) {
 	}
 }
 
+// TestFileID: contents that would pass for what is signed of a file under fs-verity get no signature, be it
+// made or reused, and hold up no other file. A digest they may have.
+func TestFileID(t *testing.T) {
+	for _, hash := range []ima.HashID{ima.SHA256, ima.SHA384, ima.SHA512} {
+		id, err := ima.FileID(hash, bytes.Repeat([]byte{7}, hash.Size()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := string(id)
+		tree := newFakeTree("one", bad, bad+"x", bad)
+		had := value(t, testKey(), options(t).KeyID, bad)
+		tree.labels[2] = had
+		o := options(t)
+		sum := sha256.Sum256(id)
+		o.Reuse = reuseMap{string(sum[:]): had}
+		o.Action = func(paths []string) Action {
+			if paths[0] == "/f4" {
+				return ActionHash
+			}
+			return ActionSign
+		}
+		rep := mustSign(t, tree, o)
+		if rep.Signed != 2 || rep.Failed != 1 || rep.Hashed != 1 || len(rep.Failures) != 1 || tree.committed != 1 {
+			t.Fatalf("%+v", rep)
+		}
+		if f := rep.Failures[0]; f.Path != "/f2" || !errors.Is(f, ErrFileID) {
+			t.Errorf("%v", f)
+		}
+		if !bytes.Equal(tree.labels[2], had) || tree.labels[4][0] != byte(ima.DigestNG) {
+			t.Errorf("labels %x and %x", tree.labels[2], tree.labels[4])
+		}
+		if r := rep.Records[1]; r.Outcome != Failed || r.Value != nil {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
 func TestActions(t *testing.T) {
 	tree := newFakeTree()
 	tree.add("s", "/sign")

@@ -141,7 +141,7 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 		f.out = path
 	}
 	f.report(out, result, time.Since(start))
-	return nil
+	return cli.SignResult(result.Report)
 }
 
 // lockMode also for a dry run is the one that the run itself would need.
@@ -243,6 +243,7 @@ type spaceObject struct {
 
 func (f *signFlags) report(out *cli.Output, r *sign.Result, took time.Duration) {
 	out.Signed(r.Report)
+	out.Failures(r.Report.Failures)
 	s := signSummary{
 		SignSummary: cli.NewSignSummary(r.Report, took, f.dryRun),
 		Out:         cli.Escape(f.out), Manifest: cli.Escape(f.manifest),

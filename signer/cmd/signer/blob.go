@@ -138,6 +138,14 @@ func (b *blobs) file(ctx context.Context, path string) error {
 
 func (b *blobs) digest(r io.Reader, name string) error {
 	h := b.opt.Hash.CryptoHash().New()
+	begin, err := io.ReadAll(io.LimitReader(r, ima.MaxFileID+1))
+	if err != nil {
+		return err
+	}
+	if ima.IsFileID(begin) {
+		return cli.Incompletef("%s: %w", name, signer.ErrFileID)
+	}
+	h.Write(begin)
 	if _, err := io.Copy(h, r); err != nil {
 		return err
 	}
