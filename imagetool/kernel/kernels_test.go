@@ -3,12 +3,14 @@ package kernel
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -251,6 +253,51 @@ func TestKernelHold(t *testing.T) {
 			return
 		}
 		t.Errorf("pahole has no xen_vcpu_info, the profile %#x", p.Variables.XenVCPUInfo)
+	})
+}
+
+// TestKernelMapping disassembles remap_file_pages, in which the call of the hook has to be where objdump sees one.
+// Without that call the same kernel is refused.
+func TestKernelMapping(t *testing.T) {
+	tool(t, "objdump")
+	eachKernel(t, func(t *testing.T, u *unpacked) {
+		k, err := newBuilder(u.elf(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := kallsyms(k.image.section(".rodata"), func(byte, []byte) bool { return true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := func(name string) int { return slices.IndexFunc(all, func(s symbol) bool { return s.name == name }) }
+		entry, hook := at("__do_sys_remap_file_pages"), at("security_mmap_file")
+		out, err := exec.Command("objdump", "-d", fmt.Sprintf("--start-address=%#x", all[entry].addr),
+			fmt.Sprintf("--stop-address=%#x", all[entry+1].addr), u.vmlinux).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := regexp.MustCompile(fmt.Sprintf(`(?m)^([0-9a-f]+):.*\scall +%#x\s*$`, all[hook].addr)).FindAllStringSubmatch(string(out), -1)
+		if len(calls) == 0 {
+			t.Fatalf("objdump sees no call of %#x in\n%s", all[hook].addr, out)
+		}
+		if err := k.mapping(nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, call := range calls {
+			addr, err := strconv.ParseUint(call[1], 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			code, err := k.image.read(addr, callSize)
+			if err != nil {
+				t.Fatal(err)
+			}
+			copy(code, nop5)
+		}
+		var mapping *MappingError
+		if err := k.mapping(nil); !errors.As(err, &mapping) || !strings.Contains(err.Error(), "remap_file_pages") {
+			t.Errorf("without the call: %v", err)
+		}
 	})
 }
 

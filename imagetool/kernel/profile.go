@@ -76,7 +76,7 @@ func newBuilder(elf []byte) (*builder, error) {
 
 func (k *builder) profile() (*profile.Profile, error) {
 	p := new(profile.Profile)
-	for _, step := range []func(*profile.Profile) error{k.text, k.variables, k.identity, k.hooks, k.hold, k.offsets, k.values, check} {
+	for _, step := range []func(*profile.Profile) error{k.text, k.variables, k.identity, k.hooks, k.hold, k.offsets, k.values, k.mapping, check} {
 		if err := step(p); err != nil {
 			return nil, err
 		}

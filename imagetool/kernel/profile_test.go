@@ -135,6 +135,27 @@ func TestAccepted(t *testing.T) {
 				return strings.Contains(p.Hooks["ima_appraise_measurement"].Prototype, "struct ima_iint_cache *iint")
 			},
 		},
+		"rules for what a program asks for": { // from 6.3 on; the compiler may have put ima_file_mmap into its only caller
+			func(f *fakekernel.Kernel) {
+				e := typeOf[*btf.Enum](t, f, "ima_hooks")
+				e.Values = append(e.Values, btf.EnumValue{Name: "MMAP_CHECK_REQPROT", Value: 20})
+				typeOf[*btf.Func](t, f, "ima_file_mmap").Name = "other"
+			},
+			func(p *profile.Profile) bool { return p.Values.Funcs["MMAP_CHECK_REQPROT"] == 20 },
+		},
+		"remap_file_pages in parts": {
+			func(f *fakekernel.Kernel) {
+				const inner = fakekernel.Spare
+				f.Patch(fakekernel.Remap+5, fakekernel.CallTo(fakekernel.Remap+5, inner))
+				f.Add(inner, 't', "__do_sys_remap_file_pages")
+				f.Patch(inner+3, fakekernel.CallTo(inner+3, fakekernel.MapHook))
+			},
+			func(*profile.Profile) bool { return true },
+		},
+		"no remap_file_pages": {
+			func(f *fakekernel.Kernel) { f.Rename("__x64_sys_remap_file_pages", "") },
+			func(*profile.Profile) bool { return true },
+		},
 		"cold part": {
 			func(f *fakekernel.Kernel) {
 				f.Add(fakekernel.Spare, 't', "ima_bprm_check.cold")
@@ -182,6 +203,7 @@ func TestRefused(t *testing.T) {
 	var prototypeError *PrototypeError
 	var typeError *TypeError
 	var bannerError *BannerError
+	var mappingError *MappingError
 	proto := func(f *fakekernel.Kernel, name string) *btf.FuncProto {
 		return typeOf[*btf.Func](t, f, name).Type.(*btf.FuncProto)
 	}
@@ -355,6 +377,34 @@ func TestRefused(t *testing.T) {
 		"function missing in the enumeration": {
 			change: func(f *fakekernel.Kernel) { typeOf[*btf.Enum](t, f, "ima_hooks").Values[2].Name = "MAP_CHECK" },
 			says:   "MMAP_CHECK is missing",
+		},
+
+		"ima_file_mmap before 6.3": {
+			change: func(f *fakekernel.Kernel) {
+				p := proto(f, "ima_file_mmap")
+				p.Params = []btf.FuncParam{p.Params[0], p.Params[2]}
+			},
+			as: &mappingError, says: "the protection that a program wants",
+		},
+		"no type of ima_file_mmap": {
+			change: func(f *fakekernel.Kernel) { typeOf[*btf.Func](t, f, "ima_file_mmap").Name = "other" },
+			is:     btf.ErrNotFound, says: "function ima_file_mmap",
+		},
+		"remap_file_pages before 6.12": {
+			change: func(f *fakekernel.Kernel) { f.Patch(fakekernel.Remap+5, nop5) },
+			as:     &mappingError, says: "remap_file_pages(2) does not call security_mmap_file",
+		},
+		"remap_file_pages before another caller": {
+			change: func(f *fakekernel.Kernel) {
+				f.Patch(fakekernel.Remap+5, nop5)
+				f.Patch(fakekernel.Remap+16, fakekernel.CallTo(fakekernel.Remap+16, fakekernel.MapHook))
+				f.Add(fakekernel.Remap+16, 't', "vm_mmap_pgoff")
+			},
+			as: &mappingError, says: "remap_file_pages(2)",
+		},
+		"no security_mmap_file": {
+			change: func(f *fakekernel.Kernel) { f.Rename("security_mmap_file", "") },
+			as:     &mappingError, says: "remap_file_pages(2)",
 		},
 
 		"another release": {change: func(f *fakekernel.Kernel) { f.Data[fakekernel.Release]++ }, as: &bannerError, says: `is not that of release "7.1.0-fake"`},

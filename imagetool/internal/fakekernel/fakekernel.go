@@ -27,6 +27,8 @@ const (
 	Text    = 0xffffffff81000000
 	TextEnd = Text + 0x400
 	Fentry  = Text + 0x10
+	MapHook = Text + 0x20  // of security_mmap_file
+	Remap   = Text + 0x40  // of remap_file_pages(2)
 	hooks   = Text + 0x100 // of the functions in profile.HookNames, hookSize bytes each
 	Sched   = Text + 0x280 // of sched_init
 	Spare   = Text + 0x300 // nothing
@@ -69,6 +71,8 @@ func New(release string) *Kernel {
 		{Text, 'T', "_text"},
 		{Text, 'T', "startup_64"},
 		{Fentry, 'T', "__fentry__"},
+		{MapHook, 'T', "security_mmap_file"},
+		{Remap, 'T', "__x64_sys_remap_file_pages"},
 		{Sched, 'T', "sched_init"},
 		{TextEnd, 'T', "_etext"},
 		{Rodata, 'R', "linux_banner"},
@@ -80,6 +84,7 @@ func New(release string) *Kernel {
 		{Data + 0x210, 'd', "rootfs_fs_type"},
 		{Data + 0x218, 'd', "__cpu_possible_mask"},
 	}
+	k.Patch(Remap, append(CallTo(Remap, Fentry), CallTo(Remap+5, MapHook)...))
 	k.Patch(Sched, append(CallTo(Sched, Fentry), SchedCode...))
 	for _, name := range profile.HookNames {
 		at := Hook(name)

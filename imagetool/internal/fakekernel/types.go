@@ -63,6 +63,8 @@ func types() []btf.Type {
 		fn("ima_parse_add_rule", ssize, btf.FuncParam{Name: "rule", Type: to(char)}),
 		fn("ima_update_policy", &btf.Void{}),
 		fn("ima_bprm_check", i, btf.FuncParam{Name: "bprm", Type: to(bprm)}),
+		fn("ima_file_mmap", i, btf.FuncParam{Name: "file", Type: to(file)}, btf.FuncParam{Name: "reqprot", Type: ul},
+			btf.FuncParam{Name: "prot", Type: ul}, btf.FuncParam{Name: "flags", Type: ul}),
 		fn("blkdev_mmap", i, btf.FuncParam{Name: "file", Type: to(file)}, btf.FuncParam{Name: "vma", Type: to(vma)}),
 	}
 }
