@@ -56,7 +56,7 @@ func same(path string, want []byte) error {
 	if len(want) == 0 {
 		return fmt.Errorf("%s: the profile does not say which it is: make it with 'imagetool profile --initrd'", path)
 	}
-	contents, _, err := enforcer.ReadFile(path, maxBoot, 0)
+	contents, err := enforcer.ReadFile(path, maxBoot, 0)
 	if got := sha256.Sum256(contents); err == nil && !bytes.Equal(got[:], want) {
 		err = fmt.Errorf("%s: its SHA-256 is %x, and the profile says %x", path, got, want)
 	}
