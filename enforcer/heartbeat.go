@@ -13,7 +13,8 @@ import (
 	"github.com/vmseal/vmseal/formats/profile"
 )
 
-const callRel32 = 0xe8 // what ftrace makes of the nop at the entry of a function that is traced
+// tracing has what ftrace makes the nop at the entry of a function begin with: a call, and int3 while it changes that.
+var tracing = []byte{0xe8, 0xcc}
 
 // run lets the guest run, and counts how long it did.
 func (e *Enforcer) run(limit time.Duration) (guest.Stop, error) {
@@ -83,7 +84,7 @@ func (e *Enforcer) look() error {
 		return errors.New("the guest's IMA appraises nothing any more (ima_policy_flag)")
 	}
 	for i, at := range points {
-		if got := entries[i].Buf; g.Trapped() > 0 && got[0] != callRel32 && !bytes.Equal(got, e.config.Profile.Hooks[at.function].Bytes) {
+		if got := entries[i].Buf; g.Trapped() > 0 && !bytes.Contains(tracing, got[:1]) && !bytes.Equal(got, e.config.Profile.Hooks[at.function].Bytes) {
 			return fmt.Errorf("at the entry of %s lies % x, neither the nop of the profile nor a call", at.function, got)
 		}
 	}

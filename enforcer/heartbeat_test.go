@@ -32,6 +32,7 @@ func TestHeartbeat(t *testing.T) {
 		"a static key":           {func(b *bed) { b.Write(mmap+40, []byte{0xeb, 4}) }, ""},
 		"a traced function":      {func(b *bed) { b.Write(mmap+4, []byte{0xe8, 1, 2, 3, 4}) }, ""},
 		"a traced point":         {func(b *bed) { b.Write(entry("blkdev_mmap"), []byte{0xe8, 1, 2, 3, 4}) }, ""},
+		"a point on its way":     {func(b *bed) { b.Write(entry("blkdev_mmap"), []byte{0xcc}) }, ""},
 		"a jump at a point":      {func(b *bed) { b.Write(entry("blkdev_mmap"), []byte{0xe9, 1, 2, 3, 4}) }, "at the entry of blkdev_mmap lies e9"},
 		"another nop at a point": {func(b *bed) { b.Write(entry("ima_update_policy"), []byte{0x90, 0x90, 0x90, 0x90, 0x90}) }, "at the entry of ima_update_policy"},
 	} {
