@@ -111,7 +111,7 @@ func startEnforcer(t *testing.T, v *vm, gd *guard, args ...string) *enforcer {
 	t.Helper()
 	e := &enforcer{v: v, audit: newStream(), log: newStream(), exited: make(chan struct{}), heard: make(chan struct{})}
 	args = append([]string{"run", "--guest", v.address, "--profile", gd.profile, "--trust", gd.trust,
-		"--deny", gd.denied, "--state", gd.state, "--name", "test", "--audit", "/proc/self/fd/3"}, append(v.accepted, args...)...)
+		"--deny", gd.denied, "--state", gd.state, "--name", "test", "--audit", "/proc/self/fd/3", "--heartbeat", "3"}, append(v.accepted, args...)...)
 	cmd := bed.Command("enforcer", args...)
 	cmd.Stdout, cmd.Stderr = e.log, e.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
