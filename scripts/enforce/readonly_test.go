@@ -63,4 +63,6 @@ func TestReadOnly(t *testing.T) {
 	v.t = t
 	v.expect(0, "/opt/t/program/good")
 	v.expectDenied("/opt/t/program/unsigned")
+	v.send("echo c >/proc/sysrq-trigger") // a panic, after which QEMU ends
+	e.awaitExit(0)
 }
