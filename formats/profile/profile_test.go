@@ -24,12 +24,15 @@ func sample() *Profile {
 		Release: "6.1.0-56-amd64",
 		BuildID: "eb4fbcd037e7",
 		Banner:  "Linux version 6.1.0-56-amd64 (a@b) <c> & \"d\"\n",
+		Kernel:  Bytes{0xaa, 0xbb},
+		Initrd:  Bytes{0xcc, 0xdd},
 		Text:    0xffffffff81000000,
 		TextEnd: 0xffffffff81e00000,
 		Hooks:   hooks,
 		Hold:    Hold{0xffffffff83000f05, Bytes{1, 2, 3, 4, 5, 6, 7, 8}},
 		Variables: Variables{
-			0xffffffff82000000, 0xffffffff83000000, 0xffffffff83000004, 0xffffffff83000008, 0xffffffff8300000c, 0xffffffff83000010, 0xffffffff83000020, 0x313c0,
+			0xffffffff82000000, 0xffffffff83000000, 0xffffffff83000004, 0xffffffff83000008, 0xffffffff8300000c, 0xffffffff83000010, 0xffffffff83000014,
+			0xffffffff83000018, 0xffffffff8300001c, 0xffffffff83000020, 0x313c0,
 		},
 		Offsets: Offsets{32, 40, 16, 88, 48, 56, 24, 12, 104, 120, 64, 72},
 		Values: Values{
@@ -37,7 +40,11 @@ func sample() *Profile {
 				FuncFile: 1, "MMAP_CHECK": 2, FuncBprm: 3, "MODULE_CHECK": 6, "FIRMWARE_CHECK": 7,
 				"KEXEC_KERNEL_CHECK": 8, "KEXEC_INITRAMFS_CHECK": 9, "POLICY_CHECK": 10, "KEY_CHECK": 12,
 			},
-			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, CPUMask: 1024,
+			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, LockIntegrity: 21, CPUMask: 1024,
+		},
+		Code: []Function{
+			{"ima_file_mmap", 0xffffffff81000800, 144, []Span{{4, 5}, {60, 1}}},
+			{"ima_file_mmap.cold", 0xffffffff81000900, 16, []Span{}},
 		},
 		Policy: []string{"appraise func=BPRM_CHECK uid<1000 appraise_type=imasig", "measure\tfunc=MMAP_CHECK"},
 	}
@@ -99,13 +106,13 @@ func TestText(t *testing.T) {
 	}
 	for _, part := range []string{
 		`{"release":"6.1.0-56-amd64","build_id":"eb4fbcd037e7","banner":"Linux version `,
-		`"text":18446744071578845184,"text_end":18446744071593525248`,
+		`","kernel":"aabb","initrd":"ccdd","text":18446744071578845184,"text_end":18446744071593525248`,
 		`"hooks":{"blkdev_mmap":{"address":18446744071578845440,"bytes":"0f1f440000","prototype":"void hook(void)"},"ima_appraise_measurement":{`,
 		`}},"hold":{"address":18446744071612403461,"code":"0102030405060708"},"variables":{"linux_banner":18446744071595622400,"ima_appraise":`,
-		`"rootfs_fs_type":18446744071612399632,"__cpu_possible_mask":18446744071612399648,"xen_vcpu_info":201664},"offsets":{`,
+		`"rootfs_fs_type":18446744071612399632,"kernel_locked_down":18446744071612399636,"ima_rules":18446744071612399640,"phys_base":18446744071612399644,"__cpu_possible_mask":18446744071612399648,"xen_vcpu_info":201664},"offsets":{`,
 		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"super_block.s_bdev":56,"block_device.bd_disk":24,"gendisk.disk_name":12,"gendisk.state":104,"gendisk.diskseq":120,"linux_binprm.file":64,"vm_area_struct.vm_flags":72}`,
 		`"values":{"ima_hooks":{"BPRM_CHECK":3,"FILE_CHECK":1,`,
-		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3,"struct cpumask":1024},"policy":["appraise func=BPRM_CHECK uid\u003c1000 appraise_type=imasig","measure\tfunc=MMAP_CHECK"]}` + "\n",
+		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3,"LOCKDOWN_INTEGRITY_MAX":21,"struct cpumask":1024},"code":[{"name":"ima_file_mmap","address":18446744071578847232,"size":144,"patched":[{"at":4,"size":5},{"at":60,"size":1}]},{"name":"ima_file_mmap.cold","address":18446744071578847488,"size":16,"patched":[]}],"policy":["appraise func=BPRM_CHECK uid\u003c1000 appraise_type=imasig","measure\tfunc=MMAP_CHECK"]}` + "\n",
 	} {
 		if !strings.Contains(lines[1], part) {
 			t.Errorf("%s\nhas no %s", lines[1], part)
@@ -258,6 +265,9 @@ func TestCheck(t *testing.T) {
 		"hook with more":     func(p *Profile) { p.Hooks["blkdev_mmap"] = Hook{1, make(Bytes, HookSize+1), "f"} },
 		"hold with less":     func(p *Profile) { p.Hold.Code = p.Hold.Code[1:] },
 		"hold with more":     func(p *Profile) { p.Hold.Code = append(p.Hold.Code, 0) },
+		"function too large": func(p *Profile) { p.Code[0].Size = 1<<16 + 1 },
+		"span outside":       func(p *Profile) { p.Code[0].Patched[1].At = 144 },
+		"endless span":       func(p *Profile) { p.Code[0].Patched[1] = Span{1<<32 - 1, 1<<32 - 1} },
 		"no policy":          func(p *Profile) { p.Policy = nil },
 		"no rules":           func(p *Profile) { p.Policy = []string{} },
 		"empty rule":         func(p *Profile) { p.Policy[1] = "" },
