@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -14,6 +15,7 @@ const (
 	maxPerCPU  = 1 << 24 // the area of one CPU has some 200 KiB
 	maxOffset  = 1 << 16 // no structure here is larger
 	maxCPUMask = 1 << 13 // NR_CPUS is 8192 at most
+	maxReason  = 1 << 10 // reasons for lockdown are numbers up to some 30
 	maxRelease = 128
 	maxBuildID = 64 // bytes
 )
@@ -35,7 +37,7 @@ func check(p *profile.Profile) error {
 	case p.Text < kernelMap || p.TextEnd <= p.Text:
 		return fmt.Errorf("text from %#x to %#x is not that of a kernel", p.Text, p.TextEnd)
 	}
-	for _, step := range []func(*profile.Profile) error{checkHooks, checkHold, checkVariables, checkOffsets, checkValues} {
+	for _, step := range []func(*profile.Profile) error{checkHooks, checkHold, checkVariables, checkOffsets, checkValues, checkLockdown, checkCode} {
 		if err := step(p); err != nil {
 			return err
 		}
@@ -76,7 +78,8 @@ func checkHold(p *profile.Profile) error {
 func checkVariables(p *profile.Profile) error {
 	for name, at := range fields[uint64](&p.Variables) {
 		inKernel := *at >= p.Text && *at <= 1<<64-1-maxBanner
-		if !inKernel && !(name == perCPU && *at < maxPerCPU) {
+		none := name == perCPU && *at < maxPerCPU || name == lockedDown && *at == 0
+		if !inKernel && !none {
 			return fmt.Errorf("%s at %#x is not in the kernel", name, *at)
 		}
 	}
@@ -114,6 +117,48 @@ func checkValues(p *profile.Profile) error {
 	}
 	if v.CPUMask == 0 || v.CPUMask > maxCPUMask {
 		return fmt.Errorf("a set of CPUs has %d bytes", v.CPUMask)
+	}
+	return nil
+}
+
+// checkLockdown wants both, or for a kernel without lockdown neither.
+func checkLockdown(p *profile.Profile) error {
+	if n := p.Values.LockIntegrity; n > maxReason || (n == 0) != (p.Variables.LockedDown == 0) {
+		return fmt.Errorf("lockdown at %#x for integrity at %d cannot be", p.Variables.LockedDown, n)
+	}
+	return nil
+}
+
+// checkCode wants functions one behind the other, and in each of them spans.
+func checkCode(p *profile.Profile) error {
+	end, bytes := p.Text, 0
+	for _, f := range p.Code {
+		if !utf8.ValidString(f.Name) || f.Size == 0 || f.Size > maxFunction || f.Address < end || f.Address >= p.TextEnd || uint64(f.Size) > p.TextEnd-f.Address {
+			return fmt.Errorf("function %q, %d bytes at %#x, is too large, not in the text or not behind the one before", f.Name, f.Size, f.Address)
+		}
+		end, bytes = f.Address+uint64(f.Size), bytes+int(f.Size)
+		if err := checkSpans(f); err != nil {
+			return err
+		}
+	}
+	if len(p.Code) > maxFunctions || bytes > maxCode {
+		return fmt.Errorf("the appraisal path has %d functions of %d bytes, which is too much", len(p.Code), bytes)
+	}
+	for _, name := range requiredCode {
+		if !slices.ContainsFunc(p.Code, func(f profile.Function) bool { return isFunction(f.Name, name) }) {
+			return fmt.Errorf("function %s is missing", name)
+		}
+	}
+	return nil
+}
+
+func checkSpans(f profile.Function) error {
+	end := uint64(0)
+	for _, s := range f.Patched {
+		if s.Size == 0 || uint64(s.At) < end || uint64(s.At)+uint64(s.Size) > uint64(f.Size) {
+			return fmt.Errorf("function %s: %d bytes at %d are not in it, or not behind those before", f.Name, s.Size, s.At)
+		}
+		end = uint64(s.At) + uint64(s.Size)
 	}
 	return nil
 }

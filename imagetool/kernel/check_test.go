@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,9 +56,29 @@ func TestCheck(t *testing.T) {
 		"pass is fail":        func(p *profile.Profile) { p.Values.IntegrityPass = p.Values.IntegrityFail },
 		"no set of CPUs":      func(p *profile.Profile) { p.Values.CPUMask = 0 },
 		"set of many CPUs":    func(p *profile.Profile) { p.Values.CPUMask = 1<<13 + 8 },
+		"no lockdown":         func(p *profile.Profile) { p.Variables.LockedDown = 0 },
+		"no level":            func(p *profile.Profile) { p.Values.LockIntegrity = 0 },
+		"level too high":      func(p *profile.Profile) { p.Values.LockIntegrity = 1<<10 + 1 },
+		"lockdown elsewhere":  func(p *profile.Profile) { p.Variables.LockedDown = 1 },
+		"no code":             func(p *profile.Profile) { p.Code = nil },
+		"function not there":  func(p *profile.Profile) { p.Code = slices.Delete(p.Code, 6, 7) },
+		"function before":     func(p *profile.Profile) { p.Code[0].Address = p.Text - 1 },
+		"function behind":     func(p *profile.Profile) { p.Code[len(p.Code)-1].Size++ },
+		"function at the end": func(p *profile.Profile) { p.Code[len(p.Code)-1].Address = p.TextEnd },
+		"function is empty":   func(p *profile.Profile) { p.Code[0].Size = 0 },
+		"function is large":   func(p *profile.Profile) { p.TextEnd += 1 << 20; p.Code[len(p.Code)-1].Size = 1<<16 + 1 },
+		"functions in turn":   func(p *profile.Profile) { p.Code[0], p.Code[1] = p.Code[1], p.Code[0] },
+		"functions overlap":   func(p *profile.Profile) { p.Code[0].Size++ },
+		"name not UTF-8":      func(p *profile.Profile) { p.Code[0].Name = "ima_\xff" },
+		"many functions":      func(p *profile.Profile) { manyFunctions(p, 1<<12+1, 1) },
+		"much code":           func(p *profile.Profile) { manyFunctions(p, 17, 1<<16) },
+		"span is empty":       func(p *profile.Profile) { p.Code[0].Patched[0].Size = 0 },
+		"span reaches out":    func(p *profile.Profile) { p.Code[0].Patched[0].At = 60 },
+		"spans overlap":       func(p *profile.Profile) { p.Code[0].Patched = []profile.Span{{At: 0, Size: 5}, {At: 4, Size: 5}} },
+		"endless span":        func(p *profile.Profile) { p.Code[0].Patched[0].Size = 1<<32 - 1 },
 		"running from boot":   func(p *profile.Profile) { p.Values.SystemRunning = 0 },
 	} {
-		p, err := Profile(fakeELF(t, newFake()))
+		p, err := Profile(fakeELF(t, newFake()), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,4 +86,14 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+}
+
+// manyFunctions adds functions behind those of a profile.
+func manyFunctions(p *profile.Profile, n int, size uint32) {
+	at := p.TextEnd
+	for range n {
+		p.Code = append(p.Code, profile.Function{Name: "ima_x", Address: at, Size: size})
+		at += uint64(size)
+	}
+	p.TextEnd = at
 }

@@ -13,6 +13,10 @@
 //	scripts/kallsyms.c, kernel/kallsyms.c          the symbol table
 //	Documentation/bpf/btf.rst                      BTF, read by github.com/cilium/ebpf/btf
 //	arch/x86/kernel/ftrace.c                       what lies at the entry of a function
+//	kernel/jump_label.c, static_call_inline.c      where the kernel changes its own code
+//	arch/x86/kernel/alternative.c                  the same, when it starts and for SMP
+//	security/security.c                            what leads to the hooks of LSMs
+//	security/lockdown/lockdown.c                   the level of lockdown
 //
 // A file may be anything: reading it takes bounded memory and time.
 package kernel

@@ -15,6 +15,7 @@ var (
 	ErrNoDataSymbols = errors.New("the symbol table leaves out variables (no CONFIG_KALLSYMS_ALL)")
 	ErrNoBTF         = errors.New("no type information (CONFIG_DEBUG_INFO_BTF)")
 	ErrNoAppraisal   = errors.New("built without IMA appraisal (CONFIG_IMA_APPRAISE)")
+	ErrNoLockdown    = errors.New("built without the lockdown of the kernel (CONFIG_SECURITY_LOCKDOWN_LSM)")
 	ErrNoFentry      = errors.New("no call of __fentry__ at its entry (CONFIG_FUNCTION_TRACER)")
 )
 

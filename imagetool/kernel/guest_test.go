@@ -18,6 +18,9 @@ import (
 type running struct {
 	files   map[string]string
 	symbols map[string][]runningSymbol
+
+	// The code of functions, by their place in the list: before and after the kernel changed it.
+	before, after map[int][]byte
 }
 
 type runningSymbol struct {
@@ -26,21 +29,21 @@ type runningSymbol struct {
 }
 
 // boot starts a kernel in QEMU, with nothing else than a program that tells about
-// these symbols. The kernel lies at random addresses.
+// these symbols. The kernel lies at random addresses, and starts as if there were one CPU.
 func boot(t *testing.T, vmlinuz, initrd string, names []string) running {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "512M", "-nodefaults", "-display", "none",
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "512M", "-smp", "2", "-nodefaults", "-display", "none",
 		"-no-reboot", "-serial", "stdio", "-kernel", vmlinuz, "-initrd", initrd,
-		"-append", "console=ttyS0 quiet panic=-1 rdinit=/init -- "+strings.Join(names, " "))
+		"-append", "console=ttyS0 quiet panic=-1 maxcpus=1 rdinit=/init -- "+strings.Join(names, " "))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v\n%s%s", err, &stderr, out)
 	}
-	r := running{map[string]string{}, map[string][]runningSymbol{}}
+	r := running{map[string]string{}, map[string][]runningSymbol{}, map[int][]byte{}, map[int][]byte{}}
 	ended := false
 	for line := range strings.Lines(string(out)) {
 		switch field := strings.Fields(line); {
@@ -56,6 +59,12 @@ func boot(t *testing.T, vmlinuz, initrd string, names []string) running {
 				b = unhex(t, field[4])
 			}
 			r.symbols[field[2]] = append(r.symbols[field[2]], runningSymbol{addr, b})
+		case strings.HasPrefix(line, "guest code ") && len(field) == 5:
+			i, err := strconv.Atoi(field[3])
+			if err != nil {
+				t.Fatal(err)
+			}
+			map[string]map[int][]byte{"before": r.before, "after": r.after}[field[2]][i] = unhex(t, field[4])
 		case strings.HasPrefix(line, "guest end"):
 			ended = true
 		}
@@ -89,23 +98,43 @@ func makeInitrd(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// The kernel has no other output for its first program than /dev/console.
+	archive := pack(packed{"dev", 0o040755, nil}, packed{"dev/console", 0o020600, nil}, packed{"init", 0o100755, code})
+	if err := os.WriteFile(initrd, archive, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return initrd
+}
+
+// withFile gives an initrd that has one more file.
+func withFile(t *testing.T, initrd, name string, data []byte) string {
+	t.Helper()
+	archive, err := os.ReadFile(initrd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "initrd")
+	if err := os.WriteFile(path, append(archive, pack(packed{name, 0o100644, data})...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// packed is a file in an archive.
+type packed struct {
+	name string
+	mode int
+	data []byte
+}
+
+func pack(files ...packed) []byte {
 	var b bytes.Buffer
-	for i, f := range []struct {
-		name string
-		mode int
-		data []byte
-	}{
-		// The kernel has no other output for its first program.
-		{"dev", 0o040755, nil}, {"dev/console", 0o020600, nil}, {"init", 0o100755, code}, {"TRAILER!!!", 0, nil},
-	} {
+	for i, f := range append(files, packed{name: "TRAILER!!!"}) {
 		// The "new ASCII" form: magic, inode, mode, owner and group, links, time, size, device, device it stands for, length of the name.
 		fmt.Fprintf(&b, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00", i+1, f.mode, 0, 0, 1, 0, len(f.data), 0, 0, 5, 1, len(f.name)+1, 0, f.name)
 		b.Write(make([]byte, -b.Len()&3))
 		b.Write(f.data)
 		b.Write(make([]byte, -b.Len()&3))
 	}
-	if err := os.WriteFile(initrd, b.Bytes(), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return initrd
+	return b.Bytes()
 }

@@ -8,7 +8,8 @@ import (
 // A symbol is an entry of kallsyms.
 type symbol struct {
 	addr uint64
-	kind byte // as nm(1) has it
+	size uint64 // up to the next symbol that has another address; 0 for the last ones
+	kind byte   // as nm(1) has it
 	name string
 }
 
@@ -142,12 +143,22 @@ func (s *search) decode(t *tokenTable, names, offsets []byte, n int) ([]symbol, 
 		if a < last || len(text) < 2 || len(text) > maxName || !s.spend(len(text)) {
 			return nil, false
 		}
+		if a > last {
+			setSizes(list, last, a)
+		}
 		last = a
 		if s.keep(text[0], text[1:]) {
-			list = append(list, symbol{a, text[0], string(text[1:])})
+			list = append(list, symbol{addr: a, kind: text[0], name: string(text[1:])})
 		}
 	}
 	return list, true
+}
+
+// setSizes completes the symbols at an address, which are the last ones of the list.
+func setSizes(list []symbol, addr, next uint64) {
+	for i := len(list) - 1; i >= 0 && list[i].addr == addr; i-- {
+		list[i].size = next - addr
+	}
 }
 
 // addresses reads the offsets of n symbols and the base behind them. Symbols are

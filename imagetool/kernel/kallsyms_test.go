@@ -20,6 +20,17 @@ func sameSymbols(got []symbol, want []fakekernel.Symbol) bool {
 	})
 }
 
+// checkSizes: a symbol reaches up to the next one that lies elsewhere.
+func checkSizes(t *testing.T, list []symbol) {
+	t.Helper()
+	for i, s := range list {
+		next := slices.IndexFunc(list[i:], func(other symbol) bool { return other.addr > s.addr })
+		if next < 0 && s.size != 0 || next >= 0 && s.size != list[i+next].addr-s.addr {
+			t.Fatalf("%+v, of %d, has another size", s, len(list))
+		}
+	}
+}
+
 // randomSymbols are sorted, with names of one to 300 characters.
 func randomSymbols(n int, percpu bool, seed uint64) []fakekernel.Symbol {
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -49,6 +60,7 @@ func TestKallsyms(t *testing.T) {
 					if err != nil || !sameSymbols(got, want) {
 						t.Fatalf("%d symbols, %v; want %d", len(got), err, len(want))
 					}
+					checkSizes(t, got)
 				}
 			})
 		}
@@ -59,7 +71,11 @@ func TestKallsymsKeep(t *testing.T) {
 	tables := fakekernel.Layouts["6.4"].Encode(randomSymbols(1000, true, 1))
 	got, err := kallsyms(tables, func(kind byte, name []byte) bool { return string(name) == "cpu_number" && kind == 'A' })
 	if want := []fakekernel.Symbol{{Addr: 0x1000, Kind: 'A', Name: "cpu_number"}}; err != nil || !sameSymbols(got, want) {
-		t.Errorf("%v, %v", got, err)
+		t.Fatalf("%v, %v", got, err)
+	}
+	// Its size is known from a symbol that was not kept.
+	if want := uint64(fakekernel.Text - 0x1000); got[0].size != want {
+		t.Errorf("%d bytes, want %d", got[0].size, want)
 	}
 }
 

@@ -85,7 +85,7 @@ func unpack(t *testing.T, path string) *unpacked {
 		t.Fatal(err)
 	}
 	k := &unpacked{path: path}
-	if k.profile, err = Profile(file); err != nil {
+	if k.profile, err = Profile(file, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if unpackedDir == "" {
@@ -187,7 +187,7 @@ func TestKernelTypes(t *testing.T) {
 		}
 		values := map[string]uint32{
 			"integrity_status INTEGRITY_PASS": p.Values.IntegrityPass, "integrity_status INTEGRITY_FAIL": p.Values.IntegrityFail,
-			"system_states SYSTEM_RUNNING": p.Values.SystemRunning,
+			"system_states SYSTEM_RUNNING": p.Values.SystemRunning, "lockdown_reason LOCKDOWN_INTEGRITY_MAX": p.Values.LockIntegrity,
 		}
 		for name, n := range p.Values.Funcs {
 			values["ima_hooks "+name] = n
@@ -328,7 +328,11 @@ func TestRunningKernels(t *testing.T) {
 	initrd := makeInitrd(t)
 	eachKernel(t, func(t *testing.T, k *unpacked) {
 		p := k.profile
-		r := boot(t, k.path, initrd, symbolNames)
+		var list strings.Builder
+		for _, f := range p.Code {
+			fmt.Fprintf(&list, "%d %d %s\n", f.Address-p.Text, f.Size, f.Name)
+		}
+		r := boot(t, k.path, withFile(t, initrd, "code", []byte(list.String())), symbolNames)
 		if got := r.files["/proc/version"]; got != p.Banner {
 			t.Errorf("banner %q, the kernel has %q", p.Banner, got)
 		}
@@ -368,7 +372,34 @@ func TestRunningKernels(t *testing.T) {
 		if got := one(t, r, "system_state").bytes; strconv.Itoa(int(got[0])) != fmt.Sprint(p.Values.SystemRunning) {
 			t.Errorf("system_state %d, the kernel has %x", p.Values.SystemRunning, got)
 		}
+		checkChanges(t, p, r)
 	})
+}
+
+// checkChanges: what a kernel changed of its code is left out, and it changed all that is.
+func checkChanges(t *testing.T, p *profile.Profile, r running) {
+	t.Helper()
+	for i, f := range p.Code {
+		before, after := r.before[i], r.after[i]
+		if len(before) != int(f.Size) || len(after) != int(f.Size) {
+			t.Fatalf("%s: %d and %d bytes, want %d", f.Name, len(before), len(after), f.Size)
+		}
+		left := make([]bool, f.Size)
+		for _, s := range f.Patched {
+			end := s.At + s.Size
+			if bytes.Equal(before[s.At:end], after[s.At:end]) {
+				t.Errorf("%s: %d bytes at %d are left out, and did not change: %x", f.Name, s.Size, s.At, before[s.At:end])
+			}
+			for at := s.At; at < end; at++ {
+				left[at] = true
+			}
+		}
+		for at := range left {
+			if before[at] != after[at] && !left[at] {
+				t.Errorf("%s: the byte at %d was %#x and is %#x, which is not left out", f.Name, at, before[at], after[at])
+			}
+		}
+	}
 }
 
 func one(t *testing.T, r running, name string) runningSymbol {

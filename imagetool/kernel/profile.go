@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"crypto/sha256"
 	"iter"
 	"reflect"
 	"strings"
@@ -8,9 +9,14 @@ import (
 	"github.com/vmseal/vmseal/formats/profile"
 )
 
+// Options say what a profile is wanted of.
+type Options struct {
+	NoLockdown bool // leave lockdown out, which not every kernel has
+}
+
 // Profile makes the profile of a kernel from its file, vmlinuz or vmlinux. What policy
-// the kernel is to load is for the caller to add.
-func Profile(file []byte) (*profile.Profile, error) {
+// the kernel is to load, and from which initrd, is for the caller to add.
+func Profile(file []byte, o Options) (*profile.Profile, error) {
 	elf, err := vmlinux(file)
 	if err != nil {
 		return nil, err
@@ -19,11 +25,19 @@ func Profile(file []byte) (*profile.Profile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return k.profile()
+	k.options = o
+	p, err := k.profile()
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(file)
+	p.Kernel = sum[:]
+	return p, nil
 }
 
 // A builder has what a profile is taken from.
 type builder struct {
+	options Options
 	image   *image
 	symbols *symbols
 	types   *types
@@ -31,7 +45,8 @@ type builder struct {
 
 // symbolNames are all that is looked up.
 var symbolNames = func() []string {
-	names := append([]string{"_text", "_etext", "__fentry__", "init_uts_ns", "sched_init"}, profile.HookNames[:]...)
+	names := append([]string{"_text", "_etext", "__fentry__", "init_uts_ns", "sched_init", isLockedDown}, profile.HookNames[:]...)
+	names = append(names, tableNames...)
 	for name := range fields[uint64](new(profile.Variables)) {
 		names = append(names, name)
 	}
@@ -71,12 +86,14 @@ func newBuilder(elf []byte) (*builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &builder{m, s, t}, nil
+	return &builder{image: m, symbols: s, types: t}, nil
 }
 
 func (k *builder) profile() (*profile.Profile, error) {
 	p := new(profile.Profile)
-	for _, step := range []func(*profile.Profile) error{k.text, k.variables, k.identity, k.hooks, k.hold, k.offsets, k.values, k.mapping, check} {
+	for _, step := range []func(*profile.Profile) error{
+		k.text, k.variables, k.lockdown, k.identity, k.hooks, k.hold, k.offsets, k.values, k.mapping, k.code, check,
+	} {
 		if err := step(p); err != nil {
 			return nil, err
 		}
@@ -97,7 +114,7 @@ const perCPU = "xen_vcpu_info"
 
 func (k *builder) variables(p *profile.Profile) (err error) {
 	for name, to := range fields[uint64](&p.Variables) {
-		if name == perCPU && len(k.symbols.byName[name]) == 0 {
+		if name == lockedDown || name == perCPU && len(k.symbols.byName[name]) == 0 {
 			continue
 		}
 		if *to, err = k.symbols.addr(name); err != nil {

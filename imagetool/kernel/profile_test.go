@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"crypto/sha256"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
@@ -42,10 +43,12 @@ func typeOf[T btf.Type](t testing.TB, k *fakekernel.Kernel, name string) T {
 }
 
 func TestProfile(t *testing.T) {
-	got, err := Profile(fakeELF(t, newFake()))
+	file := fakeELF(t, newFake())
+	got, err := Profile(file, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	sum := sha256.Sum256(file)
 	hooks := map[string]profile.Hook{}
 	for name, prototype := range map[string]string{
 		"ima_appraise_measurement": prototypes["ima_appraise_measurement"][0],
@@ -57,16 +60,25 @@ func TestProfile(t *testing.T) {
 	} {
 		hooks[name] = profile.Hook{Address: fakekernel.Hook(name), Bytes: profile.Bytes{0x0f, 0x1f, 0x44, 0, 0}, Prototype: prototype}
 	}
+	var code []profile.Function
+	for i, name := range slices.Concat(profile.HookNames[:], fakekernel.Path[:]) {
+		f := profile.Function{Name: name, Address: fakekernel.Hook(name), Size: 64, Patched: []profile.Span{{At: 0, Size: 5}}}
+		if n := i - len(profile.HookNames); n >= 0 {
+			f.Address, f.Size = fakekernel.Function(name), 128
+		}
+		code = append(code, f)
+	}
+	code[len(code)-1].Size = 0x200 // up to _etext
 	want := &profile.Profile{
-		Release: "6.1.0-fake", BuildID: "abcdef", Banner: fakekernel.Banner(fakeRelease),
-		Text: 0xffffffff81000000, TextEnd: 0xffffffff81000400,
+		Release: "6.1.0-fake", BuildID: "abcdef", Banner: fakekernel.Banner(fakeRelease), Kernel: sum[:],
+		Text: 0xffffffff81000000, TextEnd: 0xffffffff81000800,
 		Hooks: hooks,
 		Hold:  profile.Hold{Address: fakekernel.Sched + 5, Code: profile.Bytes(fakekernel.SchedCode)},
 		Variables: profile.Variables{
 			XenVCPUInfo: fakekernel.PerCPUVCPUInfo,
 			Banner:      0xffffffff82000000, Appraise: 0xffffffff83000200, PolicyFlag: 0xffffffff83000204,
 			KexecLoadDisabled: 0xffffffff83000208, SystemState: 0xffffffff8300020c, RootfsType: 0xffffffff83000210,
-			PossibleCPUs: 0xffffffff83000218,
+			PossibleCPUs: 0xffffffff83000218, Rules: 0xffffffff83000220, PhysBase: 0xffffffff83000228, LockedDown: 0xffffffff83000230,
 		},
 		Offsets: profile.Offsets{
 			FileInode: 32, InodeSB: 40, SBDev: 16, SBFlags: 88, SBType: 40, SBBlock: 96, BlockDisk: 24, DiskName: 12, DiskState: 64, DiskSeq: 120,
@@ -77,8 +89,9 @@ func TestProfile(t *testing.T) {
 				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "CREDS_CHECK": 4, "POST_SETATTR": 5, "MODULE_CHECK": 6,
 				"FIRMWARE_CHECK": 7, "KEXEC_KERNEL_CHECK": 8, "KEXEC_INITRAMFS_CHECK": 9, "POLICY_CHECK": 10,
 			},
-			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, CPUMask: 1024,
+			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, LockIntegrity: 21, CPUMask: 1024,
 		},
+		Code: code,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -175,7 +188,7 @@ func TestAccepted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()
 			c.change(f)
-			p, err := Profile(fakeELF(t, f))
+			p, err := Profile(fakeELF(t, f), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +203,7 @@ func TestAccepted(t *testing.T) {
 			f.Rename("fixed_percpu_data", "")
 			f.Rename("xen_vcpu_info", "")
 		}
-		if _, err := Profile(fakeELF(t, f)); err != nil {
+		if _, err := Profile(fakeELF(t, f), Options{}); err != nil {
 			t.Errorf("layout of %s: %v", name, err)
 		}
 	}
@@ -357,6 +370,8 @@ func TestRefused(t *testing.T) {
 			change: func(f *fakekernel.Kernel) { typeOf[*btf.Enum](t, f, "system_states").Values[1].Name = "SYSTEM_UP" },
 			as:     &typeError, says: "enum system_states: has no member SYSTEM_RUNNING",
 		},
+		"no ima_rules":   {change: func(f *fakekernel.Kernel) { f.Rename("ima_rules", "") }, as: &symbolError, says: "no symbol ima_rules"},
+		"no phys_base":   {change: func(f *fakekernel.Kernel) { f.Rename("phys_base", "") }, as: &symbolError, says: "no symbol phys_base"},
 		"no set of CPUs": {change: func(f *fakekernel.Kernel) { typeOf[*btf.Struct](t, f, "cpumask").Name = "mask" }, is: btf.ErrNotFound, says: "struct cpumask"},
 		"odd set of CPUs": {
 			change: func(f *fakekernel.Kernel) { typeOf[*btf.Struct](t, f, "cpumask").Size = 2048 },
@@ -433,7 +448,7 @@ func TestRefused(t *testing.T) {
 					}
 				}
 			},
-			says: "4 bytes lie at address 0xffffffff810003fc",
+			says: "4 bytes lie at address 0xffffffff810007fc",
 		},
 		"banner outside of the file": {
 			change: func(f *fakekernel.Kernel) {
@@ -449,7 +464,7 @@ func TestRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()
 			c.change(f)
-			p, err := Profile(fakeELF(t, f))
+			p, err := Profile(fakeELF(t, f), Options{})
 			if err == nil || p != nil {
 				t.Fatalf("accepted: %+v, %v", p, err)
 			}
@@ -477,16 +492,16 @@ func TestNotAKernel(t *testing.T) {
 		"big-endian":  changed(elf.EI_DATA, byte(elf.ELFDATA2MSB)),
 		"header only": whole[:64],
 	} {
-		if _, err := Profile(file); !errors.Is(err, ErrNotKernel) {
+		if _, err := Profile(file, Options{}); !errors.Is(err, ErrNotKernel) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for n := 0; n < len(whole); n += 13 {
-		if _, err := Profile(whole[:n]); err == nil {
+		if _, err := Profile(whole[:n], Options{}); err == nil {
 			t.Errorf("accepted cut to %d of %d bytes", n, len(whole))
 		}
 	}
-	if _, err := Profile(make([]byte, MaxSize+1)); !errors.Is(err, ErrTooLarge) {
+	if _, err := Profile(make([]byte, MaxSize+1), Options{}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("of more than MaxSize bytes: %v", err)
 	}
 }
@@ -503,7 +518,7 @@ func TestSegments(t *testing.T) {
 	} {
 		b := slices.Clone(file)
 		binary.LittleEndian.PutUint64(b[64+c.at:], c.value)
-		if _, err := Profile(b); err == nil {
+		if _, err := Profile(b, Options{}); err == nil {
 			t.Errorf("accepted with %#x at %d of the header", c.value, c.at)
 		}
 	}
@@ -518,8 +533,9 @@ func TestPrototypes(t *testing.T) {
 
 func FuzzProfile(f *testing.F) {
 	f.Add(fakeELF(f, newFake()))
+	f.Add(fakeELF(f, switching()))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		p, err := Profile(file)
+		p, err := Profile(file, Options{})
 		if (p == nil) != (err != nil) {
 			t.Fatalf("%v, %v", p, err)
 		}

@@ -9,37 +9,59 @@ import (
 // of them.
 type symbols struct {
 	byName map[string][]symbol
-	data   bool // there are variables in the symbol table
+	path   []symbol        // the code of the appraisal path, by address
+	lsm    map[uint64]bool // where the switches lie that call the hooks of LSMs
+	data   bool            // there are variables in the symbol table
 }
 
-// readSymbols finds the symbols with these names.
+// readSymbols finds the symbols with these names, those of the appraisal path, and the
+// switches of LSMs.
 func readSymbols(rodata []byte, names []string) (*symbols, error) {
-	s := &symbols{byName: make(map[string][]symbol)}
+	s := &symbols{byName: make(map[string][]symbol), lsm: make(map[uint64]bool)}
 	wanted := make(map[string]bool)
 	for _, name := range names {
 		wanted[name] = true
 	}
 	list, err := kallsyms(rodata, func(kind byte, name []byte) bool {
 		s.data = s.data || strings.IndexByte("dDbB", kind) >= 0
-		stem, _, _ := strings.Cut(string(name), ".")
-		return wanted[stem]
+		return wanted[stem(string(name))] || inPath(kind, string(name)) || isLSMSwitch(string(name))
 	})
 	if err != nil {
 		return nil, err
 	}
 	for _, sym := range list {
-		s.byName[sym.name] = append(s.byName[sym.name], sym)
+		if wanted[stem(sym.name)] {
+			s.byName[sym.name] = append(s.byName[sym.name], sym)
+		}
+		if inPath(sym.kind, sym.name) {
+			s.path = append(s.path, sym)
+		}
+		if isLSMSwitch(sym.name) {
+			s.lsm[sym.addr] = true
+		}
 	}
 	return s, nil
 }
 
-// addr gives the address of the one symbol of that name.
-func (s *symbols) addr(name string) (uint64, error) {
+// stem is the name of a function without what the compiler put behind it.
+func stem(name string) string {
+	name, _, _ = strings.Cut(name, ".")
+	return name
+}
+
+// one gives the one symbol of that name.
+func (s *symbols) one(name string) (symbol, error) {
 	found := s.byName[name]
 	if len(found) != 1 {
-		return 0, &SymbolError{name, len(found), s.like(name)}
+		return symbol{}, &SymbolError{name, len(found), s.like(name)}
 	}
-	return found[0].addr, nil
+	return found[0], nil
+}
+
+// addr gives the address of the one symbol of that name.
+func (s *symbols) addr(name string) (uint64, error) {
+	sym, err := s.one(name)
+	return sym.addr, err
 }
 
 // entry gives the address of a function that nobody can call but there. Of a

@@ -24,7 +24,7 @@ type Sealed struct {
 // Seal makes and signs the profile of a kernel that is to load this policy. Of
 // the options Key and KeyID count; the hash of profiles is fixed.
 func Seal(k *Kernel, rules *policy.Policy, o signer.Options) (*Sealed, error) {
-	p, err := kernel.Profile(k.Data)
+	p, err := kernel.Profile(k.Data, kernel.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", k.Path, err)
 	}

@@ -17,6 +17,7 @@ func (k *Kernel) ELF() ([]byte, error) {
 		{".text", Text, k.Text},
 		{".rodata", Rodata, append(pad(k.Rodata), k.Layout.Encode(k.Symbols)...)},
 		{".data", Data, k.Data},
+		{".tables", Tables, k.Tables},
 		{".notes", 0, k.Notes},
 		{".BTF", 0, types},
 	})

@@ -18,6 +18,7 @@ type Kernel struct {
 	Text    []byte
 	Rodata  []byte // what lies in front of kallsyms
 	Data    []byte
+	Tables  []byte // of what the kernel changes in its own code
 	Notes   []byte
 	Types   []btf.Type // nil: no BTF
 }
@@ -25,19 +26,22 @@ type Kernel struct {
 // Where things lie.
 const (
 	Text    = 0xffffffff81000000
-	TextEnd = Text + 0x400
+	TextEnd = Text + 0x800
 	Fentry  = Text + 0x10
-	MapHook = Text + 0x20  // of security_mmap_file
 	Remap   = Text + 0x40  // of remap_file_pages(2)
 	hooks   = Text + 0x100 // of the functions in profile.HookNames, hookSize bytes each
 	Sched   = Text + 0x280 // of sched_init
 	Spare   = Text + 0x300 // nothing
+	path    = Text + 0x400 // of the functions in Path, pathSize bytes each
+	MapHook = path         // of security_mmap_file
 	Rodata  = 0xffffffff82000000
 	Data    = 0xffffffff83000000 // begins with init_uts_ns
+	Tables  = 0xffffffff84000000
 
 	PerCPUVCPUInfo = 0x313c0 // of xen_vcpu_info, in what each CPU has
 
 	hookSize  = 64
+	pathSize  = 128
 	Release   = 8 + 2*UTSField // in Data
 	UTSField  = 65
 	UTSFields = 6
@@ -54,6 +58,12 @@ func Hook(name string) uint64 {
 	return hooks + hookSize*uint64(slices.Index(profile.HookNames[:], name))
 }
 
+// Path has the functions that IMA appraises with and the enforcer does not intercept.
+var Path = [...]string{"security_mmap_file", "security_bprm_check", "security_kernel_read_file", "process_measurement", "ima_file_mmap"}
+
+// Function is where one of them lies.
+func Function(name string) uint64 { return path + pathSize*uint64(slices.Index(Path[:], name)) }
+
 // New makes a kernel that is in order, of a release like "6.1.0".
 func New(release string) *Kernel {
 	k := &Kernel{
@@ -61,6 +71,7 @@ func New(release string) *Kernel {
 		Text:   bytes.Repeat([]byte{0xcc}, TextEnd-Text),
 		Rodata: append([]byte(Banner(release)), 0),
 		Data:   make([]byte, 0x400),
+		Tables: make([]byte, 0x400),
 		Notes:  append(Note("Linux", 0x100, []byte("other")), Note("GNU", 3, []byte(BuildID))...),
 		Types:  types(),
 	}
@@ -71,7 +82,6 @@ func New(release string) *Kernel {
 		{Text, 'T', "_text"},
 		{Text, 'T', "startup_64"},
 		{Fentry, 'T', "__fentry__"},
-		{MapHook, 'T', "security_mmap_file"},
 		{Remap, 'T', "__x64_sys_remap_file_pages"},
 		{Sched, 'T', "sched_init"},
 		{TextEnd, 'T', "_etext"},
@@ -83,11 +93,27 @@ func New(release string) *Kernel {
 		{Data + 0x20c, 'D', "system_state"},
 		{Data + 0x210, 'd', "rootfs_fs_type"},
 		{Data + 0x218, 'd', "__cpu_possible_mask"},
+		{Data + 0x220, 'd', "ima_rules"},
+		{Data + 0x228, 'D', "phys_base"},
+		{Data + 0x230, 'b', "kernel_locked_down"},
+		{Data + 0x234, 'b', "integrity_dir"},
+		{jumps, 'D', "__start___jump_table"},
+		{jumps, 'D', "__stop___jump_table"},
+		{calls, 'D', "__start_static_call_sites"},
+		{calls, 'D', "__stop_static_call_sites"},
+		{locks, 'R', "__smp_locks"},
+		{locks, 'R', "__smp_locks_end"},
+		{tablesEnd, 'R', "__data_nosave"},
 	}
 	k.Patch(Remap, append(CallTo(Remap, Fentry), CallTo(Remap+5, MapHook)...))
 	k.Patch(Sched, append(CallTo(Sched, Fentry), SchedCode...))
 	for _, name := range profile.HookNames {
 		at := Hook(name)
+		k.Symbols = append(k.Symbols, Symbol{at, 'T', name})
+		k.Patch(at, CallTo(at, Fentry))
+	}
+	for _, name := range Path {
+		at := Function(name)
 		k.Symbols = append(k.Symbols, Symbol{at, 'T', name})
 		k.Patch(at, CallTo(at, Fentry))
 	}
@@ -108,6 +134,13 @@ func CallTo(from, to uint64) []byte {
 // Add adds a symbol.
 func (k *Kernel) Add(addr uint64, kind byte, name string) {
 	k.Symbols = append(k.Symbols, Symbol{addr, kind, name})
+}
+
+// Move gives a symbol another address.
+func (k *Kernel) Move(name string, addr uint64) { k.Symbols[k.symbol(name)].Addr = addr }
+
+func (k *Kernel) symbol(name string) int {
+	return slices.IndexFunc(k.Symbols, func(s Symbol) bool { return s.Name == name })
 }
 
 // Rename gives a symbol another name; "" removes it.

@@ -47,13 +47,14 @@ func types() []btf.Type {
 	}
 	status := &btf.Enum{Name: "integrity_status", Size: 4, Values: []btf.EnumValue{{Name: "INTEGRITY_PASS"}, {Name: "INTEGRITY_FAIL", Value: 2}}}
 	states := &btf.Enum{Name: "system_states", Size: 4, Values: []btf.EnumValue{{Name: "SYSTEM_BOOTING"}, {Name: "SYSTEM_RUNNING", Value: 3}}}
+	lockdown := &btf.Enum{Name: "lockdown_reason", Size: 4, Values: []btf.EnumValue{{Name: "LOCKDOWN_NONE"}, {Name: "LOCKDOWN_INTEGRITY_MAX", Value: 21}}}
 	mask := &btf.Struct{Name: "cpumask", Size: 1024, Members: []btf.Member{{Name: "bits", Type: &btf.Array{Type: ul, Index: u, Nelems: 128}}}}
 	fn := func(name string, result btf.Type, params ...btf.FuncParam) btf.Type {
 		return &btf.Func{Name: name, Type: &btf.FuncProto{Return: result, Params: params}}
 	}
 	named := func(name string) btf.Type { return to(&btf.Struct{Name: name, Size: 8}) }
 	return []btf.Type{
-		fstype, disk, bdev, sb, inode, file, bprm, vma, uts, ns, hooks, status, states, mask,
+		fstype, disk, bdev, sb, inode, file, bprm, vma, uts, ns, hooks, status, states, lockdown, mask,
 		fn("ima_appraise_measurement", i, btf.FuncParam{Name: "func", Type: hooks}, btf.FuncParam{Name: "iint", Type: named("integrity_iint_cache")},
 			btf.FuncParam{Name: "file", Type: to(file)}, btf.FuncParam{Name: "filename", Type: to(constant(uchar))},
 			btf.FuncParam{Name: "xattr_value", Type: named("evm_ima_xattr_data")}, btf.FuncParam{Name: "xattr_len", Type: i},

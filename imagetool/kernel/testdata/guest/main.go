@@ -1,6 +1,7 @@
 // Command guest is what a kernel starts to tell about itself. Its arguments are
 // names of symbols; it prints all that kallsyms has of them, with the first bytes
-// that lie at each.
+// that lie at each. Then it prints the code of the functions that /code lists, has the
+// kernel change what it can of it, and prints it again.
 package main
 
 import (
@@ -48,21 +49,36 @@ func tell() error {
 		}
 		fmt.Printf("\nguest file %s %x\n", name, b)
 	}
-	if err := symbols(os.Args[1:]); err != nil {
+	core, err := elf.Open("/proc/kcore")
+	if err != nil {
+		return err
+	}
+	text, err := symbols(core, os.Args[1:])
+	if err != nil {
+		return err
+	}
+	list, err := functions(text)
+	if err != nil {
+		return err
+	}
+	if err := printCode(core, list, "before"); err != nil {
+		return err
+	}
+	if err := change(list); err != nil {
+		return err
+	}
+	if err := printCode(core, list, "after"); err != nil {
 		return err
 	}
 	fmt.Println("guest end")
 	return nil
 }
 
-func symbols(names []string) error {
+// symbols also gives the address of _text.
+func symbols(core *elf.File, names []string) (text uint64, err error) {
 	list, err := os.Open("/proc/kallsyms")
 	if err != nil {
-		return err
-	}
-	core, err := elf.Open("/proc/kcore")
-	if err != nil {
-		return err
+		return 0, err
 	}
 	scan := bufio.NewScanner(list)
 	for scan.Scan() {
@@ -72,16 +88,19 @@ func symbols(names []string) error {
 		}
 		addr, err := strconv.ParseUint(field[0], 16, 64)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		fmt.Printf("guest symbol %s %#x %x\n", field[2], addr, read(core, addr))
+		fmt.Printf("guest symbol %s %#x %x\n", field[2], addr, read(core, addr, 16))
+		if field[2] == "_text" {
+			text = addr
+		}
 	}
-	return scan.Err()
+	return text, scan.Err()
 }
 
 // read gives the first bytes at an address.
-func read(core *elf.File, addr uint64) []byte {
-	b := make([]byte, 16)
+func read(core *elf.File, addr uint64, n int) []byte {
+	b := make([]byte, n)
 	for _, p := range core.Progs {
 		if p.Type == elf.PT_LOAD && addr >= p.Vaddr && addr-p.Vaddr < p.Filesz {
 			if _, err := p.ReadAt(b, int64(addr-p.Vaddr)); err == nil {
