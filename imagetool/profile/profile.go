@@ -21,14 +21,21 @@ type Sealed struct {
 	File    []byte
 }
 
-// Seal makes and signs the profile of a kernel that is to load this policy. Of
-// the options Key and KeyID count; the hash of profiles is fixed.
-func Seal(k *Kernel, rules *policy.Policy, o signer.Options) (*Sealed, error) {
-	p, err := kernel.Profile(k.Data, kernel.Options{})
+// A Boot is what a kernel is booted with.
+type Boot struct {
+	Policy     *policy.Policy // that it is to load
+	Initrd     []byte         // the digest of the initrd; nil if that is not known
+	NoLockdown bool           // the kernel does not need to be locked down
+}
+
+// Seal makes and signs the profile of a kernel that is booted so. Of the options Key and
+// KeyID count; the hash of profiles is fixed.
+func Seal(k *Kernel, boot Boot, o signer.Options) (*Sealed, error) {
+	p, err := kernel.Profile(k.Data, kernel.Options{NoLockdown: boot.NoLockdown})
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", k.Path, err)
 	}
-	p.Policy = rules.Rules()
+	p.Policy, p.Initrd = boot.Policy.Rules(), boot.Initrd
 	text, err := p.Marshal()
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", k.Path, err)
@@ -42,7 +49,11 @@ func Seal(k *Kernel, rules *policy.Policy, o signer.Options) (*Sealed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("profile of kernel %s: %w", k.Path, err)
 	}
-	return &Sealed{k.Path, p, fmt.Appendf(nil, "%ssignature %x\n", text, label)}, nil
+	file := fmt.Appendf(nil, "%ssignature %x\n", text, label)
+	if len(file) > profile.MaxSize {
+		return nil, fmt.Errorf("profile of kernel %s: %d bytes, at most %d are allowed", k.Path, len(file), profile.MaxSize)
+	}
+	return &Sealed{k.Path, p, file}, nil
 }
 
 // Output begins a file with the profile, which Commit completes.

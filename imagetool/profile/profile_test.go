@@ -35,7 +35,7 @@ func TestLargestPolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := Seal(&Kernel{"vmlinux", vmlinux}, rules, signer.Options{Key: key})
+	sealed, err := Seal(&Kernel{"vmlinux", vmlinux}, Boot{Policy: rules}, signer.Options{Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}

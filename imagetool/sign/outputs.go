@@ -45,7 +45,7 @@ func seal(img *imagetool.Image, o *Options) (*profile.Sealed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return profile.Seal(k, o.Policy, o.Options)
+	return profile.Seal(k, profile.Boot{Policy: o.Policy, NoLockdown: o.Unlocked}, o.Options)
 }
 
 // finishOutputs writes what there is to be besides the image, short of the names.

@@ -26,6 +26,7 @@ type Options struct {
 	Profile  string         // where to write the profile of the kernel; "" for none
 	Kernel   string         // which kernel that is, as for profile.FindKernel
 	Policy   *policy.Policy // that the kernel is to load; counts with Profile only
+	Unlocked bool           // the kernel does not need to be locked down; counts with Profile only
 	Force    bool           // replace what is at Out, Manifest and Profile
 	Tool     string         // name and version, for the manifest
 

@@ -60,6 +60,7 @@ func inputs(t *testing.T, dir string) []input {
 		{command: "imagetool", args: []string{"xattr", "@", "/file"}},
 		{command: "imagetool", args: []string{"profile", "--key", k.private, "--policy", policy, "@", "--out", out}},
 		{command: "imagetool", args: []string{"profile", "--key", k.private, "--policy", "@", image, "--out", out}},
+		{command: "imagetool", args: []string{"profile", "--key", k.private, "--policy", policy, "--initrd", "@", image, "--out", out}},
 		{command: "imagetool", args: []string{"sign", "--key", k.private, "--policy", "@", image, "--out", out, "--profile", out + ".profile"}},
 		{command: "imagetool", args: []string{"initrd", "--policy", "@", "--out", out}},
 		{command: "signer", valid: k.private, args: []string{"sign", "--key", "@", tree}},

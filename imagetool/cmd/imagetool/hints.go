@@ -79,6 +79,8 @@ func hint(err error) string {
 		return "name it with --kernel PATH; a kernel that lies outside of the image can be given in its place"
 	case errors.Is(err, kernel.ErrNotKernel):
 		return "wanted is vmlinuz as it is booted, or the vmlinux in it"
+	case errors.Is(err, kernel.ErrNoLockdown):
+		return "--no-lockdown makes a profile all the same; root of such a guest can change its kernel, and so run what nobody signed"
 	case errors.Is(err, fsys.ErrEVM):
 		return "--drop-evm removes it; the guest's own EVM would have to make it anew"
 	case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):

@@ -136,14 +136,19 @@ func mkkey(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // mkkernel FILE RELEASE makes a kernel: vmlinux, if the file is called so, else
-// vmlinuz. With a third argument it has a function of this name only as a clone.
+// vmlinuz. Of each function that is named behind them it has only a clone, and what is
+// named with a minus sign it lacks.
 func mkkernel(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: mkkernel file release [function]")
+		ts.Fatalf("usage: mkkernel file release [function | -symbol]...")
 	}
 	k := fakekernel.New(args[1])
 	for _, name := range args[2:] {
-		k.Rename(name, name+".isra.0")
+		if missing, ok := strings.CutPrefix(name, "-"); ok {
+			k.Rename(missing, "")
+		} else {
+			k.Rename(name, name+".isra.0")
+		}
 	}
 	write := k.BzImage
 	if filepath.Base(args[0]) == "vmlinux" {

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/vmseal/vmseal/imagetool/initrd"
 	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/imagetool/profile"
+	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
@@ -17,6 +20,8 @@ type profileFlags struct {
 	selected selectFlags
 	kernel   string
 	policy   string
+	initrd   string
+	unlocked bool
 	out      string
 	force    bool
 }
@@ -39,6 +44,9 @@ The IMA policy that the guest is to load is written into it too: the file that
 'imagetool initrd --policy' is given. The enforcer freezes a guest that loads any other
 rule. A policy that does not protect is refused; 'imagetool initrd --help' says when.
 
+The profile names the file of the kernel by its SHA-256, and with --initrd FILE the
+initrd that the guest is booted with, too: 'enforcer check' compares them.
+
 ` + kernelHelp + `
 
 The profile is signed with the key: the enforcer takes none that was not signed by a
@@ -49,13 +57,17 @@ key of its trust store. The same kernel, policy, key and version give the same b
 
 A kernel is refused with the reason if anything about it is missing, ambiguous or
 unknown: a kernel without IMA appraisal, for instance, without BTF, or one in which a
-function has other parameters than the enforcer knows.`,
+function has other parameters than the enforcer knows.
+
+` + lockdownHelp,
 		Example: `  imagetool initrd --print-policy > vm.policy
   imagetool profile --key key/private.pem --policy vm.policy signed.raw --out guest.profile
   imagetool profile --key key/private.pem --policy vm.policy signed.raw \
       --kernel /boot/vmlinuz-6.1.0-56-amd64 --out guest.profile
   imagetool profile --key key/private.pem --policy vm.policy /boot/vmlinuz-$(uname -r) \
-      --out host.profile`,
+      --out host.profile
+  imagetool profile --key key/private.pem --policy vm.policy --initrd guest.initrd \
+      vmlinuz --out guest.profile`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
@@ -65,8 +77,25 @@ function has other parameters than the enforcer knows.`,
 	flags.StringVar(&f.out, "out", "", "`file` to write the profile to")
 	flags.BoolVar(&f.force, "force", false, "replace the output if it is there")
 	flags.StringVar(&f.policy, "policy", "", "`file` with the IMA policy that the guest loads")
+	flags.StringVar(&f.initrd, "initrd", "", "`file` with the initrd that the guest is booted with")
 	registerKernel(cmd, &f.kernel, "`path` of the kernel in the image")
+	registerUnlocked(cmd, &f.unlocked)
 	return cmd
+}
+
+// lockdownHelp is what the commands that make profiles have in common.
+const lockdownHelp = `The enforcer freezes a guest whose kernel is not locked down (lockdown=integrity), since
+its root could then change the kernel itself. A kernel that was built without lockdown is
+refused, unless --no-lockdown takes that from the profile.`
+
+// registerUnlocked adds --no-lockdown.
+func registerUnlocked(cmd *cobra.Command, unlocked *bool) {
+	cmd.Flags().BoolVar(unlocked, "no-lockdown", false, "let the guest run with a kernel that is not locked down")
+}
+
+// warnUnlocked says each time what is lost.
+func warnUnlocked(cmd *cobra.Command) {
+	cli.Out(cmd).Warn(errors.New("--no-lockdown: root of a guest whose kernel is not locked down can change the kernel, and so run what nobody signed"))
 }
 
 // registerKernel adds --kernel. What completes names of files knows none in images.
@@ -88,7 +117,7 @@ func registerKey(cmd *cobra.Command, key *cli.KeyFlags) {
 	})
 }
 
-// run reads policy and kernel before it asks for a passphrase.
+// run reads policy, initrd and kernel before it asks for a passphrase.
 func (f *profileFlags) run(cmd *cobra.Command, path string) error {
 	if f.out == "" {
 		return cli.Usagef("the profile has to go somewhere: --out is missing")
@@ -102,7 +131,7 @@ func (f *profileFlags) run(cmd *cobra.Command, path string) error {
 	if err := f.selected.check(cmd); err != nil {
 		return err
 	}
-	rules, err := readPolicy(cmd, f.policy, f.out)
+	boot, err := f.boot(cmd)
 	if err != nil {
 		return err
 	}
@@ -115,7 +144,7 @@ func (f *profileFlags) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	sealed, err := profile.Seal(k, rules, key)
+	sealed, err := profile.Seal(k, boot, key)
 	if err != nil {
 		return err
 	}
@@ -126,6 +155,39 @@ func (f *profileFlags) run(cmd *cobra.Command, path string) error {
 	p := sealed.Profile
 	out.Infof("%s: kernel %s, %d rules, signed by key %s\n", cli.EscapeName(f.out), cli.EscapeName(p.Release), len(p.Policy), key.KeyID)
 	return nil
+}
+
+// boot reads what the guest is booted with beside the kernel.
+func (f *profileFlags) boot(cmd *cobra.Command) (boot profile.Boot, err error) {
+	if boot.Policy, err = readPolicy(cmd, f.policy, f.out); err != nil {
+		return boot, err
+	}
+	if f.initrd != "" {
+		if boot.Initrd, err = digestInitrd(cmd, f.initrd, f.out); err != nil {
+			return boot, err
+		}
+	}
+	if boot.NoLockdown = f.unlocked; f.unlocked {
+		warnUnlocked(cmd)
+	}
+	return boot, nil
+}
+
+// digestInitrd gives the digest of an initrd, which the output may not be.
+func digestInitrd(cmd *cobra.Command, path, output string) ([]byte, error) {
+	in, err := input.Open(cmd.Context(), path)
+	if err != nil {
+		return nil, err
+	}
+	defer in.Close()
+	digest, err := initrd.Digest(in)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if sameFile(path, output) {
+		return nil, fmt.Errorf("output %s is the initrd", output)
+	}
+	return digest, nil
 }
 
 // read gives the kernel of an image, or the one that the file is. It makes sure

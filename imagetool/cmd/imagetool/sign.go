@@ -24,6 +24,7 @@ type signFlags struct {
 	profile  string
 	kernel   string
 	policy   string
+	unlocked bool
 	reuse    string
 	dryRun   bool
 	dropEVM  bool
@@ -65,6 +66,7 @@ for what is new.
 
 --profile FILE gets the signed profile of the guest's kernel for the enforcer, as
 'imagetool profile' writes it; --policy names the IMA policy that stands in it.
+--no-lockdown belongs to the profile, too.
 
 ` + kernelHelp + `
 
@@ -97,6 +99,7 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 	flags.StringVar(&f.profile, "profile", "", "`file` to write the profile of the guest's kernel to")
 	registerKernel(cmd, &f.kernel, "`path` of that kernel in the image")
 	flags.StringVar(&f.policy, "policy", "", "`file` with the IMA policy that the guest loads, for the profile")
+	registerUnlocked(cmd, &f.unlocked)
 	flags.StringVar(&f.reuse, "reuse", "", "take labels from this manifest or image `file`")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, write nothing, do not sign")
 	registerSparse(cmd, &f.sparse)
@@ -170,6 +173,8 @@ func (f *signFlags) options(cmd *cobra.Command) (*sign.Options, error) {
 		return nil, cli.WithHint(cli.Usagef("a profile says what policy the guest loads: give --profile with --policy"), policyHint)
 	case f.policy != "" && f.profile == "":
 		return nil, cli.Usagef("--policy stands in the profile: give it with --profile")
+	case f.unlocked && f.profile == "":
+		return nil, cli.Usagef("--no-lockdown stands in the profile: give it with --profile")
 	}
 	if err := f.selected.check(cmd); err != nil {
 		return nil, err
@@ -194,7 +199,10 @@ func (f *signFlags) options(cmd *cobra.Command) (*sign.Options, error) {
 	opt := &sign.Options{
 		Out: f.out, InPlace: f.inPlace, Hold: cli.HoldSignals, Force: f.force,
 		Manifest: f.manifest, Profile: f.profile, Kernel: f.kernel, Tool: "imagetool " + cli.Version(),
-		Time: when, DropEVM: f.dropEVM, AllowSparse: f.sparse,
+		Time: when, DropEVM: f.dropEVM, AllowSparse: f.sparse, Unlocked: f.unlocked,
+	}
+	if f.unlocked {
+		warnUnlocked(cmd)
 	}
 	opt.Action, opt.Jobs, opt.DryRun = rules.Action, f.jobs, f.dryRun
 	if f.policy != "" {
