@@ -166,8 +166,16 @@ var allowed = map[string]deps{
 		}),
 	},
 	"vmseal/imagetool/verify": {
-		imports: []string{"vmseal/formats/manifest", "vmseal/imagetool", "vmseal/keys/input", "vmseal/signer"},
-		brings:  slices.Concat(imageBrings, []string{"vmseal/formats/escape"}),
+		imports: []string{
+			"vmseal/formats/ima",
+			"vmseal/formats/manifest",
+			"vmseal/imagetool",
+			"vmseal/imagetool/fsys",
+			"vmseal/keys",
+			"vmseal/keys/input",
+			"vmseal/signer",
+		},
+		brings: slices.Concat(imageBrings, []string{"vmseal/formats/escape"}),
 	},
 	"vmseal/imagetool/cmd/imagetool": {
 		imports: []string{

@@ -57,6 +57,7 @@ func inputs(t *testing.T, dir string) []input {
 		{command: "imagetool", args: []string{"recover", "@"}},
 		{command: "imagetool", args: []string{"ls", "@"}},
 		{command: "imagetool", args: []string{"cat", "@", "/file"}},
+		{command: "imagetool", valid: trust, args: []string{"cat", "--trust", "@", signed, "/file"}},
 		{command: "imagetool", args: []string{"xattr", "@", "/file"}},
 		{command: "imagetool", args: []string{"profile", "--key", k.private, "--policy", policy, "@", "--out", out}},
 		{command: "imagetool", args: []string{"profile", "--key", k.private, "--policy", "@", image, "--out", out}},
