@@ -12,7 +12,7 @@ import (
 
 // TestDigest: the digest is that of all bytes, of what the kernel takes for an initrd.
 func TestDigest(t *testing.T) {
-	overlay := Overlay(debian(t))
+	overlay := Overlay(debian(t), Options{})
 	for _, text := range []string{string(overlay), "070701" + strings.Repeat("0", 5000), "\x1f\x8b", "\x28\xb5\x2f\xfdx"} {
 		want := sha256.Sum256([]byte(text))
 		got, err := Digest(iotest.OneByteReader(strings.NewReader(text)))

@@ -56,7 +56,7 @@ func TestDebianPolicy(t *testing.T) {
 func TestUnpack(t *testing.T) {
 	tool(t, "gzip", "cpio")
 	p := debian(t)
-	overlay := Overlay(p)
+	overlay := Overlay(p, Options{})
 	if len(overlay)%4 != 0 {
 		t.Errorf("%d bytes are no multiple of 4", len(overlay))
 	}
@@ -85,12 +85,32 @@ func TestUnpack(t *testing.T) {
 	}
 }
 
+// TestUnlocked: without lockdown the overlay has the same script, less what looks at it.
+func TestUnlocked(t *testing.T) {
+	tool(t, "gzip", "cpio")
+	archive := output(t, Overlay(debian(t), Options{NoLockdown: true}), "", "gzip", "-dc")
+	dir := t.TempDir()
+	output(t, archive, dir, "cpio", "--quiet", "-i", "--no-preserve-owner")
+	got, err := os.ReadFile(filepath.Join(dir, "vmseal-init"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(initScript, "# Without lockdown,")
+	_, after, ok := strings.Cut(rest, "esac\n\n")
+	if !ok || string(got) != before+after {
+		t.Errorf("the script is\n%s", got)
+	}
+	if strings.Contains(string(got), lockdown) || strings.Count(initScript, lockdown) != 1 {
+		t.Error("lockdown is looked at in another place, too")
+	}
+}
+
 // TestSameBytes holds the archive to what cpio makes of the same files, and an
 // overlay to the one before.
 func TestSameBytes(t *testing.T) {
 	tool(t, "gzip", "cpio")
-	overlay := Overlay(debian(t))
-	if !bytes.Equal(overlay, Overlay(debian(t))) {
+	overlay := Overlay(debian(t), Options{})
+	if !bytes.Equal(overlay, Overlay(debian(t), Options{})) {
 		t.Error("two overlays of one policy differ")
 	}
 	archive := output(t, overlay, "", "gzip", "-dc")

@@ -38,16 +38,16 @@ func TestScriptFails(t *testing.T) {
 			policy      string
 		}{
 			{fail: "mounting /sys/kernel/security", setup: "exit 1"},
-			{fail: "switching kexec off", setup: "rmdir ${KEXEC%/*}"},
-			{fail: "switching kexec off", setup: "ln -s /dev/null $KEXEC"},
-			{fail: "opening the IMA policy of the kernel", setup: "touch $KEXEC"},
-			{fail: "opening the IMA policy of the kernel", setup: "touch $KEXEC; mkdir -p $IMA"},
-			{fail: "giving the kernel the rule: " + debian(t).Rules()[0], setup: "touch $KEXEC; mkdir -p $IMA; ln -s /dev/full $POLICY; exit"},
-			{fail: "putting the policy into force", setup: "touch $KEXEC; mkdir -p $IMA; touch $POLICY", policy: rules},
+			{fail: "switching kexec off", setup: locked + "rmdir ${KEXEC%/*}"},
+			{fail: "switching kexec off", setup: locked + "ln -s /dev/null $KEXEC"},
+			{fail: "opening the IMA policy of the kernel", setup: locked + "touch $KEXEC"},
+			{fail: "opening the IMA policy of the kernel", setup: locked + "touch $KEXEC; mkdir -p $IMA"},
+			{fail: "giving the kernel the rule: " + debian(t).Rules()[0], setup: locked + "touch $KEXEC; mkdir -p $IMA; ln -s /dev/full $POLICY; exit"},
+			{fail: "putting the policy into force", setup: locked + "touch $KEXEC; mkdir -p $IMA; touch $POLICY", policy: rules},
 		} {
 			t.Run(name+"/"+step.fail, func(t *testing.T) {
 				root := t.TempDir()
-				stderr := runScript(t, shell, root, step.setup, rules)
+				stderr := runScript(t, shell, root, script(Options{}), step.setup, rules)
 				if !strings.HasSuffix(stderr, "vmseal-init: failed: "+step.fail+"\n") {
 					t.Errorf("%q does not name %q", stderr, step.fail)
 				}
@@ -63,16 +63,51 @@ func TestScriptFails(t *testing.T) {
 	}
 }
 
+// locked is a kernel that is locked down.
+const locked = "echo 'none [integrity] confidentiality' >$LOCKDOWN\n"
+
+// TestScriptLockdown: the script goes on with a kernel that is locked down, and with no
+// other; made without lockdown, it does not look.
+func TestScriptLockdown(t *testing.T) {
+	const refused, goesOn = "looking for lockdown=integrity on the command line of the kernel", "switching kexec off"
+	stop := "\nrmdir ${KEXEC%/*}" // where the next step ends
+	for name, shell := range shells(t) {
+		for state, c := range map[string]struct{ setup, fail string }{
+			"integrity":          {locked, goesOn},
+			"confidentiality":    {"echo 'none integrity [confidentiality]' >$LOCKDOWN", goesOn},
+			"without end":        {"printf 'none [integrity] confidentiality' >$LOCKDOWN", goesOn},
+			"none":               {"echo '[none] integrity confidentiality' >$LOCKDOWN", refused},
+			"no level":           {"echo 'none integrity confidentiality' >$LOCKDOWN", refused},
+			"another level":      {"echo 'none [secrecy] integrity' >$LOCKDOWN", refused},
+			"in the second line": {"printf '[none]\\n[integrity]\\n' >$LOCKDOWN", refused},
+			"empty":              {"touch $LOCKDOWN", refused},
+			"no lockdown":        {":", refused},
+			"a folder":           {"mkdir $LOCKDOWN", refused},
+		} {
+			t.Run(name+"/"+state, func(t *testing.T) {
+				stderr := runScript(t, shell, t.TempDir(), script(Options{}), c.setup+stop, "")
+				if !strings.HasSuffix(stderr, "vmseal-init: failed: "+c.fail+"\n") {
+					t.Errorf("%q does not name %q", stderr, c.fail)
+				}
+				stderr = runScript(t, shell, t.TempDir(), script(Options{NoLockdown: true}), c.setup+stop, "")
+				if !strings.HasSuffix(stderr, "vmseal-init: failed: "+goesOn+"\n") {
+					t.Errorf("without lockdown: %q does not name %q", stderr, goesOn)
+				}
+			})
+		}
+	}
+}
+
 // runScript gives what the script says when it fails, with / for the folder.
-func runScript(t *testing.T, shell []string, root, setup, rules string) string {
+func runScript(t *testing.T, shell []string, root, script, setup, rules string) string {
 	t.Helper()
-	kernel := "KEXEC=" + root + "/proc/sys/kernel/kexec_load_disabled IMA=" + root + "/sys/kernel/security/ima\nPOLICY=$IMA/policy\n"
+	kernel := "KEXEC=" + root + "/proc/sys/kernel/kexec_load_disabled IMA=" + root + "/sys/kernel/security/ima\nPOLICY=$IMA/policy LOCKDOWN=${IMA%/*}/lockdown\n"
 	stub := "#!/bin/sh\n" + kernel + "mkdir -p $4 " + root + "/proc/sys/kernel\n[ $2 = securityfs ] || exit 0\n" + setup + "\n"
-	script := strings.NewReplacer(
+	script = strings.NewReplacer(
 		"umount -l", root+"/bin/umount -l", "mount -t", root+"/bin/mount -t", // by path, or busybox would take its own
 		" /proc", " "+root+"/proc", "</proc", "<"+root+"/proc", ">/proc", ">"+root+"/proc",
-		" /sys", " "+root+"/sys", "/vmseal-policy", root+"/vmseal-policy", "exec /init", "exec "+root+"/init",
-	).Replace(initScript)
+		" /sys", " "+root+"/sys", "</sys", "<"+root+"/sys", "/vmseal-policy", root+"/vmseal-policy", "exec /init", "exec "+root+"/init",
+	).Replace(script)
 	for name, text := range map[string]string{
 		"bin/mount": stub, "bin/umount": "#!/bin/sh\n", "vmseal-init": script, "vmseal-policy": rules, "init": "#!/bin/sh\necho started\n",
 	} {

@@ -14,6 +14,7 @@ type initrdFlags struct {
 	policy      string
 	out         string
 	force       bool
+	unlocked    bool
 	printPolicy bool
 }
 
@@ -23,10 +24,10 @@ func initrdCommand() *cobra.Command {
 		Use:   "initrd --policy FILE --out OVERLAY",
 		Short: "Make what gives a guest its IMA policy at boot",
 		Long: `Initrd makes a small archive to append to the initrd of a guest. With it, the first
-program that the guest's kernel starts is /vmseal-init: it gives the kernel the IMA
-policy, switches kexec off until the next boot, and goes on with the /init of that
-initrd. So the policy is in force before anything of the guest's disk runs.
-When a step fails, its name is printed, and the kernel panics.
+program that the guest's kernel starts is /vmseal-init: it makes sure that the kernel
+is locked down, switches kexec off until the next boot, gives the kernel the IMA policy,
+and goes on with the /init of that initrd. So the policy is in force before anything
+of the guest's disk runs. When a step fails, its name is printed, and the kernel panics.
 
   imagetool initrd --print-policy > vm.policy
   imagetool initrd --policy vm.policy --out overlay.cpio.gz
@@ -46,8 +47,13 @@ rule must name its function and, but for FILE_CHECK, ask for a signature, and on
 systems may be exempt that cannot hold programs. --print-policy prints one to start
 from, for guests like Debian.
 
+--no-lockdown leaves out the look at lockdown, for a kernel that was built without it
+(CONFIG_SECURITY_LOCKDOWN_LSM). Root of such a guest can change its kernel, and so run
+what nobody signed.
+
 Give the same file to 'imagetool profile' or 'imagetool sign --profile': the enforcer
-holds the guest to the policy in the profile, and freezes it over any other rule.`,
+holds the guest to the policy in the profile, and freezes it over any other rule. Give
+the initrd with its overlay to 'imagetool profile --initrd'.`,
 		Example: `  imagetool initrd --print-policy > vm.policy
   imagetool initrd --policy vm.policy --out overlay.cpio.gz`,
 		Args: cobra.NoArgs,
@@ -57,10 +63,12 @@ holds the guest to the policy in the profile, and freezes it over any other rule
 	flags.StringVar(&f.policy, "policy", "", "`file` with the IMA policy")
 	flags.StringVar(&f.out, "out", "", "`file` to write")
 	flags.BoolVar(&f.force, "force", false, "replace what is there")
+	registerUnlocked(cmd, &f.unlocked)
 	flags.BoolVar(&f.printPolicy, "print-policy", false, "print a policy to start from, and do nothing else")
 	cmd.MarkFlagsRequiredTogether("policy", "out")
 	cmd.MarkFlagsOneRequired("policy", "print-policy")
 	cmd.MarkFlagsMutuallyExclusive("policy", "print-policy")
+	cmd.MarkFlagsMutuallyExclusive("no-lockdown", "print-policy")
 	return cmd
 }
 
@@ -85,7 +93,10 @@ func (f *initrdFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	overlay := initrd.Overlay(p)
+	if f.unlocked {
+		warnUnlocked(cmd)
+	}
+	overlay := initrd.Overlay(p, initrd.Options{NoLockdown: f.unlocked})
 	if err := writeFile(f.out, overlay, f.force); err != nil {
 		return err
 	}
