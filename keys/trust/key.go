@@ -3,10 +3,10 @@ package trust
 import (
 	"bytes"
 	"crypto/rsa"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
-	"math/big"
 	"strings"
 	"time"
 	"unicode"
@@ -57,11 +57,8 @@ func (k *Key) Check() error {
 
 // CheckName refuses what cannot be the name of a key in a trust store.
 func CheckName(name string) error {
-	plain := utf8.ValidString(name) && name == strings.TrimSpace(name)
-	for _, r := range name {
-		plain = plain && unicode.IsPrint(r)
-	}
-	if !plain || len(name) > maxName {
+	odd := func(r rune) bool { return !unicode.IsPrint(r) }
+	if len(name) > maxName || !utf8.ValidString(name) || name != strings.TrimSpace(name) || strings.ContainsFunc(name, odd) {
 		return fmt.Errorf("key name %q is not plain text of at most %d bytes", name, maxName)
 	}
 	return nil
@@ -81,35 +78,24 @@ func (k *Key) ValidAt(t time.Time) error {
 
 // subjectPublicKeyInfo is SubjectPublicKeyInfo of RFC 5280, section 4.1.
 type subjectPublicKeyInfo struct {
-	Algorithm algorithmIdentifier
+	Algorithm pkix.AlgorithmIdentifier
 	PublicKey asn1.BitString
 }
 
-type algorithmIdentifier struct {
-	Algorithm  asn1.ObjectIdentifier
-	Parameters asn1.RawValue `asn1:"optional"`
-}
-
 // rsaEncryption is of RFC 8017, appendix A.1: without parameters, which is written NULL.
-var rsaEncryption = algorithmIdentifier{asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, asn1.NullRawValue}
+var rsaEncryption = pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, Parameters: asn1.NullRawValue}
 
-// rsaPublicKey is RSAPublicKey of RFC 8017, appendix A.1.1.
-type rsaPublicKey struct {
-	N *big.Int
-	E int
-}
-
-// ParseDER reads an RSA key from a DER SubjectPublicKeyInfo. It has no id.
+// ParseDER reads an RSA key from a DER SubjectPublicKeyInfo. It has no id. rsa.PublicKey has
+// the members of RSAPublicKey (RFC 8017, appendix A.1.1), in that order.
 func ParseDER(der []byte) (*Key, error) {
 	var info subjectPublicKeyInfo
 	if _, err := asn1.Unmarshal(der, &info); err != nil {
 		return nil, fmt.Errorf("not a public key: %w", err)
 	}
-	var pub rsaPublicKey
-	if _, err := asn1.Unmarshal(info.PublicKey.Bytes, &pub); err != nil {
+	k := &Key{RSA: new(rsa.PublicKey)}
+	if _, err := asn1.Unmarshal(info.PublicKey.Bytes, k.RSA); err != nil {
 		return nil, fmt.Errorf("not an RSA public key: %w", err)
 	}
-	k := &Key{RSA: &rsa.PublicKey{N: pub.N, E: pub.E}}
 	if err := k.Check(); err != nil {
 		return nil, err
 	}
@@ -123,7 +109,7 @@ func ParseDER(der []byte) (*Key, error) {
 
 // MarshalDER gives the key as DER SubjectPublicKeyInfo.
 func (k *Key) MarshalDER() []byte {
-	b := marshal(rsaPublicKey{k.RSA.N, k.RSA.E})
+	b := marshal(*k.RSA)
 	return marshal(subjectPublicKeyInfo{rsaEncryption, asn1.BitString{Bytes: b, BitLength: 8 * len(b)}})
 }
 

@@ -27,14 +27,13 @@ var (
 // in both cases what the kernel hands to integrity_digsig_verify.
 func (t *Store) Verify(s digsig.Signature, digest []byte) (*Key, error) {
 	hash := s.Hash.Crypto()
-	if hash == 0 {
+	k, known := t.Lookup(s.KeyID)
+	switch {
+	case hash == 0:
 		return nil, fmt.Errorf("%w: number %d", ErrHash, s.Hash)
-	}
-	if len(digest) != hash.Size() {
+	case len(digest) != hash.Size():
 		return nil, fmt.Errorf("%w: %d bytes for %v", ErrDigestSize, len(digest), hash)
-	}
-	k, ok := t.Lookup(s.KeyID)
-	if !ok {
+	case !known:
 		return nil, fmt.Errorf("%w %v", ErrUnknownKey, s.KeyID)
 	}
 	if err := k.ValidAt(time.Now()); err != nil {
