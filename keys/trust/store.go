@@ -2,6 +2,7 @@ package trust
 
 import (
 	"bytes"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,9 @@ import (
 
 // MaxSize bounds the text of a trust store; it has room for a thousand keys.
 const MaxSize = 1 << 20
+
+// PEMType is the label of a SubjectPublicKeyInfo (RFC 7468, section 13).
+const PEMType = "PUBLIC KEY"
 
 // The PEM headers of a key in a trust store.
 const (
@@ -65,11 +69,21 @@ func Parse(text []byte) (*Store, error) {
 	return New(keys...)
 }
 
-// next takes the first key off the text of a store.
+// next takes the first key off the text of a store. White space may stand before it and behind
+// it, nothing else may.
+//
+// pem.Decode skips what it cannot read, so that a damaged key would vanish from
+// a store without a word, and lets the last of doubled headers win. So the block
+// must be exactly what pem.Encode makes of it.
 func next(text []byte) (k *Key, rest []byte, err error) {
-	block, rest, err := NextBlock(text)
-	if err != nil {
-		return nil, nil, err
+	block, rest := pem.Decode(text)
+	switch {
+	case block == nil:
+		return nil, nil, errors.New("no PEM block, or a damaged one")
+	case block.Type != PEMType:
+		return nil, nil, fmt.Errorf("PEM block is %q, want %q", block.Type, PEMType)
+	case !bytes.Equal(bytes.TrimSpace(text[:len(text)-len(rest)]), bytes.TrimSpace(pem.EncodeToMemory(block))):
+		return nil, nil, errors.New("PEM block is damaged, not alone or not in canonical form (headers sorted and single, lines of 64 characters, no carriage returns)")
 	}
 	if k, err = ParseDER(block.Bytes); err != nil {
 		return nil, nil, err
@@ -82,7 +96,7 @@ func next(text []byte) (k *Key, rest []byte, err error) {
 			return nil, nil, fmt.Errorf("header %q: %w", name, err)
 		}
 	}
-	return k, rest, nil
+	return k, bytes.TrimSpace(rest), nil
 }
 
 // set takes what a header says.
