@@ -6,20 +6,17 @@ package escape
 import (
 	"fmt"
 	"strings"
-	"unicode/utf8"
 )
 
 // Path escapes what cannot stand in a JSON string, and the percent sign.
 func Path(path string) string {
 	var b strings.Builder
-	for i := 0; i < len(path); {
-		r, n := utf8.DecodeRuneInString(path[i:])
-		if r == '%' || r == utf8.RuneError && n == 1 {
+	for i, r := range path {
+		if r == '%' || !strings.HasPrefix(path[i:], string(r)) { // range gives U+FFFD for what is no UTF-8
 			fmt.Fprintf(&b, "%%%02X", path[i])
 		} else {
-			b.WriteString(path[i : i+n])
+			b.WriteRune(r)
 		}
-		i += n
 	}
 	return b.String()
 }
