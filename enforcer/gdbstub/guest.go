@@ -39,8 +39,6 @@ type Guest struct {
 	distance uint64 // of addresses that are read; see ReadImage
 }
 
-var _ guest.Guest = (*Guest)(nil)
-
 var (
 	errReleased = errors.New("the guest was released")
 	errClosed   = errors.New("the connection to QEMU was closed")
@@ -59,21 +57,6 @@ func (g *Guest) selectVCPU(vcpu int) error {
 	return nil
 }
 
-func (g *Guest) registers(vcpu int) guest.Registers {
-	g.selectVCPU(vcpu)
-	g.c.ask("g")
-	return g.takeRegisters()
-}
-
-func (g *Guest) takeRegisters() guest.Registers {
-	p := g.c.reply()
-	r, ok := parseRegisters(p)
-	if !ok {
-		g.c.refuse(p)
-	}
-	return r
-}
-
 // Trapped gives the number of virtual CPUs that Plant sets traps in: those that there were when
 // the guest was opened.
 func (g *Guest) Trapped() int { return len(g.threads) }
@@ -85,7 +68,9 @@ func (g *Guest) VCPUs() ([]guest.Registers, error) {
 	}
 	all := make([]guest.Registers, len(g.threads))
 	for i := range all {
-		all[i] = g.registers(i)
+		g.selectVCPU(i)
+		g.c.ask("g")
+		all[i] = g.takeRegisters()
 	}
 	return all, g.c.err
 }

@@ -42,7 +42,12 @@ func (g *Guest) Read(vcpu int, ranges []*guest.Range) error {
 			g.c.ask("m%x,%x", p.addr, len(p.buf))
 		}
 		for _, p := range batch {
-			p.fill(g.c.reply(), &g.c)
+			reply := g.c.reply()
+			if len(reply) == 3 && reply[0] == 'E' {
+				p.r.Err = fmt.Errorf("reading %d bytes of the guest's memory at %#x: QEMU answered %s", len(p.r.Buf), p.r.Addr, reply)
+			} else if !decode(p.buf, reply) {
+				g.c.refuse(reply)
+			}
 		}
 	}
 	return g.c.err
@@ -56,15 +61,6 @@ func (g *Guest) ReadImage(distance uint64, ranges []*guest.Range) error {
 	g.distance = 0
 	g.c.order("Qqemu.PhyMemMode:0")
 	return g.c.obeyed()
-}
-
-// fill takes the reply to the request for the piece.
-func (p *piece) fill(reply []byte, c *conn) {
-	if len(reply) == 3 && reply[0] == 'E' {
-		p.r.Err = fmt.Errorf("reading %d bytes of the guest's memory at %#x: QEMU answered %s", len(p.r.Buf), p.r.Addr, reply)
-	} else if !decode(p.buf, reply) {
-		c.refuse(reply)
-	}
 }
 
 // decode fills b from exactly as many digits as it takes.

@@ -87,11 +87,7 @@ func (g *Guest) checkRegisters() {
 	}
 	list := strings.Split(string(xml), "<reg ")[1:]
 	for i, name := range registerNames {
-		bits := 64
-		if i > numRIP {
-			bits = 32
-		}
-		want := fmt.Sprintf("name=%q bitsize=\"%d\"", name, bits)
+		want := fmt.Sprintf("name=%q bitsize=\"%d\"", name, map[bool]int{true: 64, false: 32}[i <= numRIP])
 		if i >= len(list) || !strings.HasPrefix(list[i], want) {
 			g.c.fail(fmt.Errorf("register %d of %d is not %s", i, len(list), want))
 		}

@@ -56,8 +56,7 @@ func (c *conn) take(until time.Time) []byte {
 	if err == nil && len(p) > 0 && (p[0] == 'W' || p[0] == 'X') {
 		err = fmt.Errorf("%w: QEMU exits (%q)", guest.ErrEnded, p)
 	}
-	if err != nil {
-		c.fail(err)
+	if c.fail(err); err != nil {
 		return nil
 	}
 	c.pending = c.pending[1:]
@@ -67,17 +66,15 @@ func (c *conn) take(until time.Time) []byte {
 // send sends the batch, if that was not done yet.
 func (c *conn) send() error {
 	if c.err == nil && len(c.out) > 0 {
-		if err := c.write(c.out); err != nil {
-			c.fail(err)
-		}
+		c.fail(c.write(c.out))
 		c.out = c.out[:0]
 	}
 	return c.err
 }
 
-// fail keeps the first error, and what it was about.
+// fail keeps the first error, if there is one, and what it was about.
 func (c *conn) fail(err error) {
-	if c.err == nil {
+	if c.err == nil && err != nil {
 		c.err = fmt.Errorf("asking QEMU for %q: %w", c.question, err)
 	}
 }

@@ -23,11 +23,12 @@ const (
 	atEnd    = atEflags + 4*7
 )
 
-// parseRegisters decodes the reply to g.
-func parseRegisters(p []byte) (r guest.Registers, ok bool) {
+// takeRegisters takes the reply to g.
+func (g *Guest) takeRegisters() (r guest.Registers) {
 	var b [atEnd]byte
-	if len(p) < 2*len(b) || !decode(b[:], p[:2*len(b)]) {
-		return r, false
+	if p := g.c.reply(); len(p) < 2*len(b) || !decode(b[:], p[:2*len(b)]) {
+		g.c.refuse(p)
+		return r
 	}
 	for i, reg := range []*uint64{
 		&r.RAX, &r.RBX, &r.RCX, &r.RDX, &r.RSI, &r.RDI, &r.RBP, &r.RSP,
@@ -37,7 +38,7 @@ func parseRegisters(p []byte) (r guest.Registers, ok bool) {
 	}
 	r.RFLAGS = uint64(binary.LittleEndian.Uint32(b[atEflags:]))
 	r.CS = binary.LittleEndian.Uint16(b[atCS:])
-	return r, true
+	return r
 }
 
 // setRegister orders a register of the selected virtual CPU set, low byte first.
