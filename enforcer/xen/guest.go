@@ -65,8 +65,6 @@ type Guest struct {
 	last    guest.Stop
 }
 
-var _ guest.Guest = (*Guest)(nil)
-
 var errGone = errors.New("the guest was released or closed")
 
 // look gets the state of a virtual CPU into shared.context, and from it the kernel's

@@ -132,8 +132,7 @@ func (m *monitor) attach() {
 		m.g.move(memoryPopulate, frame)
 		page, err = m.g.mapFrame(frame, unix.PROT_READ|unix.PROT_WRITE)
 	}
-	if err != nil {
-		m.g.check("making a ring for events", err)
+	if m.g.check("making a ring for events", err); err != nil {
 		return
 	}
 	m.ring = (*ring)(unsafe.Pointer(&page[0]))

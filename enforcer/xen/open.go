@@ -132,7 +132,7 @@ func lookUp(name string) (n uint64, err error) {
 	defer f.Close()
 	domains, err := ask(f, storeDirectory, "/local/domain")
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("asking xenstore for /local/domain: %w", err)
 	}
 	var found []string
 	for id := range strings.SplitSeq(domains, "\x00") {
@@ -161,10 +161,7 @@ func ask(f *os.File, kind uint32, path string) (string, error) {
 	if err == nil && (head.Kind != kind || head.Length > storePayload) {
 		err = fmt.Errorf("it says %q", text)
 	}
-	if err != nil {
-		return "", fmt.Errorf("asking xenstore for %s: %w", path, err)
-	}
-	return string(text), nil
+	return string(text), err
 }
 
 // stateDir holds, for each guarded domain, a file that says where its traps may lie:
