@@ -16,11 +16,11 @@ var registerNames = [...]string{
 }
 
 const (
-	numRAX, numRSP, numRIP = 0, 7, 16
+	numRAX, numRCX, numRDX, numRSI, numRDI = 0, 2, 3, 4, 5
+	numRSP, numR8, numR9, numRIP           = 7, 8, 9, 16
 
-	atEflags = 8 * (numRIP + 1)
-	atCS     = atEflags + 4
-	atEnd    = atEflags + 4*7
+	atCS  = 8*(numRIP+1) + 4 // behind eflags
+	atEnd = atCS + 4*6
 )
 
 // takeRegisters takes the reply to g.
@@ -30,15 +30,11 @@ func (g *Guest) takeRegisters() (r guest.Registers) {
 		g.c.refuse(p)
 		return r
 	}
-	for i, reg := range []*uint64{
-		&r.RAX, &r.RBX, &r.RCX, &r.RDX, &r.RSI, &r.RDI, &r.RBP, &r.RSP,
-		&r.R8, &r.R9, &r.R10, &r.R11, &r.R12, &r.R13, &r.R14, &r.R15, &r.RIP,
-	} {
-		*reg = binary.LittleEndian.Uint64(b[8*i:])
+	at := func(n int) uint64 { return binary.LittleEndian.Uint64(b[8*n:]) }
+	return guest.Registers{
+		RCX: at(numRCX), RDX: at(numRDX), RSI: at(numRSI), RDI: at(numRDI), RSP: at(numRSP), R8: at(numR8), R9: at(numR9), RIP: at(numRIP),
+		CS: binary.LittleEndian.Uint16(b[atCS:]),
 	}
-	r.RFLAGS = uint64(binary.LittleEndian.Uint32(b[atEflags:]))
-	r.CS = binary.LittleEndian.Uint16(b[atCS:])
-	return r
 }
 
 // setRegister orders a register of the selected virtual CPU set, low byte first.

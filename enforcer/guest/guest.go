@@ -13,12 +13,11 @@ var ErrEnded = errors.New("the guest has ended")
 // memory yet: a kernel makes it of a call while it starts. No trap is set then.
 var ErrNotYet = errors.New("the kernel has not come so far yet")
 
-// Registers of one virtual CPU in 64-bit mode.
+// Registers of one virtual CPU in 64-bit mode, as far as they are asked for: the arguments of a
+// function, and where the CPU is.
 type Registers struct {
-	RAX, RBX, RCX, RDX, RSI, RDI, RBP, RSP uint64
-	R8, R9, R10, R11, R12, R13, R14, R15   uint64
-	RIP, RFLAGS                            uint64
-	CS                                     uint16 // the selector
+	RDI, RSI, RDX, RCX, R8, R9, RSP, RIP uint64
+	CS                                   uint16 // the selector
 }
 
 // CPL is the privilege level: 0 in the kernel, 3 in user space.

@@ -80,11 +80,7 @@ func (g *Guest) look(vcpu int) (guest.Registers, error) {
 	}
 	g.looked = vcpu
 	u := &g.mem.context.regs
-	r := guest.Registers{
-		RAX: u.rax, RBX: u.rbx, RCX: u.rcx, RDX: u.rdx, RSI: u.rsi, RDI: u.rdi, RBP: u.rbp, RSP: u.rsp,
-		R8: u.r8, R9: u.r9, R10: u.r10, R11: u.r11, R12: u.r12, R13: u.r13, R14: u.r14, R15: u.r15,
-		RIP: u.rip, RFLAGS: u.rflags, CS: uint16(u.cs),
-	}
+	r := guest.Registers{RDI: u.rdi, RSI: u.rsi, RDX: u.rdx, RCX: u.rcx, R8: u.r8, R9: u.r9, RSP: u.rsp, RIP: u.rip, CS: uint16(u.cs)}
 	if g.pv && g.mem.context.flags&inKernel != 0 {
 		r.CS = 0x10 // of a kernel without Xen; this one runs at the processor's level 3, too
 	}

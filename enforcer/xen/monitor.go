@@ -74,11 +74,7 @@ type eventRegs struct {
 }
 
 func (u *eventRegs) registers() guest.Registers {
-	return guest.Registers{
-		RAX: u.rax, RBX: u.rbx, RCX: u.rcx, RDX: u.rdx, RSI: u.rsi, RDI: u.rdi, RBP: u.rbp, RSP: u.rsp,
-		R8: u.r8, R9: u.r9, R10: u.r10, R11: u.r11, R12: u.r12, R13: u.r13, R14: u.r14, R15: u.r15,
-		RIP: u.rip, RFLAGS: u.rflags, CS: u.cs,
-	}
+	return guest.Registers{RDI: u.rdi, RSI: u.rsi, RDX: u.rdx, RCX: u.rcx, R8: u.r8, R9: u.r9, RSP: u.rsp, RIP: u.rip, CS: u.cs}
 }
 
 // slots are as many as fit into a page, and a power of two. Each virtual CPU waits with one event at most. Answers that
