@@ -39,10 +39,7 @@ func (b *Bytes) UnmarshalText(text []byte) (err error) {
 // Marshal gives the text that is to be signed: the first two lines.
 func (p *Profile) Marshal() ([]byte, error) {
 	b, err := json.Marshal(p)
-	if err != nil {
-		return nil, err
-	}
-	return append(append([]byte(header), b...), '\n'), nil
+	return append(append([]byte(header), b...), '\n'), err
 }
 
 // Digest is what the signature covers: SHA-512/256 of the text.
