@@ -115,13 +115,12 @@ func (e *Enforcer) begin() error {
 		return e.locate()
 	}
 	saved, err := e.config.State.Load()
-	if err != nil {
+	switch id, n := e.saved.Guest, e.saved.VCPUs; {
+	case err != nil:
 		return fmt.Errorf("the guest has run before, and whether guarded is not known: %w", err)
-	}
-	if id := e.saved.Guest; id == "" || saved.Guest != id {
+	case id == "" || saved.Guest != id:
 		return fmt.Errorf("the guest has run before, and the state is of another one (%q, this is %q)", saved.Guest, id)
-	}
-	if n := g.Trapped(); n != saved.VCPUs {
+	case n != saved.VCPUs:
 		return fmt.Errorf("the guest has %d virtual CPUs, of which %d had traps", n, saved.VCPUs)
 	}
 	if e.saved, e.adopted = saved, true; saved.Phase >= policyComplete {
@@ -131,10 +130,8 @@ func (e *Enforcer) begin() error {
 	if err != nil {
 		return err
 	}
-	for _, addr := range e.trapped(both) {
-		if !slices.Contains(found, addr) {
-			return errors.New("the guest has run without traps: it was released, or a debugger has removed them")
-		}
+	if slices.ContainsFunc(e.trapped(both), func(addr uint64) bool { return !slices.Contains(found, addr) }) {
+		return errors.New("the guest has run without traps: it was released, or a debugger has removed them")
 	}
 	e.config.Event("took over a guarded guest")
 	return e.plant()

@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -52,10 +53,7 @@ func (e *Enforcer) glance() error {
 	}
 	for {
 		s, err := e.run(glances)
-		if err != nil {
-			return err
-		}
-		if err := e.inTime(); err != nil {
+		if err = cmp.Or(err, e.inTime()); err != nil {
 			return err
 		}
 		if e.stopping.Load() {

@@ -41,15 +41,14 @@ func (h *hit) updatePolicy() error {
 	if err := h.arguments(); err != nil {
 		return err
 	}
-	e := h.e
+	e, posture := h.e, h.posture.check()
 	switch n := len(e.config.Profile.Policy); {
 	case e.saved.Phase > policyComplete, h.posture.inForce():
 		return errors.New("a second policy is put in force")
 	case e.next != n:
 		return fmt.Errorf("a policy is put in force after %d of the %d rules of the pinned one", e.next, n)
-	}
-	if err := h.posture.check(); err != nil {
-		return err
+	case posture != nil:
+		return posture
 	}
 	if err := e.advance(policyComplete); err != nil {
 		return err
