@@ -108,12 +108,11 @@ func (d *debug) debugExceptions() {
 	for v := range d.g.vcpus {
 		r, err := d.g.look(v)
 		c := &d.g.mem.context
-		if err != nil || d.g.pv && r.CPL() != 0 || c.debug[6]&dr6Causes == 0 || r.RIP == c.traps[vectorDB][1] {
-			continue
+		if err == nil && (!d.g.pv || r.CPL() == 0) && c.debug[6]&dr6Causes != 0 && r.RIP != c.traps[vectorDB][1] {
+			d.inject(vectorDB)
+			d.g.do(unpauseDomain)
+			return
 		}
-		d.inject(vectorDB)
-		d.g.do(unpauseDomain)
-		return
 	}
 }
 
@@ -163,7 +162,7 @@ func (d *debug) inject(vector int) {
 		d.g.check(givingBack, errors.New("the kernel has no handler for it yet, or the profile does not say where its xen_vcpu_info is"))
 	}
 	mask := &guest.Range{Addr: d.g.mem.context.gsBase + d.g.Upcall + maskOffset, Buf: make([]byte, 1)}
-	d.g.read(d.g.contextSpace(), mask)
+	d.g.read(d.g.mem.context.space(), mask)
 	d.g.check(givingBack, mask.Err)
 	masked := uint64(mask.Buf[0])
 	flags := regs.rflags &^ flagIF
@@ -185,7 +184,7 @@ func (d *debug) inject(vector int) {
 
 // put writes where the virtual CPU of the context sees it.
 func (d *debug) put(addr uint64, b []byte) {
-	frame, err := d.g.translate(d.g.contextSpace(), addr)
+	frame, err := d.g.translate(d.g.mem.context.space(), addr)
 	d.g.check(givingBack, err)
 	d.g.write(frame, addr, b)
 }

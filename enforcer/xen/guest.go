@@ -84,16 +84,10 @@ func (g *Guest) look(vcpu int) (guest.Registers, error) {
 	if g.pv && g.mem.context.flags&inKernel != 0 {
 		r.CS = 0x10 // of a kernel without Xen; this one runs at the processor's level 3, too
 	}
-	if s := g.contextSpace(); s.levels > 0 && r.CPL() == 0 {
+	if s := g.mem.context.space(); s.levels > 0 && r.CPL() == 0 {
 		g.space = s
 	}
 	return r, nil
-}
-
-// contextSpace is where the virtual CPU of the context is.
-func (g *Guest) contextSpace() space {
-	c := &g.mem.context.control
-	return spaceOf(c[0], c[3], c[4])
 }
 
 // goTo changes where the virtual CPU of the context goes on, and what else was changed
@@ -164,7 +158,7 @@ func (g *Guest) Fresh() (bool, error) {
 	if g.pv {
 		return err == nil && g.mem.context.traps[vectorBP][1] == 0, err
 	}
-	return err == nil && g.contextSpace().levels == 0, err
+	return err == nil && g.mem.context.space().levels == 0, err
 }
 
 // ReadImage reads the frames in which the kernel lies. A PV guest has others than its kernel
@@ -177,7 +171,7 @@ func (g *Guest) ReadImage(distance uint64, ranges []*guest.Range) error {
 	if !g.pv {
 		g.fill(ranges, func(addr uint64) (uint64, error) { return (addr + distance) / pageSize, nil })
 	} else if _, err := g.look(0); err == nil {
-		g.read(g.contextSpace(), ranges...)
+		g.read(g.mem.context.space(), ranges...)
 	}
 	return g.err
 }
@@ -202,7 +196,7 @@ func (g *Guest) Read(vcpu int, ranges []*guest.Range) error {
 		if _, err := g.look(vcpu); err != nil {
 			return err
 		}
-		s = g.contextSpace()
+		s = g.mem.context.space()
 	}
 	g.read(s, ranges...)
 	return g.err
@@ -214,7 +208,7 @@ func (g *Guest) Hold(addr uint64, code []byte) error {
 	g.forget()
 	_, err := g.look(0)
 	frame := (addr - kernelMap) >> 12 // before paging is on
-	if s := g.contextSpace(); err == nil && s.levels > 0 {
+	if s := g.mem.context.space(); err == nil && s.levels > 0 {
 		frame, err = g.translate(s, addr)
 	}
 	if err != nil {

@@ -221,6 +221,9 @@ type vcpuContext struct {
 	_       uint64
 }
 
+// space is where the virtual CPU is.
+func (c *vcpuContext) space() space { return spaceOf(c.control[0], c.control[3], c.control[4]) }
+
 // inKernel is VGCF_in_kernel, in the flags of a PV guest.
 const inKernel = 1 << 2
 

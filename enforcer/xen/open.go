@@ -200,19 +200,17 @@ func (g *Guest) saveTraps() error {
 // loadTraps reads what another process has noted of this domain. A file of another
 // domain that had this number counts as none.
 func (g *Guest) loadTraps() error {
-	text, err := os.ReadFile(g.notePath())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
 	var n note
+	text, err := os.ReadFile(g.notePath())
 	if err == nil {
 		err = json.Unmarshal(text, &n)
 	}
-	if err != nil {
-		return err
-	}
 	again, _ := json.Marshal(n)
 	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
 	case !bytes.Equal(again, text):
 		return errors.New("it is not as it was written")
 	case n.Guest != g.id:
