@@ -1,3 +1,13 @@
+// Package digsig reads those security.ima values that hold a signature which may
+// count: version 2, over a file's contents, and version 3, over an fs-verity digest.
+//
+// It is the part of formats/ima that a program needs which only verifies, and as
+// strict as that: every field of the header known, every length exact. What is left
+// out are labels with a digest, version 1, and the names of hashes that are not
+// signed with.
+//
+// The layout is that of struct signature_v2_hdr (security/integrity/integrity.h),
+// the rules those of asymmetric_verify (security/integrity/digsig_asymmetric.c).
 package digsig
 
 import (
@@ -19,11 +29,10 @@ const (
 
 // struct signature_v2_hdr: type, version, hash_algo, __be32 keyid, __be16 sig_size,
 // then the signature. Version 3 has the same header.
-const (
-	atVersion, atHash, atKeyID, atSize = 1, 2, 3, 7
+const atVersion, atHash, atKeyID, atSize = 1, 2, 3, 7
 
-	HeaderSize = 9
-)
+// HeaderSize is the length of that header.
+const HeaderSize = 9
 
 // ErrVersion is given, wrapped, for a version that a signature of its type may not have.
 var ErrVersion = errors.New("not a signature that can be verified")
@@ -69,15 +78,14 @@ type Signature struct {
 
 // Parse reads one value. The result does not share memory with b.
 func Parse(b []byte) (Signature, error) {
-	if len(b) <= HeaderSize {
+	switch {
+	case len(b) <= HeaderSize:
 		return Signature{}, fmt.Errorf("%d bytes, but header and signature need more than %d", len(b), HeaderSize)
-	}
-	switch version := b[atVersion]; {
-	case b[0] == TypeSignature && version == 2, b[0] == TypeVerity && version == 3:
-	case b[0] == TypeSignature && version == 1:
+	case b[0] == TypeSignature && b[atVersion] == 2, b[0] == TypeVerity && b[atVersion] == 3:
+	case b[0] == TypeSignature && b[atVersion] == 1:
 		return Signature{}, fmt.Errorf("%w: version 1 (SHA-1)", ErrVersion)
 	default:
-		return Signature{}, fmt.Errorf("%w: type %d, version %d", ErrVersion, b[0], version)
+		return Signature{}, fmt.Errorf("%w: type %d, version %d", ErrVersion, b[0], b[atVersion])
 	}
 	sig := b[HeaderSize:]
 	if n := int(binary.BigEndian.Uint16(b[atSize:])); n != len(sig) {
