@@ -53,11 +53,11 @@ type Hold struct {
 	Code    Bytes  `json:"code"`    // the first HoldSize bytes from there on, in the file
 }
 
-// The lengths of what lies at a hook, a fentry nop, and of Hold.Code.
-const (
-	HookSize = 5
-	HoldSize = 8
-)
+// HookSize is the length of what lies at a hook, a fentry nop.
+const HookSize = 5
+
+// HoldSize is the length of Hold.Code.
+const HoldSize = 8
 
 // Function is code that appraisal rests on.
 type Function struct {
@@ -115,7 +115,4 @@ type Values struct {
 }
 
 // Names in Values.Funcs that mean something to the enforcer.
-const (
-	FuncFile = "FILE_CHECK"
-	FuncBprm = "BPRM_CHECK"
-)
+const FuncFile, FuncBprm = "FILE_CHECK", "BPRM_CHECK"
