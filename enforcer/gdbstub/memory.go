@@ -8,10 +8,11 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
-const (
-	pieceSize = packetSize / 2 // of memory that the stub reads at once
-	batchSize = 64             // pieces, requests for which the stub receives at once
-)
+// pieceSize is how much memory the stub reads at once.
+const pieceSize = packetSize / 2
+
+// batchSize is how many pieces are asked for at once: the stub receives that many requests.
+const batchSize = 64
 
 // piece of a range.
 type piece struct {
