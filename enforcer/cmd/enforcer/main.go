@@ -84,16 +84,15 @@ func parse(f *flag.FlagSet, args []string, out *output, about string, required .
 	f.SetOutput(io.Discard)
 	f.BoolVar(&out.json, "json", false, "print one JSON object a line")
 	f.BoolVar(&out.quiet, "quiet", false, "print results, warnings and errors only")
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintf(out.stdout, "%s\n\nFlags:\n", about)
-			f.SetOutput(out.stdout)
-			f.PrintDefaults()
-			return err
-		}
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintf(out.stdout, "%s\n\nFlags:\n", about)
+		f.SetOutput(out.stdout)
+		f.PrintDefaults()
+		return err
+	case err != nil:
 		return usageError{err}
-	}
-	if f.NArg() > 0 {
+	case f.NArg() > 0:
 		return usagef("%q is not expected", f.Arg(0))
 	}
 	for _, name := range required {
