@@ -135,21 +135,17 @@ func (m *monitor) attach() {
 	*m.ring = ring{wake: 1, wakeXen: 1}
 	_ = m.g.domctl(setEvents, pair(eventDisable, eventMonitor)) // forgets what was watched for, too
 	m.g.do(setEvents, pair(eventEnable, eventMonitor))
-	m.bind(uint32(m.g.mem.domctl.union[1]))
-	m.g.move(memoryDecrease, frame) // the guest must not reach the ring
-	m.g.do(setMonitor, pair(monitorEnable, m.trap.event), stopVCPU)
-	for v := range m.g.vcpus {
-		m.free(v)
-	}
-}
-
-// bind opens the event channel of which Xen has told the number.
-func (m *monitor) bind(remote uint32) {
+	remote := uint32(m.g.mem.domctl.union[1])
 	fd, err := unix.Open("/dev/xen/evtchn", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	m.g.check("reaching event channels", err)
 	port, err := ioctl(fd, evtchnBind, unsafe.Pointer(&[2]uint32{uint32(m.g.domain), remote}))
 	m.g.check("binding an event channel", err)
 	m.fd, m.port = fd, uint32(port)
+	m.g.move(memoryDecrease, frame) // the guest must not reach the ring
+	m.g.do(setMonitor, pair(monitorEnable, m.trap.event), stopVCPU)
+	for v := range m.g.vcpus {
+		m.free(v)
+	}
 }
 
 // detach lets the virtual CPUs that wait come to where the trap was.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -134,12 +135,10 @@ func lookUp(name string) (n uint64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("asking xenstore for /local/domain: %w", err)
 	}
-	var found []string
-	for id := range strings.SplitSeq(domains, "\x00") {
-		if got, err := ask(f, storeRead, "/local/domain/"+id+"/name"); err == nil && got == name {
-			found = append(found, id)
-		}
-	}
+	found := slices.DeleteFunc(strings.Split(domains, "\x00"), func(id string) bool {
+		got, err := ask(f, storeRead, "/local/domain/"+id+"/name")
+		return err != nil || got != name
+	})
 	if len(found) != 1 {
 		return 0, fmt.Errorf("there are %d domains of that name", len(found))
 	}
