@@ -2,13 +2,23 @@ package enforcer
 
 import (
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"time"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 	"github.com/vmseal/vmseal/formats/digsig"
 	"github.com/vmseal/vmseal/formats/profile"
+	"github.com/vmseal/vmseal/keys/trust"
 )
+
+// Trust is whose signatures count, and which files count no more.
+type Trust struct {
+	Keys   *trust.Store
+	Denied map[string]bool // digests that were signed, as bytes
+}
 
 // likely is a length that most paths do not have.
 const likely = 128
@@ -67,9 +77,60 @@ func (h *hit) label(r *guest.Range) error {
 }
 
 const (
-	vmExec       = 0x4             // VM_EXEC (include/linux/mm.h)
-	accessDenied = ^uint64(13) + 1 // -EACCES
+	keyringIMA = 1    // INTEGRITY_KEYRING_IMA (security/integrity/integrity.h)
+	maxValue   = 2048 // beyond every signature of a key that keys accepts
+	maxDigest  = 64   // of SHA-512
+
+	// keyRejected is -EKEYREJECTED. Not every number would do: with -EOPNOTSUPP or
+	// -ENOKEY the caller tries another way.
+	keyRejected = ^uint64(129) + 1
 )
+
+// digsigVerify answers integrity_digsig_verify(id, sig, siglen, digest, digestlen).
+func (h *hit) digsigVerify() error {
+	keyring, sigLen, digestLen := uint32(h.regs.RDI), uint32(h.regs.RDX), uint32(h.regs.R8)
+	file := h.e.awaited[h.regs.RSI]
+	h.r.Path, h.r.Func = file.Path, file.Func
+	delete(h.e.awaited, h.regs.RSI)
+	sig, digest := span(h.regs.RSI, int(min(sigLen, maxValue))), span(h.regs.RCX, int(min(digestLen, maxDigest)))
+	if err := h.arguments(sig, digest); err != nil {
+		return err
+	}
+	if err := h.inForce(); err != nil {
+		return err
+	}
+	switch err := unread(sig, digest); {
+	case keyring != keyringIMA:
+		return h.returns(Deny, keyRejected, fmt.Sprintf("keyring %d is not that of IMA", keyring))
+	case sigLen == 0 || sigLen > maxValue || digestLen == 0 || digestLen > maxDigest:
+		return h.returns(Deny, keyRejected, fmt.Sprintf("signature of %d bytes, digest of %d", int32(sigLen), int32(digestLen)))
+	case err != nil:
+		return h.returns(Deny, keyRejected, err.Error())
+	}
+	start := time.Now()
+	key, err := h.e.trust.Load().verify(sig.Buf, digest.Buf)
+	h.verify, h.r.Key, h.r.Digest = time.Since(start), key, hex.EncodeToString(digest.Buf)
+	if err != nil {
+		return h.returns(Deny, keyRejected, err.Error())
+	}
+	return h.returns(Allow, 0, "")
+}
+
+// verify names the key that the label names, if it is a signature, whatever the verdict.
+func (t *Trust) verify(label, digest []byte) (key string, err error) {
+	s, err := digsig.Parse(label)
+	if err != nil {
+		return "", err
+	}
+	if _, err = t.Keys.Verify(s, digest); err == nil && t.Denied[string(digest)] {
+		err = errors.New("digest is on the deny list")
+	}
+	return s.KeyID.String(), err
+}
+
+const vmExec = 0x4 // VM_EXEC (include/linux/mm.h)
+
+const accessDenied = ^uint64(13) + 1 // -EACCES
 
 // blockMmap answers blkdev_mmap(file, vma). IMA looks at regular files only: a program
 // that lies on a block device, as it is, could be mapped executable unasked.
@@ -93,10 +154,9 @@ func (h *hit) blockMmap() error {
 // inForce notes that the policy is in force, which this hit proves, and that
 // signatures are to be verified from now on.
 func (h *hit) inForce() error {
-	if err := h.posture.check(); err != nil {
+	switch err := h.posture.check(); {
+	case err != nil:
 		return err
-	}
-	switch {
 	case !h.posture.inForce():
 		return errors.New("no IMA policy with appraisal is in force in the guest")
 	case h.e.saved.Phase < policyComplete:
@@ -135,10 +195,6 @@ const maxAwaited = 64
 // to have verified. It is for the record alone. Of those whose turn never comes one is forgotten
 // when there are too many.
 func (e *Enforcer) await(label uint64, file Record) {
-	for other := range e.awaited {
-		if len(e.awaited) >= maxAwaited {
-			delete(e.awaited, other)
-		}
-	}
+	maps.DeleteFunc(e.awaited, func(uint64, Record) bool { return len(e.awaited) >= maxAwaited })
 	e.awaited[label] = file
 }

@@ -15,15 +15,12 @@ func (h *hit) parseRule() error {
 		return err
 	}
 	rule, err := h.text(span(h.regs.RDI, 0), "\n\x00")
-	if err != nil {
-		return fmt.Errorf("rule: %w", err)
-	}
-	rule = strings.TrimLeft(rule, " \t")
-	if rule == "" || rule[0] == '#' {
-		return h.runsOn(Pass, "") // the kernel skips it
-	}
-	e := h.e
+	e, rule := h.e, strings.TrimLeft(rule, " \t")
 	switch rules := e.config.Profile.Policy; {
+	case err != nil:
+		return fmt.Errorf("rule: %w", err)
+	case rule == "" || rule[0] == '#':
+		return h.runsOn(Pass, "") // the kernel skips it
 	case e.saved.Phase != booting:
 		return fmt.Errorf("rule %q is loaded when the policy is complete", rule)
 	case e.next == len(rules):
