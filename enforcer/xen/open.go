@@ -20,12 +20,8 @@ import (
 // Kind says how traps are made.
 type Kind string
 
-// The kinds of traps.
-const (
-	Auto    Kind = ""
-	Debug   Kind = "debug"
-	Monitor Kind = "monitor"
-)
+// The kinds of traps. Auto is the one that fits the guest.
+const Auto, Debug, Monitor Kind = "", "debug", "monitor"
 
 // Options of Open.
 type Options struct {

@@ -57,11 +57,7 @@ func ParseKeyID(s string) (KeyID, error) {
 type Hash byte
 
 // The numbers of the hashes that are signed with.
-const (
-	SHA256 Hash = 4
-	SHA384 Hash = 5
-	SHA512 Hash = 6
-)
+const SHA256, SHA384, SHA512 Hash = 4, 5, 6
 
 var signed = map[Hash]crypto.Hash{SHA256: crypto.SHA256, SHA384: crypto.SHA384, SHA512: crypto.SHA512}
 
