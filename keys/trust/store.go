@@ -157,13 +157,12 @@ func (t *Store) Verify(s digsig.Signature, digest []byte) (*Key, error) {
 	case !known:
 		return nil, fmt.Errorf("%w %v", ErrUnknownKey, s.KeyID)
 	}
-	if err := k.ValidAt(time.Now()); err != nil {
+	switch err := k.ValidAt(time.Now()); {
+	case err != nil:
 		return nil, err
-	}
-	if len(s.Bytes) != k.RSA.Size() {
+	case len(s.Bytes) != k.RSA.Size():
 		return nil, fmt.Errorf("%w: %d bytes, but key %v has %d", ErrSignatureSize, len(s.Bytes), k.ID, k.RSA.Size())
-	}
-	if err := rsa.VerifyPKCS1v15(k.RSA, hash, digest, s.Bytes); err != nil {
+	case rsa.VerifyPKCS1v15(k.RSA, hash, digest, s.Bytes) != nil:
 		return nil, fmt.Errorf("%w by key %v", ErrBadSignature, k.ID)
 	}
 	return k, nil
