@@ -166,12 +166,8 @@ func (e *Enforcer) hit(s *guest.Stop) error {
 	} else {
 		err = e.config.Guest.Answer(s, h.answer)
 	}
-	h.r.Spent = Spent{
-		Registers: began.Sub(s.At),
-		Memory:    h.memory.spent,
-		Verify:    h.verify,
-		Answer:    time.Since(began) - h.spent - h.verify,
-	}
+	answer := time.Since(began) - h.spent - h.verify
+	h.r.Spent = Spent{Registers: began.Sub(s.At), Memory: h.spent, Verify: h.verify, Answer: answer}
 	e.config.Audit(h.r)
 	return err
 }

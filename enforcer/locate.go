@@ -28,11 +28,10 @@ const (
 // locate sets the traps of a fresh guest: where it can be held, or while it boots.
 func (e *Enforcer) locate() error {
 	hold := e.config.Profile.Hold
-	err := e.config.Guest.Hold(hold.Address, hold.Code)
-	if errors.Is(err, errors.ErrUnsupported) {
+	switch err := e.config.Guest.Hold(hold.Address, hold.Code); {
+	case errors.Is(err, errors.ErrUnsupported):
 		return e.glance()
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("holding the guest: %w", err)
 	}
 	// Its first virtual CPU has made the entries of the functions what they are to be, and no
@@ -85,17 +84,16 @@ func (e *Enforcer) search(hit bool) (found bool, err error) {
 		return false, err
 	}
 	for i, r := range vcpus {
-		if r.CS == userCS || r.CS == user32CS || r.RIP >= upperHalf && r.CPL() == 3 {
+		switch {
+		case r.CS == userCS || r.CS == user32CS || r.RIP >= upperHalf && r.CPL() == 3:
 			return false, errors.New("user space runs before the kernel was found")
+		case r.RIP >= upperHalf: // below are firmware, boot loader, and the kernel before it uses its own map
+			e.saved.Slide, err = e.slideBelow(e.memory(i), r.RIP)
+			if err == nil && !(hit && e.saved.Slide == 0) {
+				err = e.checkEarly(e.memory(i))
+			}
+			return true, err
 		}
-		if r.RIP < upperHalf {
-			continue // firmware, boot loader, or the kernel before it uses its own map
-		}
-		e.saved.Slide, err = e.slideBelow(e.memory(i), r.RIP)
-		if err == nil && !(hit && e.saved.Slide == 0) {
-			err = e.checkEarly(e.memory(i))
-		}
-		return true, err
 	}
 	return false, nil
 }
