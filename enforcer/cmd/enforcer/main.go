@@ -12,12 +12,7 @@ import (
 )
 
 // Exit codes.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
-	exitFrozen = 4
-)
+const exitOK, exitFailed, exitUsage, exitFrozen = 0, 1, 2, 4
 
 const usage = `Enforcer keeps the signatures of a guest's files from outside the guest.
 
