@@ -46,18 +46,13 @@ func (f *files) load() (*enforcer.Trust, error) {
 }
 
 // loadTrust reads what may change while a guest runs.
-func (f *files) loadTrust() (*enforcer.Trust, error) {
-	var err error
-	t := new(enforcer.Trust)
-	if t.Keys, err = parsed(f.trustPath, trust.MaxSize, trust.Parse); err != nil {
-		return nil, err
+func (f *files) loadTrust() (t *enforcer.Trust, err error) {
+	t = new(enforcer.Trust)
+	t.Keys, err = parsed(f.trustPath, trust.MaxSize, trust.Parse)
+	if err == nil && f.denyPath != "" {
+		t.Denied, err = parsed(f.denyPath, maxDeny, parseDeny)
 	}
-	if f.denyPath != "" {
-		if t.Denied, err = parsed(f.denyPath, maxDeny, parseDeny); err != nil {
-			return nil, err
-		}
-	}
-	return t, nil
+	return t, err
 }
 
 // parsed is what a file of at most max bytes says.
