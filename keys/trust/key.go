@@ -109,14 +109,12 @@ func ParseDER(der []byte) (*Key, error) {
 
 // MarshalDER gives the key as DER SubjectPublicKeyInfo.
 func (k *Key) MarshalDER() []byte {
-	b := marshal(*k.RSA)
-	return marshal(subjectPublicKeyInfo{rsaEncryption, asn1.BitString{Bytes: b, BitLength: 8 * len(b)}})
-}
-
-func marshal(v any) []byte {
-	der, err := asn1.Marshal(v)
+	b, err := asn1.Marshal(*k.RSA)
+	if err == nil {
+		b, err = asn1.Marshal(subjectPublicKeyInfo{rsaEncryption, asn1.BitString{Bytes: b, BitLength: 8 * len(b)}})
+	}
 	if err != nil {
 		panic("encoding a public key: " + err.Error())
 	}
-	return der
+	return b
 }
