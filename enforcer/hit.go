@@ -54,13 +54,11 @@ func (h *hit) arguments(ranges ...*guest.Range) error {
 	return h.e.lockedDown(h.posture)
 }
 
-const (
-	pageSize = 4096
+const pageSize = 4096
 
-	// maxText is what neither a path (PATH_MAX) nor a rule (ima_write_policy,
-	// security/integrity/ima/ima_fs.c) is longer than.
-	maxText = 4096
-)
+// maxText is what neither a path (PATH_MAX) nor a rule (ima_write_policy,
+// security/integrity/ima/ima_fs.c) is longer than.
+const maxText = 4096
 
 // memory is that of a stopped guest, as one of its virtual CPUs sees it.
 type memory struct {

@@ -31,11 +31,7 @@ const MaxRule = 1024
 // and no others.
 var HookNames = [...]string{
 	"blkdev_mmap", // block/fops.c; the rest is of security/integrity
-	"ima_appraise_measurement",
-	"ima_bprm_check",
-	"ima_parse_add_rule",
-	"ima_update_policy",
-	"integrity_digsig_verify",
+	"ima_appraise_measurement", "ima_bprm_check", "ima_parse_add_rule", "ima_update_policy", "integrity_digsig_verify",
 }
 
 // Hook is where a function can be intercepted.
