@@ -58,7 +58,7 @@ type Guest struct {
 	attached bool
 	traps    map[uint64]uint64 // frames of all addresses that ever were trapped
 	planted  []uint64
-	letGo    func() // takes the loop of Hold away
+	letGo    func() // takes the loop of Hold away, if there is one
 
 	taken   bool // paused by somebody else before; see resume
 	running bool
@@ -250,10 +250,8 @@ func (g *Guest) Plant(addrs []uint64) error {
 		g.replace(g.planted, want, g.code, nop)
 		g.replace(want, g.planted, nop, g.code)
 		g.planted = want
-		if g.letGo != nil {
-			g.letGo()
-			g.letGo = nil
-		}
+		g.letGo()
+		g.letGo = func() {}
 	}
 	g.do(unpauseDomain)
 	return errors.Join(g.err, notYet)

@@ -35,7 +35,7 @@ type Options struct {
 // Open finds a domain by its name or number, takes what of this Xen fits it, and pauses
 // it.
 func Open(name string, o Options) (*Guest, error) {
-	g := &Guest{hypervisor: new(hypervisor), lock: -1, traps: map[uint64]uint64{}, Options: o}
+	g := &Guest{hypervisor: new(hypervisor), lock: -1, traps: map[uint64]uint64{}, letGo: func() {}, Options: o}
 	if g.open(); g.err == nil {
 		g.begin(name)
 	}
