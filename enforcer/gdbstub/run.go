@@ -34,7 +34,10 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 	s := guest.Stop{VCPU: vcpu, At: time.Now()}
 	g.selectVCPU(vcpu)
 	g.c.ask("g")
-	g.askThreads()
+	g.c.ask("qfThreadInfo")
+	for range g.threads {
+		g.c.ask("qsThreadInfo")
+	}
 	s.Regs = g.takeRegisters()
 	g.takeThreads()
 	s.Hit = slices.Contains(g.planted, s.Regs.RIP)
@@ -91,14 +94,6 @@ func (g *Guest) parseStop(p []byte) (signal string, vcpu int) {
 	}
 	g.selected = vcpu
 	return head[1:], vcpu
-}
-
-// askThreads asks for the list of virtual CPUs.
-func (g *Guest) askThreads() {
-	g.c.ask("qfThreadInfo")
-	for range g.threads {
-		g.c.ask("qsThreadInfo")
-	}
 }
 
 // takeThreads wants the list to be as it was. A virtual CPU that was plugged in has no traps; one that
