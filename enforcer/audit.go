@@ -95,15 +95,11 @@ func (a *Audit) Hit(r Record) {
 	}
 	r.Type, r.Guest = "hit", a.guest
 	r.Path, r.Reason = escape.Path(r.Path), escape.Path(r.Reason)
-	if r.Verdict == Deny || r.Verdict == Freeze {
-		a.add(r, a.room)
-	} else {
-		a.add(r, 0)
-	}
+	a.add(r, r.Verdict == Deny || r.Verdict == Freeze)
 }
 
 // Note adds a line of another type, which are few.
-func (a *Audit) Note(kind, text string) { a.add(a.note(kind, escape.Path(text)), a.room) }
+func (a *Audit) Note(kind, text string) { a.add(a.note(kind, escape.Path(text)), true) }
 
 func (a *Audit) note(kind, text string) any {
 	return struct {
@@ -112,18 +108,18 @@ func (a *Audit) note(kind, text string) any {
 	}{line{time.Now(), kind, a.guest}, text}
 }
 
-// add queues a line. If there is no room it waits for the writer, up to the limit.
-func (a *Audit) add(v any, limit time.Duration) {
+// add queues a line. If there is no room it waits for the writer, or does not.
+func (a *Audit) add(v any, wait bool) {
 	select {
 	case a.queue <- v:
 		return
 	default:
 	}
-	if limit > 0 {
+	if wait {
 		select {
 		case a.queue <- v:
 			return
-		case <-time.After(limit):
+		case <-time.After(a.room):
 		}
 	}
 	a.lose("they come faster than they are written")
