@@ -16,6 +16,11 @@ func TestGuarded(t *testing.T) {
 			v, e := bootGuarded(t, gd, options{})
 			expectNoDenial(t, e)
 			e.await(0, "a warning", func(r record) bool { return r.Type == "warning" && strings.Contains(r.Text, "without --device") })
+			for _, r := range e.records() {
+				if r.Type == "warning" && strings.Contains(r.Text, "QEMU") {
+					t.Errorf("QEMU has the recommended command line, and the enforcer warns: %s", r.Text)
+				}
+			}
 			for _, k := range kindsFor(kernel) {
 				for _, c := range signatureCases {
 					v.expectCase(e, k, c)
