@@ -26,8 +26,8 @@ was created paused (xl create -p). xen-debug: and xen-monitor: instead of xen: a
 of Xen's two facilities. 'enforcer COMMAND --help' explains more.
 
 Exit codes: 0 done (run: the guest has ended); 1 failed, before a guest was guarded;
-2 wrong usage; 4 the guest was left frozen, freezes at its next appraisal, or has ended without
-ever having been guarded.
+2 wrong usage; 4 the guest was left frozen, freezes at its next appraisal, has ended without
+ever having been guarded, or it is not known whether it has ended.
 `
 
 // A usageError is about the command line.
