@@ -55,7 +55,7 @@ var (
 			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, CPUMask: 16, LockIntegrity: lockIntegrity,
 		},
 		Code: []profile.Function{
-			{Name: "ima_file_mmap", Address: text + 0x9000, Size: 64, Patched: []profile.Span{{At: 4, Size: 5}, {At: 40, Size: 2}}},
+			{Name: "ima_file_mmap", Address: text + 0x9000, Size: 64, Patched: []profile.Span{{At: 4, Size: 5}, {At: 40, Size: 2}, {At: 50, Size: 1}}},
 			{Name: "security_bprm_check", Address: text + 0xa000, Size: 5000, Patched: []profile.Span{}},
 		},
 		Policy: []string{
@@ -131,6 +131,9 @@ func newBed(t *testing.T, slide uint64) *bed {
 	b.setPointer(kernel.Variables.PhysBase+slide, 0x1000000)
 	for _, f := range kernel.Code {
 		b.Write(f.Address+slide, make([]byte, f.Size))
+		for _, s := range f.Patched {
+			b.Write(f.Address+slide+uint64(s.At), map[uint32][]byte{1: {0xf0}, 2: {0x66, 0x90}, 5: nop}[s.Size])
+		}
 	}
 	b.setCPUs(1)
 	b.setPointer(stack, caller+slide)
