@@ -46,7 +46,7 @@ func printCode(core *elf.File, list []function, when string) error {
 	return nil
 }
 
-// change has the functions traced, a message of one of them switched on, and a second CPU
+// change has the functions traced, the messages of one file switched on, and a second CPU
 // started, for which the kernel puts back its lock prefixes.
 func change(list []function) error {
 	if list == nil {
@@ -64,7 +64,7 @@ func change(list []function) error {
 	}
 	return errors.Join(
 		add(path.Join(tracing, "current_tracer"), "function"),
-		add("/proc/dynamic_debug/control", "func ima_write_policy +p"),
+		add("/proc/dynamic_debug/control", "file ima_fs.c +p"),
 		add("/sys/devices/system/cpu/cpu1/online", "1"),
 	)
 }
