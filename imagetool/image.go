@@ -3,6 +3,7 @@ package imagetool
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/vmseal/vmseal/imagetool/block"
 	"github.com/vmseal/vmseal/imagetool/disk"
@@ -16,8 +17,9 @@ const AnyPartition = disk.AnyVolume
 
 // A Selection is what a person says of an image.
 type Selection struct {
-	Partition  int // the number of the partition that is meant, or AnyPartition
-	SectorSize int // of the guest's disk; 0 to find out
+	Partition  int   // the number of the partition that is meant, or AnyPartition
+	LeaveOut   []int // the numbers of partitions that are none of our business
+	SectorSize int   // of the guest's disk; 0 to find out
 }
 
 // All selects all that there is.
@@ -36,10 +38,10 @@ const (
 // An Image is a disk image and its file systems. It may be used by several
 // goroutines at once.
 type Image struct {
-	Systems []*FileSystem
-	file    *hostfile.File
-	layout  *disk.Layout
-	chosen  int // the number of a partition, or AnyPartition
+	Systems  []*FileSystem
+	file     *hostfile.File
+	layout   *disk.Layout
+	selected Selection
 }
 
 // A FileSystem is one of the image's file systems.
@@ -61,20 +63,21 @@ func Probe(path string, s Selection) (*Image, error) {
 		f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return &Image{file: f, layout: layout, chosen: s.Partition}, nil
+	return &Image{file: f, layout: layout, selected: s}, nil
 }
 
 // Open opens an image, keeps writers away from it and opens its ext file
-// systems: all of them, or the one that was selected. That one is judged by itself, as
-// far as it does not depend on the rest of the disk.
+// systems: all that are not left out, or the one that was selected. That one is judged
+// by itself, as far as it does not depend on the rest of the disk.
 func Open(path string, s Selection, mode LockMode) (*Image, error) {
 	m, err := Probe(path, s)
 	if err != nil {
 		return nil, err
 	}
-	if refused := m.layout.Refused(s.Partition); refused != nil {
-		err = fmt.Errorf("%s: %w", path, refused)
-	} else if err = m.Lock(mode); err == nil {
+	if err = m.Refused(); err == nil {
+		err = m.Lock(mode)
+	}
+	if err == nil {
 		err = m.openSystems()
 	}
 	if err != nil {
@@ -82,6 +85,20 @@ func Open(path string, s Selection, mode LockMode) (*Image, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// Refused is the reason why what was selected of the image is not used; nil if there is
+// none that its layout tells.
+func (m *Image) Refused() error {
+	if refused := m.layout.Refused(m.selected.Partition, m.selected.LeaveOut...); refused != nil {
+		return fmt.Errorf("%s: %w", m.Path(), refused)
+	}
+	for _, number := range m.selected.LeaveOut {
+		if !m.layout.Has(number) {
+			return &NoPartitionError{m.Path(), number, m.layout.Volumes}
+		}
+	}
+	return nil
 }
 
 // Lock keeps others away from the image until Close, as the mode says.
@@ -99,7 +116,7 @@ func (m *Image) openSystems() error {
 		m.Systems = append(m.Systems, s)
 	}
 	if len(m.Systems) == 0 {
-		return &NoFileSystemError{m.Path(), m.chosen, m.layout.Volumes}
+		return &NoFileSystemError{m.Path(), m.selected.Partition, m.layout.Volumes}
 	}
 	return nil
 }
@@ -131,7 +148,10 @@ func (m *Image) Size() int64 { return m.file.Size() }
 func (m *Image) Layout() *disk.Layout { return m.layout }
 
 // Covers reports whether a partition is among those that were asked for.
-func (m *Image) Covers(number int) bool { return m.chosen == AnyPartition || m.chosen == number }
+func (m *Image) Covers(number int) bool {
+	chosen := m.selected.Partition
+	return (chosen == AnyPartition || chosen == number) && !slices.Contains(m.selected.LeaveOut, number)
+}
 
 // CheckOutput tells, without writing anything, whether a file made from the image may
 // have this name.

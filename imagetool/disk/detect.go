@@ -50,13 +50,20 @@ const bzip2Block = "1AY&SY"
 // contents are what can lie in a partition or on a whole disk.
 var contents = []magic{
 	{"crypto_LUKS", 0, "LUKS\xba\xbe"},
+	{"BitLocker", 3, "-FVE-FS-"},                    // OEM id of its boot sector
+	{VerityHash, 0, "verity\x00\x00"},               // VERITY_SIGNATURE of cryptsetup
 	{"xfs", 0, "XFSB"},                              // XFS_SB_MAGIC
 	{"squashfs", 0, "hsqs"},                         // SQUASHFS_MAGIC
+	{"cramfs", 0, "\x45\x3d\xcd\x28"},               // CRAMFS_MAGIC
+	{"romfs", 0, "-rom1fs-"},                        // ROMSB_WORD0 and 1
+	{"ubi", 0, "UBI#"},                              // UBI_EC_HDR_MAGIC
+	{"ubifs", 0, "\x31\x18\x10\x06"},                // UBIFS_NODE_MAGIC
 	{"btrfs", 64<<10 + 64, "_BHRfS_M"},              // BTRFS_MAGIC
 	{"f2fs", 1024, "\x10\x20\xf5\xf2"},              // F2FS_SUPER_MAGIC
 	{"erofs", 1024, "\xe2\xe1\xf5\xe0"},             // EROFS_SUPER_MAGIC_V1
 	{"iso9660", 32769, "CD001"},                     // ISO_STANDARD_ID
-	{"ntfs", 3, "NTFS    "},                         // OEM id of its boot sector
+	{"ntfs", 3, "NTFS    "},                         // likewise OEM ids
+	{"refs", 3, "ReFS\x00\x00\x00\x00"},             //
 	{"exfat", 3, "EXFAT   "},                        // likewise
 	{"vfat", 82, "FAT32   "},                        // BS_FilSysType
 	{"vfat", 54, "FAT16   "},                        // likewise

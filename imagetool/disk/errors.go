@@ -38,11 +38,11 @@ type Problem struct {
 	*RefusedError
 }
 
-// Refused is the reason why the volume with this number, or any, is not used; nil if
-// there is none.
-func (l *Layout) Refused(number int) *RefusedError {
+// Refused is the reason why the volume with this number, or any but those that are left
+// out, is not used; nil if there is none.
+func (l *Layout) Refused(number int, leaveOut ...int) *RefusedError {
 	for _, p := range l.Problems {
-		if number == AnyVolume || number == p.Volume {
+		if number == p.Volume || number == AnyVolume && !slices.Contains(leaveOut, p.Volume) {
 			return p.RefusedError
 		}
 	}
@@ -51,4 +51,10 @@ func (l *Layout) Refused(number int) *RefusedError {
 		return nil
 	}
 	return l.Problems[0].RefusedError // by which it may be missing
+}
+
+// Has reports whether there is a volume with this number, be it one that is not used.
+func (l *Layout) Has(number int) bool {
+	return slices.ContainsFunc(l.Volumes, func(v Volume) bool { return v.Number == number }) ||
+		slices.ContainsFunc(l.Problems, func(p Problem) bool { return p.Volume == number })
 }

@@ -2,8 +2,6 @@ package disk
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/vmseal/vmseal/imagetool/block"
 )
@@ -27,12 +25,14 @@ func (v Volume) On(disk block.Device) block.Device {
 }
 
 // String names the volume and what it holds: "partition 2 (ext4)".
-func (v Volume) String() string {
-	kind := v.FS
-	if kind == "" {
-		kind = "unknown contents"
+func (v Volume) String() string { return fmt.Sprintf("%s (%s)", v.title(), v.Kind()) }
+
+// Kind is what the volume holds, for people.
+func (v Volume) Kind() string {
+	if v.FS == "" {
+		return "unknown contents"
 	}
-	return fmt.Sprintf("%s (%s)", v.title(), kind)
+	return v.FS
 }
 
 func (v Volume) title() string {
@@ -40,18 +40,4 @@ func (v Volume) title() string {
 		return "the whole disk"
 	}
 	return fmt.Sprintf("partition %d", v.Number)
-}
-
-// fileless are types of partitions without files that IMA looks at: those of the
-// UEFI specification (table 5.7), GRUB and the Discoverable Partitions
-// Specification for a GPT, and those of an MBR.
-var fileless = []string{
-	"C12A7328-F81F-11D2-BA4B-00A0C93EC93B", "0xef", // EFI system partition
-	"21686148-6449-6E6F-744E-656564454649",         // BIOS boot: GRUB's code
-	"0657FD6D-A4AB-43C4-84E5-0933C84B4F4F", "0x82", // swap
-}
-
-// IsFileless reports whether the type says that there are no files to look for.
-func (v Volume) IsFileless() bool {
-	return slices.ContainsFunc(fileless, func(t string) bool { return strings.EqualFold(t, v.Type) })
 }

@@ -10,7 +10,7 @@ import (
 
 // TestPartitions: every ext file system of a disk is signed, or only the one that is named; nothing else changes.
 func TestPartitions(t *testing.T) {
-	bed.Need(t, "mke2fs", "e2fsck", "losetup", "sfdisk", "openssl", "evmctl")
+	bed.Need(t, "mke2fs", "e2fsck", "losetup", "sfdisk", "mkswap", "openssl", "evmctl")
 	const mib = 2048 // sectors
 	for name, table := range map[string]string{
 		"gpt": "label: gpt\nstart=2048, size=%[1]d, type=linux\nstart=%[2]d, size=2048, type=swap\nstart=%[3]d, size=%[1]d, type=linux\n",
@@ -25,9 +25,13 @@ func TestPartitions(t *testing.T) {
 			for offset, fs := range map[int64]string{1: first, 36: second} {
 				peer(t, "dd", "if="+fs, "of="+disk, "bs=1M", "seek="+itoa(int(offset)), "conv=notrunc,sparse", "status=none")
 			}
+			pages := newImage(t, dir, "swap.img", 1<<20) // nobody's business
 			b := make([]byte, 1<<20)
 			newRand(9).Read(b)
-			poke(t, disk, swap*512, b) // nobody's business
+			poke(t, pages, 0, b)
+			peer(t, "mkswap", pages)
+			b = peek(t, pages, 0, 1<<20)
+			poke(t, disk, swap*512, b)
 
 			all, one := filepath.Join(dir, "all.img"), filepath.Join(dir, "one.img")
 			imagetool(t, "sign", "--key", k.private, disk, "--out", all).expect(t, 0)

@@ -51,6 +51,7 @@ The exit code is 0 if there is no difference and 3 if there is one.`,
 	}
 	f.trust.RegisterOptional(cmd)
 	f.selected.register(cmd)
+	f.selected.registerLeaveOut(cmd)
 	cli.RegisterJobs(cmd, &f.jobs)
 	registerSparse(cmd, &f.sparse)
 	return cmd
@@ -108,7 +109,8 @@ func (f *diffFlags) open(cmd *cobra.Command, path string) (*imagetool.Image, err
 	if err != nil {
 		return nil, err
 	}
-	if err := warnOf(cmd, img, path); err != nil {
+	warnOf(cmd, img, path)
+	if _, err := findLeftOut(cmd, img, path); err != nil {
 		img.Close()
 		return nil, err
 	}

@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
 	"strconv"
 	"time"
@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/imagetool"
-	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/signer/cli"
 	"github.com/vmseal/vmseal/signer/rules"
 )
@@ -24,6 +23,11 @@ func (s *selectFlags) register(cmd *cobra.Command) {
 	cmd.Flags().Lookup("partition").DefValue = "0" // keeps help from showing a default
 }
 
+// registerLeaveOut adds --leave-out.
+func (s *selectFlags) registerLeaveOut(cmd *cobra.Command) {
+	cmd.Flags().IntSliceVar(&s.LeaveOut, "leave-out", nil, "leave out the partition with this `number`, whatever it holds; may be repeated")
+}
+
 func (s *selectFlags) registerSectors(cmd *cobra.Command) {
 	s.Partition = imagetool.AnyPartition
 	cmd.Flags().IntVar(&s.SectorSize, "sector-size", 0, "`bytes` in a sector of the guest's disk, where its partition table does not tell: 512 or 4096")
@@ -32,6 +36,14 @@ func (s *selectFlags) registerSectors(cmd *cobra.Command) {
 func (s *selectFlags) check(cmd *cobra.Command) error {
 	if cmd.Flags().Changed("partition") && s.Partition < 0 {
 		return cli.Usagef("--partition: %d is no number of a partition", s.Partition)
+	}
+	for _, n := range s.LeaveOut {
+		if n < 0 {
+			return cli.Usagef("--leave-out: %d is no number of a partition", n)
+		}
+	}
+	if len(s.LeaveOut) > 0 && s.Partition >= 0 {
+		return cli.Usagef("--partition leaves out all others: give it without --leave-out")
 	}
 	if cmd.Flags().Changed("sector-size") && s.SectorSize != 512 && s.SectorSize != 4096 {
 		return cli.Usagef("--sector-size: %d is neither 512 nor 4096", s.SectorSize)
@@ -57,24 +69,19 @@ func openForReading(cmd *cobra.Command, path string, s *selectFlags) (*imagetool
 	return imagetool.Open(path, s.Selection, imagetool.ForReading)
 }
 
-// warnOf tells what is not as it should be about an image, and which partitions are left
-// out without having been asked to. That files were not looked at belongs to the result:
-// --quiet does not hide it. Messages begin with the name that is given.
-func warnOf(cmd *cobra.Command, img *imagetool.Image, name string) error {
-	if name != "" {
-		name += ": "
-	}
+// warnOf tells what is not as it should be about an image. Messages begin with the name
+// that is given.
+func warnOf(cmd *cobra.Command, img *imagetool.Image, name string) {
 	for _, w := range img.Layout().Warnings {
-		cli.Out(cmd).Warn(fmt.Errorf("%s%s", name, w))
+		cli.Out(cmd).Warn(errors.New(about(name, w)))
 	}
-	parts, err := img.PassedOver(cmd.Context())
-	if err != nil {
-		return err
+}
+
+func about(name, text string) string {
+	if name == "" {
+		return text
 	}
-	for _, p := range parts {
-		cli.Out(cmd).Warn(cli.WithHint(fmt.Errorf("%s%s is left out", name, p), disk.Advice(p.FS)))
-	}
-	return nil
+	return name + ": " + text
 }
 
 // readRules reads a rules file; without one everything is signed.

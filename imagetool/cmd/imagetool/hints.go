@@ -36,6 +36,9 @@ func hint(err error) string {
 	if e, ok := errors.AsType[*imagetool.NoFileSystemError](err); ok {
 		return contentHint(e)
 	}
+	if _, ok := errors.AsType[*imagetool.NoPartitionError](err); ok {
+		return "'imagetool inspect IMAGE' lists what there is"
+	}
 	if _, ok := errors.AsType[*imagetool.SparseError](err); ok {
 		return "leave it out with a line 'skip PATH' in a file for --rules, or read it all with --allow-sparse"
 	}

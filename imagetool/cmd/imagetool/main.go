@@ -36,8 +36,8 @@ In an image with several file systems, paths have the number of the partition in
 front, as in 2:/etc/passwd, on output and on input.
 
 Exit codes: 0 done and all good; 1 failed; 2 wrong usage; 3 done, but some files do
-not verify, or 'imagetool diff' has found differences; 'imagetool cat --trust' prints no
-file that does not verify.`,
+not verify, a partition was left out unasked, or 'imagetool diff' has found
+differences; 'imagetool cat --trust' prints no file that does not verify.`,
 	}
 	cmd.AddCommand(inspectCommand(), signCommand(), recoverCommand(), verifyCommand(), diffCommand(),
 		profileCommand(), initrdCommand(), lsCommand(), catCommand(), xattrCommand())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rsa"
 	"fmt"
@@ -74,8 +75,7 @@ for what is new.
 
 ` + sparseHelp + `
 
-Files outside of ext2, ext3 and ext4 are not signed: each partition that may have
-some is named in a warning, with --quiet and --json too, unless --partition was given.
+` + leftOutHelp + `
 
 An image is refused, and nothing written, if it is in use, was not unmounted
 cleanly, is damaged, or has anything that imagetool does not know for certain.`,
@@ -89,6 +89,7 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 	}
 	f.key.Register(cmd)
 	f.selected.register(cmd)
+	f.selected.registerLeaveOut(cmd)
 	cli.RegisterJobs(cmd, &f.jobs)
 	flags := cmd.Flags()
 	flags.StringVar(&f.out, "out", "", "`file` to write the signed copy to")
@@ -126,7 +127,9 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 		}
 	}
 	out := cli.Out(cmd)
-	if err := warnOf(cmd, img, ""); err != nil {
+	warnOf(cmd, img, "")
+	left, err := findLeftOut(cmd, img, "")
+	if err != nil {
 		return err
 	}
 	if err := f.openKey(cmd.Context(), out, opt); err != nil {
@@ -143,8 +146,8 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 	if f.inPlace {
 		f.out = path
 	}
-	f.report(out, result, time.Since(start))
-	return cli.SignResult(result.Report)
+	f.report(out, result, left, time.Since(start))
+	return cmp.Or(cli.SignResult(result.Report), left.result("signed"))
 }
 
 // lockMode also for a dry run is the one that the run itself would need.
@@ -240,6 +243,8 @@ type signSummary struct {
 	KeyID       string        `json:"key_id"`
 	Hash        string        `json:"hash"`
 	Filesystems []spaceObject `json:"filesystems"`
+
+	LeftOut []leftOutObject `json:"left_out"`
 }
 
 type spaceObject struct {
@@ -249,12 +254,13 @@ type spaceObject struct {
 	Free      uint64 `json:"free_blocks"`
 }
 
-func (f *signFlags) report(out *cli.Output, r *sign.Result, took time.Duration) {
+func (f *signFlags) report(out *cli.Output, r *sign.Result, left leftOut, took time.Duration) {
 	out.Signed(r.Report)
 	out.Failures(r.Report.Failures)
 	s := signSummary{
 		SignSummary: cli.NewSignSummary(r.Report, took, f.dryRun),
 		Out:         cli.Escape(f.out), Manifest: cli.Escape(f.manifest),
+		LeftOut: left.objects(),
 	}
 	if f.dryRun {
 		s.Out = ""

@@ -46,8 +46,7 @@ is an object of its own.
 
 ` + cli.ReasonHelp + `
 
-Files outside of ext2, ext3 and ext4 are not looked at: each partition that may have
-some is named in a warning, with --quiet and --json too, unless --partition was given.
+` + leftOutHelp + `
 
 ` + sparseHelp,
 		Example: `  imagetool verify --trust key/cert.pem signed.raw
@@ -57,6 +56,7 @@ some is named in a warning, with --quiet and --json too, unless --partition was 
 	}
 	f.trust.Register(cmd)
 	f.selected.register(cmd)
+	f.selected.registerLeaveOut(cmd)
 	cli.RegisterJobs(cmd, &f.jobs)
 	flags := cmd.Flags()
 	flags.StringVar(&f.manifest, "manifest", "", "compare with this manifest `file` too")
@@ -89,7 +89,9 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 		return err
 	}
 	defer img.Close()
-	if err := warnOf(cmd, img, ""); err != nil {
+	warnOf(cmd, img, "")
+	left, err := findLeftOut(cmd, img, "")
+	if err != nil {
 		return err
 	}
 	t := img.Tree(fsys.EditOptions{})
@@ -104,25 +106,35 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 	if !f.sparse {
 		t.Bound(action)
 	}
-	if err := f.verify(cmd, t, trust, expect, action, start); err != nil {
+	run := verifyRun{f, t, trust, expect, action, left}
+	if err := run.do(cmd, start); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
 }
 
-func (f *verifyFlags) verify(cmd *cobra.Command, t *imagetool.Tree, trust *keys.TrustStore,
-	expect *verify.Expectation, action func([]string) signer.Action, start time.Time) error {
+// A verifyRun has all that it takes to verify.
+type verifyRun struct {
+	*verifyFlags
+	tree   *imagetool.Tree
+	trust  *keys.TrustStore
+	expect *verify.Expectation // nil without a manifest
+	action func([]string) signer.Action
+	left   leftOut
+}
+
+func (r *verifyRun) do(cmd *cobra.Command, start time.Time) error {
 	out := cli.Out(cmd)
 	progress, done := out.Progress()
 	defer done()
 	var findings []*signer.Finding // if they are to be compared
-	directories := cli.NewDirectories(f.depth)
-	report, err := signer.Verify(cmd.Context(), t, trust, signer.VerifyOptions{
-		Action: action, Jobs: f.jobs, KeepGoing: true, Progress: progress,
+	directories := cli.NewDirectories(r.depth)
+	report, err := signer.Verify(cmd.Context(), r.tree, r.trust, signer.VerifyOptions{
+		Action: r.action, Jobs: r.jobs, KeepGoing: true, Progress: progress,
 		Result: func(finding *signer.Finding) error {
-			out.Finding(finding, f.all)
+			out.Finding(finding, r.all)
 			directories.Add(finding)
-			if finding.Value = nil; expect != nil { // Compare reads it again
+			if finding.Value = nil; r.expect != nil { // Compare reads it again
 				findings = append(findings, finding)
 			}
 			return nil
@@ -132,16 +144,17 @@ func (f *verifyFlags) verify(cmd *cobra.Command, t *imagetool.Tree, trust *keys.
 		return err
 	}
 	done()
-	s := verifySummary{VerifySummary: cli.NewVerifySummary(report, time.Since(start))}
-	if expect != nil {
-		differences, err := expect.Compare(cmd.Context(), t, findings)
+	s := verifySummary{VerifySummary: cli.NewVerifySummary(report, time.Since(start)), LeftOut: r.left.objects()}
+	s.OK = s.OK && len(r.left) == 0
+	if r.expect != nil {
+		differences, err := r.expect.Compare(cmd.Context(), r.tree, findings)
 		if err != nil {
 			return err
 		}
 		s.count(out, differences)
 	}
 	out.Failures(report.Failures)
-	if f.depth > 0 {
+	if r.depth > 0 {
 		out.Directories(directories)
 	}
 	out.Object(s)
@@ -152,15 +165,16 @@ func (f *verifyFlags) verify(cmd *cobra.Command, t *imagetool.Tree, trust *keys.
 	if n := s.differences(); n > 0 {
 		return cli.Incompletef("%s from the manifest", cli.Count(n, "difference"))
 	}
-	return nil
+	return r.left.result("verified")
 }
 
-// verifySummary adds the comparison with a manifest.
+// verifySummary adds what was not looked at, and the comparison with a manifest.
 type verifySummary struct {
 	cli.VerifySummary
-	Missing    *int `json:"missing,omitempty"`
-	Additional *int `json:"additional,omitempty"`
-	Changed    *int `json:"changed,omitempty"`
+	LeftOut    []leftOutObject `json:"left_out"`
+	Missing    *int            `json:"missing,omitempty"`
+	Additional *int            `json:"additional,omitempty"`
+	Changed    *int            `json:"changed,omitempty"`
 }
 
 // differenceObject is the "difference" object: one name for which the image is

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/signer/cli"
+)
+
+// leftOutHelp is what sign and verify have in common.
+const leftOutHelp = `Only ext2, ext3 and ext4 are read. Each other partition is named, and the exit code is
+3, unless nothing can be executed from it: it is empty, or its type and its contents
+are those of swap, an EFI system partition (FAT), a BIOS or PReP boot partition, a Linux
+reserved one, or dm-verity's. --partition N works on one alone, --leave-out N says that a
+partition is meant to be left out, whatever it holds.`
+
+// leftOut are the partitions that a run does not look at although nobody said so.
+type leftOut []disk.Volume
+
+// leftOutObject is one of them in the "summary" object.
+type leftOutObject struct {
+	Partition int    `json:"partition"`
+	Kind      string `json:"kind"` // "xfs", "unknown contents"
+	Type      string `json:"type"` // in the partition table
+}
+
+// findLeftOut names them in warnings, with --quiet too: that files were not looked at
+// belongs to the result. Messages begin with the name that is given.
+func findLeftOut(cmd *cobra.Command, img *imagetool.Image, name string) (leftOut, error) {
+	left, err := img.LeftOut(cmd.Context())
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range left {
+		warning := fmt.Errorf("%s", about(name, v.String()+" is left out"))
+		cli.Out(cmd).Warn(cli.WithHint(warning, disk.Advice(v.FS)))
+	}
+	return left, nil
+}
+
+// objects are never nil: the field is there also if nothing was left out.
+func (l leftOut) objects() []leftOutObject {
+	list := []leftOutObject{}
+	for _, v := range l {
+		list = append(list, leftOutObject{v.Number, v.Kind(), v.Type})
+	}
+	return list
+}
+
+// result is the error of a run that is otherwise good. What was to be done is a
+// participle, as "signed".
+func (l leftOut) result(done string) error {
+	if len(l) == 0 {
+		return nil
+	}
+	var names, flags []string
+	for _, v := range l {
+		names = append(names, v.String())
+		flags = append(flags, fmt.Sprintf("--leave-out %d", v.Number))
+	}
+	return cli.WithHint(cli.Incompletef("not %s: %s", done, strings.Join(names, ", ")),
+		strings.Join(flags, " ")+" says that this is meant")
+}
