@@ -132,6 +132,7 @@ var allowed = map[string]deps{
 			"vmseal/imagetool",
 			"vmseal/imagetool/disk", // Volume
 			"vmseal/imagetool/fsys",
+			"vmseal/imagetool/seals",
 		},
 		brings: imageBrings,
 	},
@@ -148,6 +149,15 @@ var allowed = map[string]deps{
 		},
 		brings: slices.Concat(imageBrings, unpacking, unpackingBrings),
 	},
+	"vmseal/imagetool/seals": {
+		imports: []string{
+			"vmseal/imagetool",
+			"vmseal/imagetool/block", // whose bytes are covered
+			"vmseal/imagetool/disk",  // Volume
+			"vmseal/imagetool/fsys",
+		},
+		brings: imageBrings,
+	},
 	"vmseal/imagetool/sign": {
 		imports: []string{
 			"vmseal/formats/ima",
@@ -157,6 +167,7 @@ var allowed = map[string]deps{
 			"vmseal/imagetool/fsys",
 			"vmseal/imagetool/output",
 			"vmseal/imagetool/profile",
+			"vmseal/imagetool/seals",
 			"vmseal/keys/input",
 			"vmseal/signer",
 		},
@@ -190,6 +201,7 @@ var allowed = map[string]deps{
 			"vmseal/imagetool/kernel",
 			"vmseal/imagetool/output",
 			"vmseal/imagetool/profile",
+			"vmseal/imagetool/seals",
 			"vmseal/imagetool/sign",
 			"vmseal/imagetool/undo",
 			"vmseal/imagetool/verify",

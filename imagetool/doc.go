@@ -7,6 +7,7 @@
 // Tree is what package signer works on. Copy and InPlace are the two ways of writing.
 //
 //	sign verify diff inspect profile   what is done with an image
+//	seals                              integrity layers of others, which signing breaks
 //	imagetool                          Image, FileSystem, Tree
 //	fsys    fsys/extfs -> ext4         what a file system is to those above; ext2 to ext4
 //	disk                               tables and volumes, found by one detector

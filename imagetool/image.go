@@ -121,6 +121,9 @@ func (m *Image) openSystems() error {
 	return nil
 }
 
+// Device is a volume as it lies in the image.
+func (m *Image) Device(v disk.Volume) block.Device { return v.On(m.file) }
+
 // Describe tells what the superblock of a volume says.
 func (m *Image) Describe(v disk.Volume) (*fsys.Info, error) { return Driver(v).Describe(v.On(m.file)) }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/imagetool/fsys"
@@ -59,6 +60,10 @@ func (t *Tree) Files(ctx context.Context) ([]signer.File, error) {
 	}
 	return files, nil
 }
+
+// Listed gives the files of one of the file systems as it has them. Files has to have
+// been called.
+func (t *Tree) Listed(system int) iter.Seq[fsys.File] { return t.listings[system].Files() }
 
 func (t *Tree) file(system int, f fsys.File) signer.File {
 	in := f.Inode.Stat()

@@ -10,19 +10,21 @@ import (
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/fsys"
+	"github.com/vmseal/vmseal/imagetool/seals"
 )
 
 // A Report is what can be learned about an image, also of one that Sign
 // refuses.
 type Report struct {
-	Path       string    `json:"path"`
-	Format     string    `json:"format"`
-	Size       int64     `json:"size"`
-	Table      string    `json:"table"`
-	SectorSize int       `json:"sector_size"`
-	Partitions []Volume  `json:"partitions"`
-	Warnings   []string  `json:"warnings"`
-	Problems   []Problem `json:"-"`
+	Path       string       `json:"path"`
+	Format     string       `json:"format"`
+	Size       int64        `json:"size"`
+	Table      string       `json:"table"`
+	SectorSize int          `json:"sector_size"`
+	Partitions []Volume     `json:"partitions"`
+	Seals      []seals.Seal `json:"seals"` // integrity layers of others
+	Warnings   []string     `json:"warnings"`
+	Problems   []Problem    `json:"-"`
 }
 
 // A Volume is one partition, or the whole disk (0).
@@ -83,7 +85,7 @@ func Image(ctx context.Context, path string, s imagetool.Selection) (*Report, er
 	l := m.Layout()
 	r := &Report{
 		Path: path, Format: l.Format, Size: m.Size(), Table: l.Table, SectorSize: l.SectorSize,
-		Partitions: []Volume{}, Warnings: append([]string{}, l.Warnings...),
+		Partitions: []Volume{}, Seals: []seals.Seal{}, Warnings: append([]string{}, l.Warnings...),
 	}
 	for _, p := range l.Problems {
 		r.problem(p.Volume, p.RefusedError)
@@ -92,6 +94,11 @@ func Image(ctx context.Context, path string, s imagetool.Selection) (*Report, er
 		r.problem(imagetool.AnyPartition, err)
 	}
 	found := false
+	if l.Format == "raw" {
+		if r.Seals, err = seals.OverVolumes(ctx, m); err != nil {
+			return nil, err
+		}
+	}
 	for _, v := range l.Volumes {
 		r.Partitions = append(r.Partitions, Volume{
 			Number: v.Number, Start: v.Start, Size: v.Size, Type: v.Type, Name: v.Name, FS: v.FS,
@@ -106,7 +113,21 @@ func Image(ctx context.Context, path string, s imagetool.Selection) (*Report, er
 	if !found && len(l.Problems) == 0 {
 		r.problem(imagetool.AnyPartition, &imagetool.NoFileSystemError{Path: path, Number: imagetool.AnyPartition, Found: l.Volumes})
 	}
+	r.sealProblems()
 	return r, nil
+}
+
+// sealProblems: a seal keeps Sign from working on the file systems that it covers.
+func (r *Report) sealProblems() {
+	for _, v := range r.Partitions {
+		if v.Ext == nil {
+			continue
+		}
+		over := slices.DeleteFunc(slices.Clone(r.Seals), func(s seals.Seal) bool { return !s.Covers(v.Number) })
+		if len(over) > 0 {
+			r.problem(v.Number, &seals.BrokenError{Seals: over})
+		}
+	}
 }
 
 // problem notes each reason once: a superblock tells it before Open does.
@@ -139,7 +160,7 @@ func (r *Report) inspectSystem(ctx context.Context, m *imagetool.Image, v disk.V
 		r.problem(v.Number, err)
 		return ctx.Err()
 	}
-	if out.Labels, err = countLabels(ctx, s); err != nil {
+	if err := r.inspectFiles(ctx, s, out); err != nil {
 		r.problem(v.Number, err)
 	}
 	if out.Labels != nil && out.Labels.EVM > 0 {
@@ -154,11 +175,20 @@ func (r *Report) inspectSystem(ctx context.Context, m *imagetool.Image, v disk.V
 	return ctx.Err()
 }
 
-func countLabels(ctx context.Context, s *imagetool.FileSystem) (*Labels, error) {
+func (r *Report) inspectFiles(ctx context.Context, s *imagetool.FileSystem, out *Volume) error {
 	l, err := s.Check(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	if out.Labels, err = countLabels(s, l); err != nil {
+		return err
+	}
+	found, err := seals.OverFiles(ctx, s, l.Files())
+	r.Seals = append(r.Seals, found...)
+	return err
+}
+
+func countLabels(s *imagetool.FileSystem, l fsys.Listing) (*Labels, error) {
 	n := &Labels{KeyIDs: map[string]int{}}
 	for f := range l.Files() {
 		value, ok, err := s.Xattr(f.Inode, ima.XattrName)

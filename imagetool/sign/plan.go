@@ -10,30 +10,37 @@ import (
 	"github.com/vmseal/vmseal/signer"
 )
 
-// plan finds out, before any work is done, whether every label can be written:
-// it stages values of the right length and counts the blocks that they need.
-func plan(ctx context.Context, m *imagetool.Image, o *Options, opt fsys.EditOptions) ([]imagetool.Space, error) {
-	t := m.Tree(opt)
+// A planned is what signing an image will do to its file systems.
+type planned struct {
+	tree    *imagetool.Tree
+	changed []*signer.File // that get another label, as far as can be told without reading them
+}
+
+// plan finds out, before any work is done, which labels have to be written: it stages
+// values of the right length.
+func plan(ctx context.Context, m *imagetool.Image, o *Options, opt fsys.EditOptions) (*planned, error) {
+	p := &planned{tree: m.Tree(opt)}
 	if !o.AllowSparse {
-		t.Bound(func(paths []string) signer.Action { return o.Action(t.Plain(paths)) })
+		p.tree.Bound(func(paths []string) signer.Action { return o.Action(p.tree.Plain(paths)) })
 	}
-	files, err := t.Files(ctx)
+	files, err := p.tree.Files(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for i := range files {
-		value, err := placeholder(t, &files[i], &o.Options)
+		value, err := placeholder(p.tree, &files[i], &o.Options)
 		if err != nil {
 			return nil, err
 		}
 		if value == nil {
 			continue
 		}
-		if err := t.SetLabel(&files[i], value); err != nil {
+		if err := p.tree.SetLabel(&files[i], value); err != nil {
 			return nil, fmt.Errorf("%s: %w", files[i].Name(), err)
 		}
+		p.changed = append(p.changed, &files[i])
 	}
-	return t.Space()
+	return p, nil
 }
 
 // placeholder is as long as the label that the file will get. It is nil if the

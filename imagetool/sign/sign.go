@@ -12,6 +12,7 @@ import (
 	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/imagetool/output"
 	"github.com/vmseal/vmseal/imagetool/profile"
+	"github.com/vmseal/vmseal/imagetool/seals"
 	"github.com/vmseal/vmseal/signer"
 )
 
@@ -34,6 +35,7 @@ type Options struct {
 	DropEVM bool       // remove security.evm where it is in the way
 
 	AllowSparse bool // read files that are far larger than their file system
+	BreakSeals  bool // sign also what other integrity layers cover
 
 	// Hold is called before an image is changed in place; what it returns is called
 	// afterwards. In between the process had better not be killed.
@@ -54,6 +56,7 @@ type Result struct {
 	KeyID  ima.KeyID
 	Hash   ima.HashID
 	Sealed *profile.Sealed // nil if no profile was wanted
+	Broken []seals.Seal    // that hold no more, or in a dry run would not
 }
 
 // Image writes a signed copy of the image, or changes the image in place. An error
@@ -72,11 +75,10 @@ func Image(ctx context.Context, img *imagetool.Image, o Options) (*Result, error
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", img.Path(), err)
 	}
-	spaces, err := plan(ctx, img, &o, edit)
-	if err != nil {
+	result := &Result{KeyID: o.KeyID, Hash: o.Hash, Sealed: sealed}
+	if err := foresee(ctx, img, &o, edit, result); err != nil {
 		return nil, fmt.Errorf("%s: %w", img.Path(), err)
 	}
-	result := &Result{Spaces: spaces, KeyID: o.KeyID, Hash: o.Hash, Sealed: sealed}
 	if o.DryRun {
 		result.Report, err = signTree(ctx, img.Tree(edit), o.Options)
 	} else {
@@ -86,6 +88,23 @@ func Image(ctx context.Context, img *imagetool.Image, o Options) (*Result, error
 		return nil, err
 	}
 	return result, nil
+}
+
+// foresee refuses, before any work is done, what signing would break, and labels for
+// which there is no room.
+func foresee(ctx context.Context, img *imagetool.Image, o *Options, edit fsys.EditOptions, r *Result) error {
+	p, err := plan(ctx, img, o, edit)
+	if err != nil {
+		return err
+	}
+	if r.Broken, err = p.broken(ctx, img, o, edit); err != nil {
+		return err
+	}
+	if len(r.Broken) > 0 && !o.BreakSeals {
+		return &seals.BrokenError{Seals: r.Broken}
+	}
+	r.Spaces, err = p.tree.Space()
+	return err
 }
 
 // A target is what labels are written to: a copy of the image, or the image itself.

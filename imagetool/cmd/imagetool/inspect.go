@@ -19,9 +19,10 @@ func inspectCommand() *cobra.Command {
 		Use:   "inspect IMAGE",
 		Short: "Tell what is in an image and what is signed",
 		Long: `Inspect tells the container, the partitions, the ext file systems, the operating
-system, the kernels, and how many files have which kind of security.ima label. What
-would make 'imagetool sign' refuse the image is listed under problems; that is
-a finding, not a failure: the exit code is 0.`,
+system, the kernels, other integrity layers (dm-verity, Android Verified Boot, OSTree,
+composefs), and how many files have which kind of security.ima label. What would make
+'imagetool sign' refuse the image is listed under problems; that is a finding, not a
+failure: the exit code is 0.`,
 		Example: `  imagetool inspect disk.raw
   imagetool inspect --json disk.raw | jq .problems`,
 		Args: cobra.ExactArgs(1),
@@ -73,6 +74,7 @@ func newInspectObject(r *inspect.Report) inspectObject {
 			p.Kernel[j] = cli.Escape(p.Kernel[j])
 		}
 	}
+	escaped.Seals = escapeSeals(r.Seals)
 	o := inspectObject{"image", &escaped, []problemObject{}}
 	for _, p := range r.Problems {
 		object := problemObject{Reason: cli.Escape(p.Err.Error()), Hint: hint(p.Err)}
@@ -89,6 +91,12 @@ func printInspection(out *cli.Output, r *inspect.Report) {
 	out.Printf("%s: %s image, %s, %s\n", cli.EscapeName(r.Path), r.Format, cli.Size(r.Size), table)
 	for i := range r.Partitions {
 		printPartition(out, &r.Partitions[i])
+	}
+	if len(r.Seals) > 0 {
+		out.Printf("\nother integrity layers:\n")
+	}
+	for i := range r.Seals {
+		out.Printf("  %s\n", cli.Printable(r.Seals[i].Text))
 	}
 	if len(r.Warnings) > 0 {
 		out.Printf("\nnot as it should be:\n")

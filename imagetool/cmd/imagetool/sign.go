@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/seals"
 	"github.com/vmseal/vmseal/imagetool/sign"
 	"github.com/vmseal/vmseal/signer/cli"
 )
@@ -29,6 +30,7 @@ type signFlags struct {
 	reuse    string
 	dryRun   bool
 	dropEVM  bool
+	seals    bool
 	sparse   bool
 	jobs     int
 }
@@ -77,6 +79,10 @@ for what is new.
 
 ` + leftOutHelp + `
 
+Sign first, then seal: what dm-verity (by partition type or superblock), Android
+Verified Boot, an OSTree repository in mode bare or a composefs image covers is
+refused, unless no label in it would change. --break-seals signs it nevertheless.
+
 An image is refused, and nothing written, if it is in use, was not unmounted
 cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 		Example: `  imagetool sign --key key/private.pem disk.raw --out signed.raw
@@ -104,6 +110,7 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 	flags.StringVar(&f.reuse, "reuse", "", "take labels from this manifest or image `file`")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, write nothing, do not sign")
 	registerSparse(cmd, &f.sparse)
+	flags.BoolVar(&f.seals, "break-seals", false, "sign also what dm-verity, AVB, OSTree or composefs cover, which then hold no more")
 	flags.BoolVar(&f.dropEVM, "drop-evm", false, "remove security.evm from files that get a label")
 	return cmd
 }
@@ -202,7 +209,7 @@ func (f *signFlags) options(cmd *cobra.Command) (*sign.Options, error) {
 	opt := &sign.Options{
 		Out: f.out, InPlace: f.inPlace, Hold: cli.HoldSignals, Force: f.force,
 		Manifest: f.manifest, Profile: f.profile, Kernel: f.kernel, Tool: "imagetool " + cli.Version(),
-		Time: when, DropEVM: f.dropEVM, AllowSparse: f.sparse, Unlocked: f.unlocked,
+		Time: when, DropEVM: f.dropEVM, AllowSparse: f.sparse, BreakSeals: f.seals, Unlocked: f.unlocked,
 	}
 	if f.unlocked {
 		warnUnlocked(cmd)
@@ -245,6 +252,7 @@ type signSummary struct {
 	Filesystems []spaceObject `json:"filesystems"`
 
 	LeftOut []leftOutObject `json:"left_out"`
+	Broken  []seals.Seal    `json:"broken_seals"`
 }
 
 type spaceObject struct {
@@ -257,10 +265,11 @@ type spaceObject struct {
 func (f *signFlags) report(out *cli.Output, r *sign.Result, left leftOut, took time.Duration) {
 	out.Signed(r.Report)
 	out.Failures(r.Report.Failures)
+	warnOfBroken(out, r.Broken)
 	s := signSummary{
 		SignSummary: cli.NewSignSummary(r.Report, took, f.dryRun),
 		Out:         cli.Escape(f.out), Manifest: cli.Escape(f.manifest),
-		LeftOut: left.objects(),
+		LeftOut: left.objects(), Broken: escapeSeals(r.Broken),
 	}
 	if f.dryRun {
 		s.Out = ""
