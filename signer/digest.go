@@ -35,15 +35,15 @@ const maxEmptyReads = 100
 
 var readBuffers = sync.Pool{New: func() any { return new([readSize]byte) }}
 
-// digestFile reads the contents once and hashes them, by each hash.
-func digestFile(ctx context.Context, t Tree, f *File, m *meter, hashes ...crypto.Hash) (digests [][]byte, err error) {
+// digestFile reads the contents once and hashes them, by each hash. They also go to a writer that does not fail.
+func digestFile(ctx context.Context, t Tree, f *File, m *meter, also io.Writer, hashes ...crypto.Hash) (digests [][]byte, err error) {
 	hs := make([]hash.Hash, len(hashes))
 	to := make([]io.Writer, len(hashes))
 	for i, h := range hashes {
 		hs[i] = h.New()
 		to[i] = hs[i]
 	}
-	if err := readFile(ctx, t, f, m, io.MultiWriter(to...)); err != nil {
+	if err := readFile(ctx, t, f, m, io.MultiWriter(append(to, also)...)); err != nil {
 		return nil, err
 	}
 	for _, h := range hs {

@@ -14,8 +14,11 @@ type label struct {
 // settle completes the record of a file whose label is known.
 func (rec *Record) settle(present []byte, l label) {
 	rec.Value, rec.Outcome = l.value, l.source
-	if l.value != nil && bytes.Equal(present, l.value) {
+	switch {
+	case l.value != nil && bytes.Equal(present, l.value):
 		rec.Outcome = Kept
+	case rec.Other != "":
+		rec.Outcome = Replaced
 	}
 }
 

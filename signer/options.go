@@ -52,6 +52,10 @@ type Options struct {
 
 	Reuse Reuse // may be nil
 
+	// KeepValid leaves a file alone whose signature verifies by a key of this store,
+	// whatever its action would do to it. May be nil.
+	KeepValid *keys.TrustStore
+
 	// Jobs is how many files are read, and how many digests are signed, at a
 	// time. 0 stands for the number of processors that Go may use.
 	Jobs int

@@ -6,12 +6,13 @@ import "fmt"
 type Outcome int
 
 const (
-	Failed  Outcome = iota // see Report.Failures
-	Skipped                // left alone by its action
-	Kept                   // had the right label already
-	Signed                 // got a signature
-	Reused                 // got a signature that Options.Reuse supplied
-	Hashed                 // got a digest
+	Failed   Outcome = iota // see Report.Failures
+	Skipped                 // left alone by its action
+	Kept                    // had the right label already
+	Signed                  // got a signature
+	Reused                  // got a signature that Options.Reuse supplied
+	Hashed                  // got a digest
+	Replaced                // got a label in place of a signature by another key
 )
 
 // String names the outcome as the commands' JSON does.
@@ -29,6 +30,8 @@ func (o Outcome) String() string {
 		return "reused"
 	case Hashed:
 		return "hashed"
+	case Replaced:
+		return "replaced"
 	}
 	return fmt.Sprintf("outcome %d", int(o))
 }
@@ -40,16 +43,18 @@ type Record struct {
 	Outcome Outcome
 	Digest  []byte // nil if skipped or failed
 	Value   []byte // the label it has now; nil if skipped, failed, or to be signed in a dry run
+	Other   string // the id of another key, if it has or had a signature by that
 }
 
 // Report is the result of Sign. It does not depend on the number of jobs; only
 // Signatures may, as its comment says.
 type Report struct {
-	Files    int // all that the tree listed; the sum of the next six
+	Files    int // all that the tree listed; the sum of the next seven
 	Kept     int
 	Signed   int
 	Reused   int
 	Hashed   int
+	Replaced int
 	Skipped  int
 	Failed   int
 	Distinct int   // distinct digests among the files to be signed
@@ -85,6 +90,8 @@ func (r *Report) count() {
 			r.Reused++
 		case Hashed:
 			r.Hashed++
+		case Replaced:
+			r.Replaced++
 		}
 		r.Bytes += rec.File.Size
 		if rec.Action == ActionSign {

@@ -3,6 +3,7 @@ package signer
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"io"
@@ -149,11 +150,17 @@ func (r *signing) readOne(ctx context.Context, i int) error {
 	if err != nil {
 		return r.fail(ctx, i, fmt.Errorf("reading the label: %w", err))
 	}
+	rec.Other = idOfOther(present, r.opt.KeyID)
+	kept, err := r.digest(ctx, rec, present)
+	if err != nil {
+		return r.fail(ctx, i, err)
+	}
+	if kept {
+		rec.settle(present, label{present, Kept})
+		return send(ctx, r.settled, i)
+	}
 	if len(present) > r.longest {
 		present = nil // not one to be kept, and not worth its memory
-	}
-	if rec.Digest, err = r.digest(ctx, rec); err != nil {
-		return r.fail(ctx, i, err)
 	}
 	if rec.Action == ActionHash {
 		value, err := r.labels.DigestLabel(rec.Digest)
@@ -174,21 +181,32 @@ func (r *signing) readOne(ctx context.Context, i int) error {
 	return send(ctx, r.settled, i)
 }
 
-// digest reads a file and hashes it. A file that must not be signed has none.
-func (r *signing) digest(ctx context.Context, rec *Record) ([]byte, error) {
+// digest reads the contents, and tells whether they are those of a signature that is to
+// be left alone. A file that must not be signed has no digest.
+func (r *signing) digest(ctx context.Context, rec *Record, present []byte) (kept bool, err error) {
 	var short bytes.Buffer // contents that have to be looked at
-	h := r.opt.Hash.CryptoHash().New()
-	to := io.Writer(h)
+	also := io.Discard
 	if rec.Action == ActionSign && rec.File.Size <= ima.MaxFileID {
-		to = io.MultiWriter(h, &short)
+		also = &short
 	}
-	if err := readFile(ctx, r.tree, rec.File, r.meter, to); err != nil {
-		return nil, fmt.Errorf("reading: %w", err)
+	hashes := []crypto.Hash{r.opt.Hash.CryptoHash()}
+	v, may := MayKeep(present, r.opt.KeepValid)
+	if may && v.Hash != r.opt.Hash {
+		hashes = append(hashes, v.Hash.CryptoHash())
 	}
-	if ima.IsFileID(short.Bytes()) {
-		return nil, ErrFileID
+	digests, err := digestFile(ctx, r.tree, rec.File, r.meter, also, hashes...)
+	if err != nil {
+		return false, fmt.Errorf("reading: %w", err)
 	}
-	return h.Sum(nil), nil
+	rec.Digest = digests[0]
+	if may {
+		_, err := r.opt.KeepValid.Verify(v, digests[len(digests)-1])
+		kept = err == nil
+	}
+	if !kept && ima.IsFileID(short.Bytes()) {
+		return false, ErrFileID
+	}
+	return kept, nil
 }
 
 // sign makes the labels of digests until the readers have no more.
@@ -230,7 +248,7 @@ func (r *signing) set(i int) error {
 	switch rec.Outcome {
 	case Skipped:
 		return nil
-	case Signed, Reused, Hashed:
+	case Signed, Reused, Hashed, Replaced:
 		if r.opt.DryRun {
 			break
 		}

@@ -107,7 +107,7 @@ func TestLabelsThatAreNotKept(t *testing.T) {
 			tree := newFakeTree("content")
 			tree.labels[1] = label
 			rep := mustSign(t, tree, o)
-			if rep.Signed != 1 || rep.Kept != 0 || !bytes.Equal(tree.labels[1], right) {
+			if rep.Signed+rep.Replaced != 1 || rep.Kept != 0 || !bytes.Equal(tree.labels[1], right) {
 				t.Errorf("%+v, label %x", rep, tree.labels[1])
 			}
 		})

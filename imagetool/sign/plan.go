@@ -60,6 +60,9 @@ func placeholder(t *imagetool.Tree, f *signer.File, o *signer.Options) ([]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("%s: reading %s: %w", f.Name(), ima.XattrName, err)
 	}
+	if _, kept := signer.MayKeep(present, o.KeepValid); kept {
+		return nil, nil
+	}
 	if v, err := ima.Parse(present); err == nil && len(present) == n && v.Hash == o.Hash && (v.KeyID == o.KeyID || !v.IsSignature()) {
 		return nil, nil
 	}

@@ -20,6 +20,7 @@ type SignSummary struct {
 	Skipped    int     `json:"skipped"`
 	Failed     int     `json:"failed"`
 	Signatures int     `json:"signatures"`
+	Replaced   int     `json:"replaced"` // labels of other keys
 	Bytes      int64   `json:"bytes"`
 	Seconds    float64 `json:"seconds"`
 	DryRun     bool    `json:"dry_run"`
@@ -35,6 +36,7 @@ func NewSignSummary(r *signer.Report, took time.Duration, dryRun bool) SignSumma
 		Signed:     r.Signed,
 		Reused:     r.Reused,
 		Hashed:     r.Hashed,
+		Replaced:   r.Replaced,
 		Skipped:    r.Skipped,
 		Failed:     r.Failed,
 		Signatures: r.Signatures,
@@ -50,9 +52,13 @@ func (s SignSummary) Text() string {
 	if s.DryRun {
 		what = "dry run, nothing was written: "
 	}
-	return fmt.Sprintf("%s%s, %s, %s: %d signed, %d kept, %d reused, %d hashed, %d skipped, %d failed; %s, %.1f s",
+	replaced := ""
+	if s.Replaced > 0 {
+		replaced = fmt.Sprintf(", %d replaced (other key)", s.Replaced)
+	}
+	return fmt.Sprintf("%s%s, %s, %s: %d signed, %d kept, %d reused, %d hashed, %d skipped, %d failed%s; %s, %.1f s",
 		what, Count(s.Files, "file"), Size(s.Bytes), Count(s.Distinct, "distinct digest"),
-		s.Signed, s.Kept, s.Reused, s.Hashed, s.Skipped, s.Failed, Count(s.Signatures, "new signature"), s.Seconds)
+		s.Signed, s.Kept, s.Reused, s.Hashed, s.Skipped, s.Failed, replaced, Count(s.Signatures, "new signature"), s.Seconds)
 }
 
 // fileSigned is the "file" object of a command that signs.
@@ -65,6 +71,7 @@ type fileSigned struct {
 	Size    int64    `json:"size"`
 	Digest  string   `json:"digest,omitempty"`
 	Value   string   `json:"value,omitempty"`
+	Other   string   `json:"other_key_id,omitempty"` // of the signature that was replaced, or kept by --keep-valid
 }
 
 // Signed prints a JSON object for each file of a report; as text the sums say
@@ -84,7 +91,23 @@ func (o *Output) Signed(r *signer.Report) {
 			Size:    rec.File.Size,
 			Digest:  fmt.Sprintf("%x", rec.Digest),
 			Value:   fmt.Sprintf("%x", rec.Value),
+			Other:   rec.Other,
 		})
+	}
+}
+
+// ReplacedHelp says what becomes of the labels of other keys.
+const ReplacedHelp = `A signature by another key is replaced, counted apart and listed by --dry-run.
+--keep-valid FILE leaves it alone if it verifies by a key in FILE, a trust store,
+certificates or public keys.`
+
+// Replaced lists the signatures by other keys that a run would replace, as text; the
+// JSON objects of Signed have them.
+func (o *Output) Replaced(r *signer.Report) {
+	for i := range r.Records {
+		if rec := &r.Records[i]; rec.Outcome == signer.Replaced {
+			o.Printf("%s: a signature by another key, %s, would be replaced\n", EscapeName(rec.File.Name()), rec.Other)
+		}
 	}
 }
 

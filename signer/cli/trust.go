@@ -2,6 +2,7 @@ package cli
 
 import (
 	"crypto/x509"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -41,4 +42,29 @@ func WithCommonName(k *keys.PublicKey, c *x509.Certificate) {
 	if keys.CheckName(c.Subject.CommonName) == nil {
 		k.Name = c.Subject.CommonName
 	}
+}
+
+// KeepFlag is the flag of a command that signs for labels that are to be left alone.
+type KeepFlag struct {
+	Path string
+
+	cmd *cobra.Command
+}
+
+// Register adds --keep-valid.
+func (k *KeepFlag) Register(cmd *cobra.Command) {
+	k.cmd = cmd
+	cmd.Flags().StringVar(&k.Path, "keep-valid", "", "leave signatures alone that verify by a key in this `file`")
+}
+
+// Load reads the keys that --keep-valid names; nil if it was not given.
+func (k *KeepFlag) Load() (*keys.TrustStore, error) {
+	if !k.cmd.Flags().Changed("keep-valid") {
+		return nil, nil
+	}
+	store, err := certs.LoadTrust(k.cmd.Context(), k.Path, WithCommonName)
+	if err != nil {
+		return nil, fmt.Errorf("--keep-valid: %w", err)
+	}
+	return store, nil
 }

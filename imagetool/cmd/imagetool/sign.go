@@ -31,6 +31,7 @@ type signFlags struct {
 	dryRun   bool
 	dropEVM  bool
 	seals    bool
+	keep     cli.KeepFlag
 	sparse   bool
 	jobs     int
 }
@@ -58,6 +59,8 @@ A file keeps the label that it has if that is the one it would get, so signing
 a signed image again changes nothing. Equal contents are signed once. The same
 image, key and version give the same bytes; SOURCE_DATE_EPOCH, if it is set,
 becomes the ctime of the files that get a new label, which else stays as it is.
+
+` + cli.ReplacedHelp + `
 
 --rules FILE has lines "sign PATTERN", "hash PATTERN" and "skip PATTERN"; the last
 one that matches wins, and without any a file is signed. A hash label is a digest
@@ -94,6 +97,7 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
 	f.key.Register(cmd)
+	f.keep.Register(cmd)
 	f.selected.register(cmd)
 	f.selected.registerLeaveOut(cmd)
 	cli.RegisterJobs(cmd, &f.jobs)
@@ -215,6 +219,9 @@ func (f *signFlags) options(cmd *cobra.Command) (*sign.Options, error) {
 		warnUnlocked(cmd)
 	}
 	opt.Action, opt.Jobs, opt.DryRun = rules.Action, f.jobs, f.dryRun
+	if opt.KeepValid, err = f.keep.Load(); err != nil {
+		return nil, err
+	}
 	if f.policy != "" {
 		if opt.Policy, err = readPolicy(cmd, f.policy, f.out, f.manifest, f.profile); err != nil {
 			return nil, err
@@ -273,6 +280,7 @@ func (f *signFlags) report(out *cli.Output, r *sign.Result, left leftOut, took t
 	}
 	if f.dryRun {
 		s.Out = ""
+		out.Replaced(r.Report)
 	}
 	s.KeyID, s.Hash = r.KeyID.String(), r.Hash.String()
 	for _, space := range r.Spaces {

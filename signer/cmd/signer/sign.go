@@ -17,6 +17,7 @@ func newSign() *cobra.Command {
 	var key cli.KeyFlags
 	var jobs int
 	var rulesFile string
+	var keep cli.KeepFlag
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use:   "sign --key KEYREF PATH...",
@@ -32,6 +33,8 @@ image without mounting it, and without root, use imagetool.
 With --rules there is one PATH, a directory, and the patterns of the rules are
 matched below it: /etc/passwd is PATH/etc/passwd.
 
+` + cli.ReplacedHelp + `
+
 ` + cli.KeyHelp + `
 
 A file that fails does not keep the others from being signed; the exit code is
@@ -45,6 +48,10 @@ then 3.`,
 			if err := cli.CheckJobs(jobs); err != nil {
 				return err
 			}
+			valid, err := keep.Load()
+			if err != nil {
+				return err
+			}
 			tree, action, err := openTree(cmd.Context(), args, rulesFile)
 			if err != nil {
 				return err
@@ -55,10 +62,12 @@ then 3.`,
 				return err
 			}
 			opt.Action, opt.Jobs, opt.KeepGoing, opt.DryRun = action, jobs, true, dryRun
+			opt.KeepValid = valid
 			return sign(cmd, out, tree, opt)
 		},
 	}
 	key.Register(cmd)
+	keep.Register(cmd)
 	cli.RegisterJobs(cmd, &jobs)
 	registerRules(cmd, &rulesFile)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done; read, but sign and write nothing")
@@ -75,6 +84,9 @@ func sign(cmd *cobra.Command, out *cli.Output, tree *hosttree.Tree, opt signer.O
 		return err
 	}
 	out.Signed(report)
+	if opt.DryRun {
+		out.Replaced(report)
+	}
 	out.Failures(report.Failures)
 	boundaries(out, tree)
 	summary := cli.NewSignSummary(report, time.Since(start), opt.DryRun)
