@@ -209,7 +209,6 @@ var allowed = map[string]deps{
 			"vmseal/keys/input",
 			"vmseal/signer",
 			"vmseal/signer/cli",
-			"vmseal/signer/rules",
 			"github.com/spf13/cobra",
 			"github.com/spf13/pflag",
 			"golang.org/x/sys/unix",

@@ -2,9 +2,11 @@ package imagetool
 
 import (
 	"fmt"
+	"iter"
 	"math"
 
 	"github.com/vmseal/vmseal/imagetool/disk"
+	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/signer"
 )
 
@@ -39,27 +41,49 @@ func (t *Tree) checkSparse(files []signer.File) error {
 	if t.bound == nil {
 		return nil
 	}
-	errs := make([]SparseError, len(t.systems))
+	sums := make([]*SparseError, len(t.systems))
+	for i, s := range t.systems {
+		sums[i] = sparseSum(s.Volume)
+	}
 	for i := range files {
 		f := &files[i]
-		e := &errs[f.Ref.(ref).system]
-		if t.bound(f.Paths) == signer.ActionSkip {
-			continue
-		}
-		e.Total += min(f.Size, math.MaxInt64-e.Total)
-		if f.Size > e.Size {
-			e.Path, e.Size = f.Name(), f.Size
+		if t.bound(f.Paths) != signer.ActionSkip {
+			sums[f.Ref.(ref).system].add(f.Name(), f.Size)
 		}
 	}
-	for i, s := range t.systems {
-		e := &errs[i]
-		e.Volume, e.Limit = s.Volume, sparseRatio*s.Volume.Size+sparseSlack
-		if s.Volume.Size > (math.MaxInt64-sparseSlack)/sparseRatio {
-			e.Limit = math.MaxInt64
-		}
+	for _, e := range sums {
 		if e.Total > e.Limit {
 			return e
 		}
 	}
 	return nil
+}
+
+// CheckSparse is a *SparseError if the files of a volume are too large for all of them to
+// be read unasked.
+func CheckSparse(v disk.Volume, files iter.Seq[fsys.File]) error {
+	e := sparseSum(v)
+	for f := range files {
+		e.add(f.Paths[0], f.Inode.Stat().Size)
+	}
+	if e.Total > e.Limit {
+		return e
+	}
+	return nil
+}
+
+// sparseSum has no file yet.
+func sparseSum(v disk.Volume) *SparseError {
+	e := &SparseError{Volume: v, Limit: math.MaxInt64}
+	if v.Size <= (math.MaxInt64-sparseSlack)/sparseRatio {
+		e.Limit = sparseRatio*v.Size + sparseSlack
+	}
+	return e
+}
+
+func (e *SparseError) add(path string, size int64) {
+	e.Total += min(size, math.MaxInt64-e.Total)
+	if size > e.Size {
+		e.Path, e.Size = path, size
+	}
 }

@@ -47,7 +47,7 @@ func TestImports(t *testing.T) {
 		"signer":                base,
 		"signer/rules":          append([]string{"keys/input"}, library...),
 		"signer/hosttree":       library,
-		"signer/cli":            commands,
+		"signer/cli":            append([]string{"signer/rules"}, commands...),
 		"signer/cmd/signer":     append([]string{"signer/cli", "signer/hosttree", "signer/rules"}, commands...),
 	}
 	for _, path := range golist(t, module+"formats/...", module+"keys/...", module+"signer/...") {

@@ -47,10 +47,18 @@ type Options struct {
 	KeyID ima.KeyID     // written into each label
 	Hash  ima.HashID    // SHA-256, SHA-384 or SHA-512
 
+	// Bits is the size of a key that is not at hand, for a dry run without Key. Then no
+	// label is known to be the right one.
+	Bits int
+
 	// Action decides by the names of a file. Nil signs everything.
 	Action func(paths []string) Action
 
 	Reuse Reuse // may be nil
+
+	// Listed is called with all files before the first is read; an error ends the
+	// run. May be nil.
+	Listed func([]File) error
 
 	// KeepValid leaves a file alone whose signature verifies by a key of this store,
 	// whatever its action would do to it. May be nil.
@@ -76,11 +84,20 @@ type Options struct {
 
 // ValueSize is the length of each label that holds a signature of this key.
 func (o *Options) ValueSize() int {
+	if o.Key == nil {
+		return ValueSize(o.Bits)
+	}
 	pub, ok := o.Key.Public().(*rsa.PublicKey)
 	if !ok {
 		return 0
 	}
-	v, err := ima.SignatureV2(o.Hash, o.KeyID, make([]byte, pub.Size())).Append(nil)
+	return ValueSize(pub.N.BitLen())
+}
+
+// ValueSize is the length of each label that holds a signature of an RSA key of so many
+// bits.
+func ValueSize(bits int) int {
+	v, err := ima.SignatureV2(ima.SHA256, ima.KeyID{}, make([]byte, (bits+7)/8)).Append(nil)
 	if err != nil {
 		return 0
 	}

@@ -39,7 +39,7 @@ func Sign(ctx context.Context, t Tree, o Options) (*Report, error) {
 		longest: max(o.ValueSize(), o.digestLabelSize()),
 	}
 	r.meter.start(PhaseList, 0, 0)
-	files, failures, err := list(ctx, t, o.KeepGoing)
+	files, failures, err := list(ctx, t, o.KeepGoing, o.Listed)
 	if err != nil {
 		return nil, err
 	}
@@ -56,16 +56,21 @@ func Sign(ctx context.Context, t Tree, o Options) (*Report, error) {
 	return r.report(failures), nil
 }
 
-// list gives the files and what was amiss in listing them.
-func list(ctx context.Context, t Tree, keepGoing bool) ([]File, []Failure, error) {
+// list gives the files and what was amiss in listing them. Whoever wants to may look at
+// them first.
+func list(ctx context.Context, t Tree, keepGoing bool, listed func([]File) error) ([]File, []Failure, error) {
+	var failures []Failure
 	files, err := t.Files(ctx)
-	if err == nil {
-		return files, nil, nil
-	}
 	if inc, ok := errors.AsType[*IncompleteError](err); ok && keepGoing && ctx.Err() == nil {
-		return files, inc.Failures, nil
+		failures, err = inc.Failures, nil
 	}
-	return nil, nil, err
+	if err == nil && listed != nil {
+		err = listed(files)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return files, failures, nil
 }
 
 // signing is one run of Sign.

@@ -17,6 +17,9 @@ type VerifyOptions struct {
 	// of everything.
 	Action func(paths []string) Action
 
+	// Listed is as in Options.
+	Listed func([]File) error
+
 	// Contents asks for a digest of every file by this hash, whatever its label is
 	// like. 0 asks for none.
 	Contents crypto.Hash
@@ -44,7 +47,7 @@ type VerifyOptions struct {
 func Verify(ctx context.Context, t Tree, trust *keys.TrustStore, o VerifyOptions) (*VerifyReport, error) {
 	v := &verification{tree: t, trust: trust, opt: o, meter: &meter{call: o.Progress}}
 	v.meter.start(PhaseList, 0, 0)
-	files, failures, err := list(ctx, t, o.KeepGoing)
+	files, failures, err := list(ctx, t, o.KeepGoing, o.Listed)
 	if err != nil {
 		return nil, err
 	}

@@ -2,29 +2,30 @@ package inspect
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/disk"
-	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/imagetool/seals"
 )
 
 // A Report is what can be learned about an image, also of one that Sign
 // refuses.
 type Report struct {
-	Path       string       `json:"path"`
-	Format     string       `json:"format"`
-	Size       int64        `json:"size"`
-	Table      string       `json:"table"`
-	SectorSize int          `json:"sector_size"`
-	Partitions []Volume     `json:"partitions"`
-	Seals      []seals.Seal `json:"seals"` // integrity layers of others
-	Warnings   []string     `json:"warnings"`
-	Problems   []Problem    `json:"-"`
+	Path       string        `json:"path"`
+	Format     string        `json:"format"`
+	Size       int64         `json:"size"`
+	Table      string        `json:"table"`
+	SectorSize int           `json:"sector_size"`
+	Partitions []Volume      `json:"partitions"`
+	Seals      []seals.Seal  `json:"seals"` // integrity layers of others
+	Warnings   []string      `json:"warnings"`
+	LeftOut    []disk.Volume `json:"-"` // see imagetool.Image
+	Problems   []Problem     `json:"-"`
+
+	image   *imagetool.Image
+	options Options
 }
 
 // A Volume is one partition, or the whole disk (0).
@@ -37,6 +38,7 @@ type Volume struct {
 	FS     string      `json:"fs"`
 	Ext    *FileSystem `json:"ext,omitempty"`
 	Labels *Labels     `json:"labels,omitempty"`
+	Room   *Room       `json:"room,omitempty"`
 	OS     string      `json:"os,omitempty"`
 	Kernel []string    `json:"kernels,omitempty"`
 }
@@ -52,6 +54,13 @@ type FileSystem struct {
 	Inodes     uint64   `json:"inodes"`
 	FreeInodes uint64   `json:"free_inodes"`
 	Features   []string `json:"features"`
+}
+
+// Room is what signatures over all files need.
+type Room struct {
+	LabelSize  int    `json:"label_size"` // bytes in each
+	NewBlocks  uint64 `json:"new_blocks"`
+	FreeBlocks uint64 `json:"free_blocks"`
 }
 
 // Labels counts the regular files by the kind of security.ima that they have.
@@ -74,10 +83,17 @@ type Problem struct {
 	Err       error
 }
 
+// Options tell Image what is to be foreseen.
+type Options struct {
+	imagetool.Selection            // what Sign would be told; all partitions are looked at
+	LabelSize           int        // of the labels that it would write
+	KeyID               *ima.KeyID // of the key that would sign; nil if that is not known
+}
+
 // Image looks at an image. The error is for what kept it from looking; what is
 // wrong with the image is among the problems.
-func Image(ctx context.Context, path string, s imagetool.Selection) (*Report, error) {
-	m, err := imagetool.Probe(path, s)
+func Image(ctx context.Context, path string, o Options) (*Report, error) {
+	m, err := imagetool.Probe(path, o.Selection)
 	if err != nil {
 		return nil, err
 	}
@@ -86,41 +102,65 @@ func Image(ctx context.Context, path string, s imagetool.Selection) (*Report, er
 	r := &Report{
 		Path: path, Format: l.Format, Size: m.Size(), Table: l.Table, SectorSize: l.SectorSize,
 		Partitions: []Volume{}, Seals: []seals.Seal{}, Warnings: append([]string{}, l.Warnings...),
+		image: m, options: o,
 	}
-	for _, p := range l.Problems {
-		r.problem(p.Volume, p.RefusedError)
-	}
+	r.layoutProblems()
 	if err := m.Lock(imagetool.ForCopying); err != nil {
 		r.problem(imagetool.AnyPartition, err)
 	}
-	found := false
-	if l.Format == "raw" {
-		if r.Seals, err = seals.OverVolumes(ctx, m); err != nil {
-			return nil, err
-		}
-	}
-	for _, v := range l.Volumes {
-		r.Partitions = append(r.Partitions, Volume{
-			Number: v.Number, Start: v.Start, Size: v.Size, Type: v.Type, Name: v.Name, FS: v.FS,
-		})
-		if imagetool.Driver(v) != nil {
-			found = true
-			if err := r.inspectSystem(ctx, m, v, &r.Partitions[len(r.Partitions)-1]); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if !found && len(l.Problems) == 0 {
-		r.problem(imagetool.AnyPartition, &imagetool.NoFileSystemError{Path: path, Number: imagetool.AnyPartition, Found: l.Volumes})
+	if err := r.inspectVolumes(ctx); err != nil {
+		return nil, err
 	}
 	r.sealProblems()
 	return r, nil
 }
 
-// sealProblems: a seal keeps Sign from working on the file systems that it covers.
+// layoutProblems are those of all volumes, or of the one that was chosen.
+func (r *Report) layoutProblems() {
+	l, chosen := r.image.Layout(), r.options.Partition
+	for _, p := range l.Problems {
+		if chosen == imagetool.AnyPartition || p.Volume != imagetool.AnyPartition {
+			r.problem(p.Volume, p.RefusedError)
+		}
+	}
+	if err := r.image.Refused(); err != nil && len(r.Problems) == 0 {
+		r.problem(imagetool.AnyPartition, err)
+	}
+}
+
+func (r *Report) inspectVolumes(ctx context.Context) (err error) {
+	l, found := r.image.Layout(), false
+	for _, v := range l.Volumes {
+		r.Partitions = append(r.Partitions, Volume{
+			Number: v.Number, Start: v.Start, Size: v.Size, Type: v.Type, Name: v.Name, FS: v.FS,
+		})
+	}
+	if len(l.Volumes) > 0 {
+		if r.Seals, err = seals.OverVolumes(ctx, r.image); err != nil {
+			return err
+		}
+	}
+	for i, v := range l.Volumes {
+		if imagetool.Driver(v) == nil {
+			continue
+		}
+		found = found || r.image.Covers(v.Number)
+		if err := r.inspectSystem(ctx, v, &r.Partitions[i]); err != nil {
+			return err
+		}
+	}
+	if !found && len(r.Problems) == 0 {
+		r.problem(imagetool.AnyPartition, &imagetool.NoFileSystemError{Path: r.Path, Number: r.options.Partition, Found: l.Volumes})
+	}
+	r.LeftOut, err = r.image.LeftOut(ctx)
+	return err
+}
+
+// sealProblems: a seal keeps Sign from working on the file systems that it covers, unless
+// these look as if they were signed before they were sealed.
 func (r *Report) sealProblems() {
 	for _, v := range r.Partitions {
-		if v.Ext == nil {
+		if v.Ext == nil || v.Labels.complete(r.options.KeyID) {
 			continue
 		}
 		over := slices.DeleteFunc(slices.Clone(r.Seals), func(s seals.Seal) bool { return !s.Covers(v.Number) })
@@ -130,104 +170,14 @@ func (r *Report) sealProblems() {
 	}
 }
 
-// problem notes each reason once: a superblock tells it before Open does.
+// problem notes each reason once: a superblock tells it before Open does. What concerns
+// a partition that Sign would not look at keeps it from nothing.
 func (r *Report) problem(partition int, err error) {
+	if partition != imagetool.AnyPartition && !r.image.Covers(partition) {
+		return
+	}
 	same := func(p Problem) bool { return p.Partition == partition && p.Err.Error() == err.Error() }
 	if !slices.ContainsFunc(r.Problems, same) {
 		r.Problems = append(r.Problems, Problem{partition, err})
-	}
-}
-
-// inspectSystem goes from what is certain to what may fail: the superblock, the
-// labels, the operating system. Only the end of the context is an error.
-func (r *Report) inspectSystem(ctx context.Context, m *imagetool.Image, v disk.Volume, out *Volume) error {
-	info, err := m.Describe(v)
-	if err != nil {
-		r.problem(v.Number, err)
-		return ctx.Err()
-	}
-	out.FS = info.Kind
-	out.Ext = &FileSystem{
-		UUID: info.UUID, Label: info.Label, BlockSize: info.BlockSize, InodeSize: info.InodeSize,
-		Blocks: info.Blocks, FreeBlocks: info.FreeBlocks, Inodes: info.Inodes, FreeInodes: info.FreeInodes,
-		Features: info.Features,
-	}
-	for _, reason := range info.Problems {
-		r.problem(v.Number, errors.New(reason))
-	}
-	s, err := m.OpenSystem(v)
-	if err != nil {
-		r.problem(v.Number, err)
-		return ctx.Err()
-	}
-	if err := r.inspectFiles(ctx, s, out); err != nil {
-		r.problem(v.Number, err)
-	}
-	if out.Labels != nil && out.Labels.EVM > 0 {
-		r.problem(v.Number, fmt.Errorf("%d files: %w", out.Labels.EVM, fsys.ErrEVM))
-	}
-	if out.OS, err = s.OS(); err != nil {
-		r.problem(v.Number, err)
-	}
-	if out.Kernel, err = s.Kernels(); err != nil {
-		r.problem(v.Number, err)
-	}
-	return ctx.Err()
-}
-
-func (r *Report) inspectFiles(ctx context.Context, s *imagetool.FileSystem, out *Volume) error {
-	l, err := s.Check(ctx)
-	if err != nil {
-		return err
-	}
-	if out.Labels, err = countLabels(s, l); err != nil {
-		return err
-	}
-	found, err := seals.OverFiles(ctx, s, l.Files())
-	r.Seals = append(r.Seals, found...)
-	return err
-}
-
-func countLabels(s *imagetool.FileSystem, l fsys.Listing) (*Labels, error) {
-	n := &Labels{KeyIDs: map[string]int{}}
-	for f := range l.Files() {
-		value, ok, err := s.Xattr(f.Inode, ima.XattrName)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f.Paths[0], err)
-		}
-		n.Files++
-		if len(f.Paths) > 1 {
-			n.HardLinked++
-		}
-		if f.EVM {
-			n.EVM++
-		}
-		n.count(value, ok)
-	}
-	return n, nil
-}
-
-func (n *Labels) count(value []byte, present bool) {
-	if !present {
-		n.None++
-		return
-	}
-	v, err := ima.Parse(value)
-	switch {
-	case err != nil:
-		n.Other++
-	case v.Type == ima.VeritySignature:
-		n.Verity++
-	case v.IsSignature():
-		n.Signature++
-		if v.Version == 1 {
-			n.Version1++
-		} else {
-			n.KeyIDs[v.KeyID.String()]++
-		}
-	case v.Type == ima.Digest || v.Type == ima.DigestNG:
-		n.Digest++
-	default:
-		n.Other++
 	}
 }

@@ -3,6 +3,7 @@ package sign
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/imagetool"
@@ -27,6 +28,9 @@ func plan(ctx context.Context, m *imagetool.Image, o *Options, opt fsys.EditOpti
 	if err != nil {
 		return nil, err
 	}
+	if err := listed(p.tree, files, o); err != nil {
+		return nil, err
+	}
 	for i := range files {
 		value, err := placeholder(p.tree, &files[i], &o.Options)
 		if err != nil {
@@ -41,6 +45,18 @@ func plan(ctx context.Context, m *imagetool.Image, o *Options, opt fsys.EditOpti
 		p.changed = append(p.changed, &files[i])
 	}
 	return p, nil
+}
+
+// listed shows the files to whoever wants to see them, under plain paths.
+func listed(t *imagetool.Tree, files []signer.File, o *Options) error {
+	if o.Listed == nil {
+		return nil
+	}
+	plain := slices.Clone(files)
+	for i := range plain {
+		plain[i].Paths = t.Plain(plain[i].Paths)
+	}
+	return o.Listed(plain)
 }
 
 // placeholder is as long as the label that the file will get. It is nil if the

@@ -17,7 +17,8 @@ import (
 )
 
 // Options tell Image what to do. The options of package signer are meant for
-// one image here: KeepGoing is ignored, and Action sees plain paths.
+// one image here: KeepGoing is ignored, Action and Listed see plain paths, and Listed is
+// called before anything is copied.
 type Options struct {
 	signer.Options
 
@@ -159,9 +160,10 @@ func label(ctx context.Context, path string, to target, o *Options, edit fsys.Ed
 	return report, outputs, err
 }
 
-// signTree lets the action see plain paths.
+// signTree lets the action see plain paths. The plan has listed the files.
 func signTree(ctx context.Context, t *imagetool.Tree, o signer.Options) (*signer.Report, error) {
 	action := o.Action
+	o.Listed = nil
 	o.Action = func(paths []string) signer.Action { return action(t.Plain(paths)) }
 	return signer.Sign(ctx, t, o)
 }

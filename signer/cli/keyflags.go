@@ -22,6 +22,9 @@ type KeyFlags struct {
 	Cert           string
 	Hash           string
 	PassphraseFile string
+	Bits           int // of a key that is not at hand, in a dry run
+
+	keyless bool
 }
 
 // KeyHelp says what --key takes.
@@ -33,14 +36,18 @@ key, or a chain with that in it, and gives its key id; --cert FILE names another
 
 // Register adds --key, which is required, --cert, --hash and --passphrase-file.
 func (k *KeyFlags) Register(cmd *cobra.Command) {
+	k.register(cmd)
+	if err := cmd.MarkFlagRequired("key"); err != nil {
+		panic(err)
+	}
+}
+
+func (k *KeyFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&k.Key, "key", "", "private key: a PEM, DER or PKCS #12 `file`, or env://VARIABLE")
 	f.StringVar(&k.Cert, "cert", "", "take the key id from this certificate `file`, and not from one beside the key")
 	f.StringVar(&k.Hash, "hash", "sha256", "sha256, sha384 or sha512")
 	f.StringVar(&k.PassphraseFile, "passphrase-file", "", "`file` with the passphrase of the key")
-	if err := cmd.MarkFlagRequired("key"); err != nil {
-		panic(err)
-	}
 	if err := cmd.RegisterFlagCompletionFunc("hash", cobra.FixedCompletions(
 		[]string{"sha256", "sha384", "sha512"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err)

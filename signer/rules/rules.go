@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -27,6 +29,13 @@ type Rules struct {
 type rule struct {
 	action  signer.Action
 	pattern pattern
+	line    Line
+}
+
+// A Line is a rule as it stands in its file.
+type Line struct {
+	Number int
+	Text   string // the action and the pattern
 }
 
 // Load reads the rules file of that name.
@@ -61,6 +70,7 @@ func Parse(r io.Reader) (*Rules, error) {
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
+		rule.line.Number = n
 		rs.rules = append(rs.rules, rule)
 	}
 	if err := scan.Err(); errors.Is(err, bufio.ErrTooLong) {
@@ -88,7 +98,7 @@ func parseLine(line string) (rule, error) {
 	if err != nil {
 		return rule{}, fmt.Errorf("pattern %q: %w", text, err)
 	}
-	return rule{action, p}, nil
+	return rule{action, p, Line{Text: action.String() + " " + text}}, nil
 }
 
 func parseAction(word string) (signer.Action, error) {
@@ -132,4 +142,25 @@ func (rs *Rules) one(path string) signer.Action {
 		}
 	}
 	return signer.ActionSign
+}
+
+// Unmatched lists the rules whose pattern matches none of the files, which are given by
+// their names. A rule that another one overrides has matched.
+func (rs *Rules) Unmatched(files iter.Seq[[]string]) []Line {
+	open := slices.Clone(rs.rules)
+	for paths := range files {
+		if len(open) == 0 {
+			break
+		}
+		for _, path := range paths {
+			path = strings.TrimPrefix(path, "/")
+			names := strings.Split(path, "/")
+			open = slices.DeleteFunc(open, func(r rule) bool { return r.pattern.match(path, names) })
+		}
+	}
+	var lines []Line
+	for _, r := range open {
+		lines = append(lines, r.line)
+	}
+	return lines
 }

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -197,5 +198,26 @@ func TestLoad(t *testing.T) {
 	rs, err := Load(t.Context(), "debian.rules")
 	if err != nil || rs.Action([]string{"/bin/true"}) != signer.ActionSign {
 		t.Errorf("%v, %v", rs, err)
+	}
+}
+
+// TestUnmatched: a rule has matched also where another overrides it, and through any
+// name of a file.
+func TestUnmatched(t *testing.T) {
+	rs, err := Parse(strings.NewReader("# a comment\nhash /var/log/\nsign /var/log/installer/\nskip /ect/passwd\n\nskip *.o\n  hash /b  \nsign **\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := [][]string{{"/var/log/installer/syslog"}, {"/a", "/b"}, {"/etc/passwd"}}
+	got := rs.Unmatched(slices.Values(files))
+	want := []Line{{4, "skip /ect/passwd"}, {6, "skip *.o"}}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got := rs.Unmatched(slices.Values(files[:0])); len(got) != 6 || got[0].Number != 2 || got[4] != (Line{7, "hash /b"}) {
+		t.Errorf("without files: %v", got)
+	}
+	if got := (&Rules{}).Unmatched(slices.Values(files)); got != nil {
+		t.Errorf("without rules: %v", got)
 	}
 }

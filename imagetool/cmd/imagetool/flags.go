@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"os"
 	"strconv"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/signer/cli"
-	"github.com/vmseal/vmseal/signer/rules"
 )
 
 // selectFlags say what an image is and what of it is meant: without them everything.
@@ -82,14 +80,6 @@ func about(name, text string) string {
 		return text
 	}
 	return name + ": " + text
-}
-
-// readRules reads a rules file; without one everything is signed.
-func readRules(ctx context.Context, path string) (*rules.Rules, error) {
-	if path == "" {
-		return &rules.Rules{}, nil
-	}
-	return rules.Load(ctx, path)
 }
 
 // sourceDate is the time that SOURCE_DATE_EPOCH gives; nil if it is not set. See

@@ -10,44 +10,75 @@ import (
 
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/inspect"
+	"github.com/vmseal/vmseal/signer"
 	"github.com/vmseal/vmseal/signer/cli"
 )
 
+type inspectFlags struct {
+	selected selectFlags
+	size     cli.SizeFlags
+	check    bool
+}
+
 func inspectCommand() *cobra.Command {
-	var selected selectFlags
+	var f inspectFlags
 	cmd := &cobra.Command{
 		Use:   "inspect IMAGE",
 		Short: "Tell what is in an image and what is signed",
 		Long: `Inspect tells the container, the partitions, the ext file systems, the operating
 system, the kernels, other integrity layers (dm-verity, Android Verified Boot, OSTree,
 composefs), and how many files have which kind of security.ima label. What would make
-'imagetool sign' refuse the image is listed under problems; that is a finding, not a
-failure: the exit code is 0.`,
+'imagetool sign' refuse the image is listed under problems, and so are the partitions
+that it would leave out unasked. That is a finding, not a failure, and the exit code is
+0; with --check it is 3, and 0 only if all would be signed.
+
+How much room the labels need depends on the size of the key that is to sign: that of
+--cert FILE, or --bits N. No private key is needed. --partition and --leave-out are as for
+'imagetool sign': the whole image is shown, and judged by what would be signed of it.`,
 		Example: `  imagetool inspect disk.raw
+  imagetool inspect --check --cert key/cert.pem disk.raw && echo ready
   imagetool inspect --json disk.raw | jq .problems`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := selected.check(cmd); err != nil {
-				return err
-			}
-			r, err := inspect.Image(cmd.Context(), args[0], selected.Selection)
-			if err != nil {
-				return err
-			}
-			out := cli.Out(cmd)
-			out.Object(newInspectObject(r))
-			printInspection(out, r)
-			return nil
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
-	selected.registerSectors(cmd)
+	f.selected.register(cmd)
+	f.selected.registerLeaveOut(cmd)
+	f.size.Register(cmd)
+	cmd.Flags().BoolVar(&f.check, "check", false, "fail with 3 if not all would be signed")
 	return cmd
+}
+
+func (f *inspectFlags) run(cmd *cobra.Command, path string) error {
+	if err := f.selected.check(cmd); err != nil {
+		return err
+	}
+	bits, id, err := f.size.Key(cmd.Context())
+	if err != nil {
+		return err
+	}
+	r, err := inspect.Image(cmd.Context(), path, inspect.Options{
+		Selection: f.selected.Selection, LabelSize: signer.ValueSize(bits), KeyID: id,
+	})
+	if err != nil {
+		return err
+	}
+	out := cli.Out(cmd)
+	out.Object(newInspectObject(r))
+	printInspection(out, r)
+	switch n := len(r.Problems); {
+	case !f.check:
+		return nil
+	case n > 0:
+		return cli.Incompletef("%s would not be signed, for %s", path, cli.Count(n, "problem"))
+	}
+	return leftOut(r.LeftOut).result("would not be signed")
 }
 
 // inspectObject is the "image" object.
 type inspectObject struct {
 	Type string `json:"type"`
 	*inspect.Report
+	LeftOut  []leftOutObject `json:"left_out"`
 	Problems []problemObject `json:"problems"`
 }
 
@@ -75,7 +106,7 @@ func newInspectObject(r *inspect.Report) inspectObject {
 		}
 	}
 	escaped.Seals = escapeSeals(r.Seals)
-	o := inspectObject{"image", &escaped, []problemObject{}}
+	o := inspectObject{"image", &escaped, leftOut(r.LeftOut).objects(), []problemObject{}}
 	for _, p := range r.Problems {
 		object := problemObject{Reason: cli.Escape(p.Err.Error()), Hint: hint(p.Err)}
 		if p.Partition != imagetool.AnyPartition {
@@ -103,6 +134,12 @@ func printInspection(out *cli.Output, r *inspect.Report) {
 	}
 	for _, w := range r.Warnings {
 		out.Printf("  %s\n", w)
+	}
+	if len(r.LeftOut) > 0 {
+		out.Printf("\nwould be left out, and something may be executed from it:\n")
+	}
+	for _, v := range r.LeftOut {
+		out.Printf("  %s\n", v)
 	}
 	if len(r.Problems) == 0 {
 		return
@@ -154,6 +191,9 @@ func printPartition(out *cli.Output, p *inspect.Volume) {
 	}
 	if p.Labels != nil {
 		row("files", "%s", labelText(p.Labels))
+	}
+	if p.Room != nil {
+		row("room", "labels of %d bytes need %s; %d are free", p.Room.LabelSize, cli.Count(int(p.Room.NewBlocks), "new block"), p.Room.FreeBlocks)
 	}
 	out.Table(rows)
 }

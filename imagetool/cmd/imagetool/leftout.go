@@ -51,9 +51,9 @@ func (l leftOut) objects() []leftOutObject {
 	return list
 }
 
-// result is the error of a run that is otherwise good. What was to be done is a
-// participle, as "signed".
-func (l leftOut) result(done string) error {
+// result is the error of a run that is otherwise good: what became of the volumes is
+// "not signed", for instance.
+func (l leftOut) result(became string) error {
 	if len(l) == 0 {
 		return nil
 	}
@@ -62,6 +62,6 @@ func (l leftOut) result(done string) error {
 		names = append(names, v.String())
 		flags = append(flags, fmt.Sprintf("--leave-out %d", v.Number))
 	}
-	return cli.WithHint(cli.Incompletef("not %s: %s", done, strings.Join(names, ", ")),
+	return cli.WithHint(cli.Incompletef("%s: %s", became, strings.Join(names, ", ")),
 		strings.Join(flags, " ")+" says that this is meant")
 }

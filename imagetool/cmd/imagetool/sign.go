@@ -21,7 +21,7 @@ type signFlags struct {
 	out      string
 	inPlace  bool
 	force    bool
-	rules    string
+	rules    cli.RulesFlags
 	manifest string
 	profile  string
 	kernel   string
@@ -64,7 +64,7 @@ becomes the ctime of the files that get a new label, which else stays as it is.
 
 --rules FILE has lines "sign PATTERN", "hash PATTERN" and "skip PATTERN"; the last
 one that matches wins, and without any a file is signed. A hash label is a digest
-alone, for files that the guest must be able to change.
+alone, for files that the guest must be able to change. ` + cli.RulesHelp + `
 
 --manifest FILE lists what was signed, with the labels. --reuse takes labels from
 such a list, or from a signed image, so that a rebuilt image asks the key only
@@ -78,6 +78,8 @@ for what is new.
 
 ` + cli.KeyHelp + `
 
+` + cli.DryHelp + `
+
 ` + sparseHelp + `
 
 ` + leftOutHelp + `
@@ -90,13 +92,13 @@ An image is refused, and nothing written, if it is in use, was not unmounted
 cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 		Example: `  imagetool sign --key key/private.pem disk.raw --out signed.raw
   imagetool sign --key key/private.pem disk.raw --in-place
-  imagetool sign --key key/private.pem disk.raw --dry-run
+  imagetool sign --cert key/cert.pem disk.raw --dry-run
   imagetool sign --key key/private.pem --rules debian.rules --reuse old.manifest \
       --manifest new.manifest disk.raw --out signed.raw`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
-	f.key.Register(cmd)
+	f.key.RegisterDry(cmd)
 	f.keep.Register(cmd)
 	f.selected.register(cmd)
 	f.selected.registerLeaveOut(cmd)
@@ -105,7 +107,7 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 	flags.StringVar(&f.out, "out", "", "`file` to write the signed copy to")
 	flags.BoolVar(&f.inPlace, "in-place", false, "change the image itself, under an undo log")
 	flags.BoolVar(&f.force, "force", false, "replace the output, the manifest and the profile if they are there")
-	flags.StringVar(&f.rules, "rules", "", "`file` that says what to sign, hash or skip")
+	f.rules.Register(cmd, "`file` that says what to sign, hash or skip")
 	flags.StringVar(&f.manifest, "manifest", "", "`file` to list the signed files in")
 	flags.StringVar(&f.profile, "profile", "", "`file` to write the profile of the guest's kernel to")
 	registerKernel(cmd, &f.kernel, "`path` of that kernel in the image")
@@ -158,7 +160,7 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 		f.out = path
 	}
 	f.report(out, result, left, time.Since(start))
-	return cmp.Or(cli.SignResult(result.Report), left.result("signed"))
+	return cmp.Or(cli.SignResult(result.Report), left.result("not signed"))
 }
 
 // lockMode also for a dry run is the one that the run itself would need.
@@ -171,6 +173,9 @@ func (f *signFlags) lockMode() imagetool.LockMode {
 
 // options are those that need no key.
 func (f *signFlags) options(cmd *cobra.Command) (*sign.Options, error) {
+	if err := f.key.CheckDry(cmd, f.dryRun); err != nil {
+		return nil, err
+	}
 	switch {
 	case f.out != "" && f.inPlace:
 		return nil, cli.Usagef("--out and --in-place cannot both be meant")
@@ -193,6 +198,9 @@ func (f *signFlags) options(cmd *cobra.Command) (*sign.Options, error) {
 	if err := f.selected.check(cmd); err != nil {
 		return nil, err
 	}
+	if f.reuse != "" && f.key.Bits != 0 {
+		return nil, cli.Usagef("--reuse goes by a key: give --cert instead of --bits")
+	}
 	if err := f.key.CheckOutputs(f.out, f.manifest, f.profile); err != nil {
 		return nil, err
 	}
@@ -206,7 +214,7 @@ func (f *signFlags) options(cmd *cobra.Command) (*sign.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	rules, err := readRules(cmd.Context(), f.rules)
+	rules, err := f.rules.Load(cmd.Context())
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +227,9 @@ func (f *signFlags) options(cmd *cobra.Command) (*sign.Options, error) {
 		warnUnlocked(cmd)
 	}
 	opt.Action, opt.Jobs, opt.DryRun = rules.Action, f.jobs, f.dryRun
+	if f.rules.Path != "" {
+		opt.Listed = f.rules.Listed(cli.Out(cmd), rules, func(plain []string) []string { return plain })
+	}
 	if opt.KeepValid, err = f.keep.Load(); err != nil {
 		return nil, err
 	}
@@ -233,11 +244,11 @@ func (f *signFlags) options(cmd *cobra.Command) (*sign.Options, error) {
 // openKey reaches the key and reads the labels to reuse, which takes its public
 // half.
 func (f *signFlags) openKey(ctx context.Context, out *cli.Output, opt *sign.Options) error {
-	key, err := f.key.Open(ctx, out)
+	key, err := f.key.OpenDry(ctx, out)
 	if err != nil {
 		return err
 	}
-	opt.Key, opt.KeyID, opt.Hash = key.Key, key.KeyID, key.Hash
+	opt.Key, opt.KeyID, opt.Hash, opt.Bits = key.Key, key.KeyID, key.Hash, key.Bits
 	if f.reuse == "" {
 		return nil
 	}
@@ -254,7 +265,7 @@ type signSummary struct {
 	cli.SignSummary
 	Out         string        `json:"out,omitempty"`
 	Manifest    string        `json:"manifest,omitempty"`
-	KeyID       string        `json:"key_id"`
+	KeyID       string        `json:"key_id"` // empty in a dry run with --bits
 	Hash        string        `json:"hash"`
 	Filesystems []spaceObject `json:"filesystems"`
 
@@ -282,7 +293,10 @@ func (f *signFlags) report(out *cli.Output, r *sign.Result, left leftOut, took t
 		s.Out = ""
 		out.Replaced(r.Report)
 	}
-	s.KeyID, s.Hash = r.KeyID.String(), r.Hash.String()
+	s.Hash = r.Hash.String()
+	if f.key.Bits == 0 {
+		s.KeyID = r.KeyID.String()
+	}
 	for _, space := range r.Spaces {
 		s.Filesystems = append(s.Filesystems, spaceObject{space.Volume.Number, space.BlockSize, space.Needed, space.Free})
 		if f.dryRun {

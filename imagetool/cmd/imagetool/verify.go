@@ -19,7 +19,7 @@ type verifyFlags struct {
 	trust    cli.TrustFlag
 	selected selectFlags
 	manifest string
-	rules    string
+	rules    cli.RulesFlags
 	all      bool
 	depth    int
 	sparse   bool
@@ -37,7 +37,8 @@ be is named with the reason, and the exit code is 3.
 
 Every file should have a signature. --rules FILE says otherwise, as it did for
 'imagetool sign'; so does --manifest FILE, which also reports files that are missing,
-additional, or changed in any other way since the manifest was written.
+additional, or changed in any other way since the manifest was written. With
+--strict-rules a rule that matches no file is an error, else a warning.
 
 Behind the files comes a table that sums up by directory. Of the directories inside of
 others it has those in which only some of the files are as they should be.
@@ -60,7 +61,7 @@ is an object of its own.
 	cli.RegisterJobs(cmd, &f.jobs)
 	flags := cmd.Flags()
 	flags.StringVar(&f.manifest, "manifest", "", "compare with this manifest `file` too")
-	flags.StringVar(&f.rules, "rules", "", "`file` that says what should be signed, hashed or left alone")
+	f.rules.Register(cmd, "`file` that says what should be signed, hashed or left alone")
 	flags.BoolVar(&f.all, "all", false, "name the files that are in order too")
 	flags.IntVar(&f.depth, "by-directory", 2, "sum up by directory, down to this `depth`")
 	registerSparse(cmd, &f.sparse)
@@ -76,7 +77,7 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 	if err := cli.CheckJobs(f.jobs); err != nil {
 		return err
 	}
-	rules, err := readRules(cmd.Context(), f.rules)
+	rules, err := f.rules.Load(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,10 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 	if !f.sparse {
 		t.Bound(action)
 	}
-	run := verifyRun{f, t, trust, expect, action, left}
+	run := verifyRun{verifyFlags: f, tree: t, trust: trust, expect: expect, action: action, left: left}
+	if f.rules.Path != "" {
+		run.listed = f.rules.Listed(cli.Out(cmd), rules, t.Plain)
+	}
 	if err := run.do(cmd, start); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -120,6 +124,7 @@ type verifyRun struct {
 	trust  *keys.TrustStore
 	expect *verify.Expectation // nil without a manifest
 	action func([]string) signer.Action
+	listed func([]signer.File) error // nil without rules
 	left   leftOut
 }
 
@@ -130,7 +135,7 @@ func (r *verifyRun) do(cmd *cobra.Command, start time.Time) error {
 	var findings []*signer.Finding // if they are to be compared
 	directories := cli.NewDirectories(r.depth)
 	report, err := signer.Verify(cmd.Context(), r.tree, r.trust, signer.VerifyOptions{
-		Action: r.action, Jobs: r.jobs, KeepGoing: true, Progress: progress,
+		Action: r.action, Listed: r.listed, Jobs: r.jobs, KeepGoing: true, Progress: progress,
 		Result: func(finding *signer.Finding) error {
 			out.Finding(finding, r.all)
 			directories.Add(finding)
@@ -165,7 +170,7 @@ func (r *verifyRun) do(cmd *cobra.Command, start time.Time) error {
 	if n := s.differences(); n > 0 {
 		return cli.Incompletef("%s from the manifest", cli.Count(n, "difference"))
 	}
-	return r.left.result("verified")
+	return r.left.result("not verified")
 }
 
 // verifySummary adds what was not looked at, and the comparison with a manifest.

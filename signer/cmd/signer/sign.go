@@ -10,13 +10,12 @@ import (
 	"github.com/vmseal/vmseal/signer"
 	"github.com/vmseal/vmseal/signer/cli"
 	"github.com/vmseal/vmseal/signer/hosttree"
-	"github.com/vmseal/vmseal/signer/rules"
 )
 
 func newSign() *cobra.Command {
 	var key cli.KeyFlags
 	var jobs int
-	var rulesFile string
+	var rulesFlags cli.RulesFlags
 	var keep cli.KeepFlag
 	var dryRun bool
 	cmd := &cobra.Command{
@@ -31,11 +30,11 @@ Setting security.ima needs CAP_SYS_ADMIN; --dry-run does not. To sign a disk
 image without mounting it, and without root, use imagetool.
 
 With --rules there is one PATH, a directory, and the patterns of the rules are
-matched below it: /etc/passwd is PATH/etc/passwd.
+matched below it: /etc/passwd is PATH/etc/passwd. ` + cli.RulesHelp + `
 
 ` + cli.ReplacedHelp + `
 
-` + cli.KeyHelp + `
+` + cli.KeyHelp + ` ` + cli.DryHelp + `
 
 A file that fails does not keep the others from being signed; the exit code is
 then 3.`,
@@ -45,6 +44,9 @@ then 3.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out := cli.Out(cmd)
+			if err := key.CheckDry(cmd, dryRun); err != nil {
+				return err
+			}
 			if err := cli.CheckJobs(jobs); err != nil {
 				return err
 			}
@@ -52,24 +54,24 @@ then 3.`,
 			if err != nil {
 				return err
 			}
-			tree, action, err := openTree(cmd.Context(), args, rulesFile)
+			tree, ruled, err := openTree(cmd.Context(), out, args, &rulesFlags)
 			if err != nil {
 				return err
 			}
 			defer tree.Close()
-			opt, err := key.Open(cmd.Context(), out)
+			opt, err := key.OpenDry(cmd.Context(), out)
 			if err != nil {
 				return err
 			}
-			opt.Action, opt.Jobs, opt.KeepGoing, opt.DryRun = action, jobs, true, dryRun
-			opt.KeepValid = valid
+			opt.Action, opt.Listed = ruled.action, ruled.listed
+			opt.Jobs, opt.KeepGoing, opt.DryRun, opt.KeepValid = jobs, true, dryRun, valid
 			return sign(cmd, out, tree, opt)
 		},
 	}
-	key.Register(cmd)
+	key.RegisterDry(cmd)
 	keep.Register(cmd)
 	cli.RegisterJobs(cmd, &jobs)
-	registerRules(cmd, &rulesFile)
+	rulesFlags.Register(cmd, rulesUsage)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would be done; read, but sign and write nothing")
 	return cmd
 }
@@ -95,35 +97,44 @@ func sign(cmd *cobra.Command, out *cli.Output, tree *hosttree.Tree, opt signer.O
 	return cli.SignResult(report)
 }
 
-func registerRules(cmd *cobra.Command, path *string) {
-	cmd.Flags().StringVar(path, "rules", "", "`file` that says by path what to sign, hash and skip")
+const rulesUsage = "`file` that says by path what to sign, hash and skip"
+
+// A ruled tree is one that rules are about; without rules both are nil.
+type ruled struct {
+	action func([]string) signer.Action
+	listed func([]signer.File) error
 }
 
 // openTree opens what the arguments name, and the rules for it.
-func openTree(ctx context.Context, paths []string, rulesFile string) (*hosttree.Tree, func([]string) signer.Action, error) {
-	var rs *rules.Rules
-	if rulesFile != "" {
-		var err error
-		if rs, err = loadRules(ctx, rulesFile, paths); err != nil {
-			return nil, nil, err
+func openTree(ctx context.Context, out *cli.Output, paths []string, f *cli.RulesFlags) (*hosttree.Tree, ruled, error) {
+	if f.Path != "" {
+		if err := oneDirectory(paths); err != nil {
+			return nil, ruled{}, err
 		}
 	}
-	tree, err := hosttree.Open(paths...)
-	if err != nil || rs == nil {
-		return tree, nil, err
+	rs, err := f.Load(ctx)
+	if err != nil {
+		return nil, ruled{}, err
 	}
-	return tree, func(paths []string) signer.Action { return rs.Action(tree.Rooted(paths)) }, nil
+	tree, err := hosttree.Open(paths...)
+	if err != nil || f.Path == "" {
+		return tree, ruled{}, err
+	}
+	return tree, ruled{
+		action: func(paths []string) signer.Action { return rs.Action(tree.Rooted(paths)) },
+		listed: f.Listed(out, rs, tree.Rooted),
+	}, nil
 }
 
-// loadRules makes sure that there is one directory for the rules to be about.
-func loadRules(ctx context.Context, path string, args []string) (*rules.Rules, error) {
+// oneDirectory makes sure that there is one directory for the rules to be about.
+func oneDirectory(args []string) error {
 	if len(args) != 1 {
-		return nil, cli.Usagef("--rules: wants one PATH, below which its patterns are matched")
+		return cli.Usagef("--rules: wants one PATH, below which its patterns are matched")
 	}
 	if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
-		return nil, cli.Usagef("--rules: %s is not a directory", args[0])
+		return cli.Usagef("--rules: %s is not a directory", args[0])
 	}
-	return rules.Load(ctx, path)
+	return nil
 }
 
 // boundaries tells what was left out because something is mounted there.

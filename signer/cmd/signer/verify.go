@@ -12,7 +12,7 @@ import (
 func newVerify() *cobra.Command {
 	var trust cli.TrustFlag
 	var jobs int
-	var rulesFile string
+	var rulesFlags cli.RulesFlags
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "verify --trust TRUST|CERT|PUB PATH...",
@@ -23,7 +23,8 @@ systems mounted below PATH are left out.
 
 A file is as it should be if it has a signature that verifies. With --rules,
 which has to be the file that was signed with, a digest that matches will do
-where the rules say hash, and what they skip is not looked at.
+where the rules say hash, and what they skip is not looked at. With --strict-rules a rule
+that matches no file is an error, else a warning.
 
 ` + cli.ReasonHelp + `
 
@@ -40,16 +41,17 @@ The exit code is 3 if any file is not as it should be.`,
 			if err != nil {
 				return err
 			}
-			tree, action, err := openTree(cmd.Context(), args, rulesFile)
+			out := cli.Out(cmd)
+			tree, ruled, err := openTree(cmd.Context(), out, args, &rulesFlags)
 			if err != nil {
 				return err
 			}
 			defer tree.Close()
-			out := cli.Out(cmd)
 			progress, done := out.Progress()
 			start := time.Now()
 			report, err := signer.Verify(cmd.Context(), tree, store, signer.VerifyOptions{
-				Action:    action,
+				Action:    ruled.action,
+				Listed:    ruled.listed,
 				Jobs:      jobs,
 				KeepGoing: true,
 				Progress:  progress,
@@ -72,7 +74,7 @@ The exit code is 3 if any file is not as it should be.`,
 	}
 	trust.Register(cmd)
 	cli.RegisterJobs(cmd, &jobs)
-	registerRules(cmd, &rulesFile)
+	rulesFlags.Register(cmd, rulesUsage)
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "print files that are as they should be, too")
 	return cmd
 }
