@@ -190,6 +190,7 @@ var allowed = map[string]deps{
 	},
 	"vmseal/imagetool/cmd/imagetool": {
 		imports: []string{
+			"vmseal/formats/ima",
 			"vmseal/formats/policy",
 			"vmseal/imagetool",
 			"vmseal/imagetool/diff",

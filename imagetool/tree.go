@@ -17,6 +17,7 @@ type Tree struct {
 	opt      fsys.EditOptions
 	commit   committer                          // nil for a tree that is only read
 	bound    func(paths []string) signer.Action // see Bound; nil for none
+	only     map[fileKey]bool                   // see Only; nil for all
 	listings []fsys.Listing
 	edits    []fsys.Edit
 }
@@ -52,7 +53,9 @@ func (t *Tree) Files(ctx context.Context) ([]signer.File, error) {
 		}
 		t.listings, t.edits = append(t.listings, l), append(t.edits, e)
 		for f := range l.Files() {
-			files = append(files, t.file(i, f))
+			if t.only == nil || t.only[fileKey{i, f.Inode.Stat().Number}] {
+				files = append(files, t.file(i, f))
+			}
 		}
 	}
 	if err := t.checkSparse(files); err != nil {

@@ -61,4 +61,11 @@ func TestOtherKeys(t *testing.T) {
 	peer(t, "sh", "-c", `cat "$1" "$2" >"$3"`, "sh", k.cert, vendor.cert, both)
 	imagetool(t, "verify", "--trust", both, kept).expect(t, 0)
 	imagetool(t, "verify", "--trust", k.cert, kept).expect(t, 3)
+	imagetool(t, "verify", "--trust", vendor.cert, kept, "/vendor", "/vendor512").expect(t, 0)
+	r = imagetool(t, "xattr", "--trust", both, kept, "/vendor512").expect(t, 0)
+	for _, want := range []string{"signature, version 2", "sha512", "(vendor)", "valid"} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("xattr does not say %q:\n%v", want, r)
+		}
+	}
 }

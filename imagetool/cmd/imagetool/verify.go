@@ -29,11 +29,13 @@ type verifyFlags struct {
 func verifyCommand() *cobra.Command {
 	var f verifyFlags
 	cmd := &cobra.Command{
-		Use:   "verify --trust FILE IMAGE",
+		Use:   "verify --trust FILE IMAGE [PATH...]",
 		Short: "Check every file's signature",
 		Long: `Verify checks the security.ima label of each regular file of IMAGE against the keys
 in a trust store, a certificate or a public key. Each file that is not as it should
 be is named with the reason, and the exit code is 3.
+
+With PATHs, only these files are checked, and all those below a PATH that is a folder.
 
 Every file should have a signature. --rules FILE says otherwise, as it did for
 'imagetool sign'; so does --manifest FILE, which also reports files that are missing,
@@ -49,11 +51,14 @@ is an object of its own.
 
 ` + leftOutHelp + `
 
+` + pathHelp + `
+
 ` + sparseHelp,
 		Example: `  imagetool verify --trust key/cert.pem signed.raw
-  imagetool verify --trust trust.pem --manifest signed.manifest signed.raw`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
+  imagetool verify --trust trust.pem --manifest signed.manifest signed.raw
+  imagetool verify --trust trust.pem signed.raw /usr/bin /etc/passwd`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0], args[1:]) },
 	}
 	f.trust.Register(cmd)
 	f.selected.register(cmd)
@@ -69,8 +74,14 @@ is an object of its own.
 	return cmd
 }
 
-func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
+func (f *verifyFlags) run(cmd *cobra.Command, path string, names []string) error {
 	start := time.Now()
+	switch {
+	case len(names) > 0 && f.manifest != "":
+		return cli.Usagef("a manifest is about whole file systems: give --manifest without PATH")
+	case len(names) > 0 && f.rules.Strict:
+		return cli.Usagef("whether a rule matches any file takes all of them: give --strict-rules without PATH")
+	}
 	if f.depth < 0 {
 		return cli.Usagef("--by-directory: %d is no depth", f.depth)
 	}
@@ -91,11 +102,11 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 	}
 	defer img.Close()
 	warnOf(cmd, img, "")
-	left, err := findLeftOut(cmd, img, "")
+	t := img.Tree(fsys.EditOptions{})
+	left, err := f.choose(cmd, img, t, names)
 	if err != nil {
 		return err
 	}
-	t := img.Tree(fsys.EditOptions{})
 	action := func(paths []string) signer.Action { return rules.Action(t.Plain(paths)) }
 	var expect *verify.Expectation
 	if f.manifest != "" {
@@ -108,13 +119,22 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string) error {
 		t.Bound(action)
 	}
 	run := verifyRun{verifyFlags: f, tree: t, trust: trust, expect: expect, action: action, left: left}
-	if f.rules.Path != "" {
+	if f.rules.Path != "" && len(names) == 0 {
 		run.listed = f.rules.Listed(cli.Out(cmd), rules, t.Plain)
 	}
 	if err := run.do(cmd, start); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
+}
+
+// choose finds what is to be verified: the files that were named, or else all but what is
+// left out unasked.
+func (f *verifyFlags) choose(cmd *cobra.Command, img *imagetool.Image, t *imagetool.Tree, names []string) (leftOut, error) {
+	if len(names) > 0 {
+		return nil, t.Only(cmd.Context(), img, names)
+	}
+	return findLeftOut(cmd, img, "")
 }
 
 // A verifyRun has all that it takes to verify.
