@@ -89,27 +89,31 @@ func (t *trial) sign(ctx context.Context) {
 	out := filepath.Join(t.dir, "signed")
 	c := t.imagetool(ctx, "sign", "--key", t.bed.key, t.image, "--out", out)
 	t.expectBytes("sign --out", t.image, t.bytes)
-	if c.Code != 0 {
+	if !signed(c) {
 		t.refusal = reason(c)
 		t.expectFiles("sign --out", "image")
 		t.signInPlace(ctx, nil)
 		return
 	}
 	t.expectFiles("sign --out", "image", "signed")
-	signed, err := os.ReadFile(out)
+	written, err := os.ReadFile(out)
 	if err != nil {
 		t.err = err
 		return
 	}
-	t.judge(ctx, out, signed)
-	if c := t.imagetool(ctx, "verify", "--trust", t.bed.public, out); c.Code != 0 {
-		t.fault("verify of the signed image: exit %d\n%s%s", c.Code, c.stdout, c.stderr)
+	t.judge(ctx, out, written)
+	if v := t.imagetool(ctx, "verify", "--trust", t.bed.public, out); v.Code != c.Code {
+		t.fault("verify of the signed image: exit %d\n%s%s", v.Code, v.stdout, v.stderr)
 	}
 	if err := os.Remove(out); err != nil {
 		t.err = err
 	}
-	t.signInPlace(ctx, signed)
+	t.signInPlace(ctx, written)
 }
+
+// signed is also an image of which a partition was left out, for which there is a code
+// of its own: a spoilt table may have one more.
+func signed(c *child) bool { return c.Code == 0 || c.Code == 3 }
 
 // signInPlace must come to the same result as signing a copy, or leave the
 // image alone. One image in three is enough.
@@ -119,7 +123,7 @@ func (t *trial) signInPlace(ctx context.Context, want []byte) {
 	}
 	c := t.imagetool(ctx, "sign", "--key", t.bed.key, t.image, "--in-place")
 	t.expectFiles("sign --in-place", "image")
-	if (c.Code == 0) != (want != nil) {
+	if signed(c) != (want != nil) {
 		t.fault("sign --in-place: exit %d, but not with --out\n%s", c.Code, c.stderr)
 	}
 	if want == nil {
