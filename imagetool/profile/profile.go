@@ -58,7 +58,7 @@ func Seal(k *Kernel, boot Boot, o signer.Options) (*Sealed, error) {
 
 // Output begins a file with the profile, which Commit completes.
 func (s *Sealed) Output(path string, force bool) (*output.File, error) {
-	out, err := output.Create(path, 0o666, force)
+	out, err := output.Create(path, 0o644, force) // the enforcer takes none that a group may write
 	if err != nil {
 		return nil, err
 	}
