@@ -120,11 +120,23 @@ func (f *finder) numbers(want func(disk.Volume) bool) (numbers []int) {
 	return numbers
 }
 
+// refusal is an error about what was read, and not about reading.
+type refusal interface {
+	error
+	Advice() string
+}
+
 // behind looks for a hash tree between the end of a file system and that of its volume.
 func (f *finder) behind(ctx context.Context, v disk.Volume, dev block.Device) error {
 	info, err := f.image.Describe(v)
-	if err != nil || info.Blocks > uint64(dev.Size()/int64(info.BlockSize)) {
+	if _, ok := errors.AsType[refusal](err); ok {
 		return nil // it will not be opened
+	}
+	if err != nil {
+		return err
+	}
+	if info.Blocks > uint64(dev.Size()/int64(info.BlockSize)) {
+		return nil // as above
 	}
 	return superblocks(ctx, dev, int64(info.Blocks)*int64(info.BlockSize), func(s *superblock) error {
 		over := []int{}
