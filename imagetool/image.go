@@ -78,7 +78,7 @@ func Open(path string, s Selection, mode LockMode) (*Image, error) {
 		err = m.Lock(mode)
 	}
 	if err == nil {
-		err = m.openSystems()
+		err = m.openSystems(mode)
 	}
 	if err != nil {
 		m.Close()
@@ -104,12 +104,16 @@ func (m *Image) Refused() error {
 // Lock keeps others away from the image until Close, as the mode says.
 func (m *Image) Lock(mode LockMode) error { return m.file.Lock(mode) }
 
-func (m *Image) openSystems() error {
+// openSystems opens what was asked for. A copy is made to be written to, too.
+func (m *Image) openSystems(mode LockMode) error {
 	for _, v := range m.layout.Volumes {
 		if Driver(v) == nil || !m.Covers(v.Number) {
 			continue
 		}
 		s, err := m.OpenSystem(v)
+		if err == nil && mode != ForReading {
+			err = s.Writable()
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", m.Path(), v, err)
 		}

@@ -159,6 +159,7 @@ func readGPTs(v *view, boot bootRecord, sizes []int) (*table, error) {
 		return brokenGPT(v, sizes, why)
 	case len(tables) > 1 && !sameVolumes(tables[0], tables[1]):
 		t := &table{kind: "gpt", sector: tables[0].sector}
+		// Needed: two kernels, on disks of either kind, would find different partitions.
 		t.problem(AnyVolume, hintSector, "there are two GPTs, for sectors of 512 and of 4096 bytes, and they differ")
 		return t, nil
 	}
@@ -175,11 +176,13 @@ func brokenGPT(v *view, sizes []int, why error) (*table, error) {
 		}
 		if err == nil {
 			t := &table{kind: "gpt", sector: sector}
+			// Needed: the kernel finds no partition, but a tool that restores the backup does.
 			t.problem(AnyVolume, "on a copy of the image, 'sgdisk --move-second-header IMAGE' writes the primary anew from the backup",
 				"the primary GPT is damaged (%v): only the backup at the end of the image is intact", why)
 			return t, nil
 		}
 	}
+	// Needed: the kernel finds no partition.
 	return &table{kind: "none", unread: refuse(hintVerify, "the MBR announces a GPT, but there is none that the kernel takes: %v", why)}, nil
 }
 
@@ -193,6 +196,7 @@ func (g *gptCopy) table(v *view, boot bootRecord) (*table, error) {
 	}
 	partitions, err := g.decode()
 	if err != nil {
+		// Needed: nobody else reads these bytes for us.
 		t.problem(AnyVolume, hintVerify, "damaged GPT: %s", oneLine(err))
 		return t, nil
 	}
@@ -200,9 +204,11 @@ func (g *gptCopy) table(v *view, boot bootRecord) (*table, error) {
 	for _, p := range partitions {
 		switch {
 		case p.Start > last || p.End > last: // is_pte_valid
+			// Needed: the kernel makes no such partition (is_pte_valid).
 			t.problem(p.Index, hintCut, "the partition table lies: partition %d spans sectors %d to %d, but the image has %d", p.Index, p.Start, p.End, last+1)
 			continue
 		case p.Start > p.End:
+			// Needed: the kernel would make a partition of a negative size, and refuses.
 			t.problem(p.Index, hintVerify, "partition %d spans sectors %d to %d", p.Index, p.Start, p.End)
 			continue
 		case p.Start < g.header.FirstUsable || p.End > g.header.LastUsable:

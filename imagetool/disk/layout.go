@@ -26,6 +26,7 @@ const minSize = 512
 func Detect(disk block.Device, sectorSize int) (*Layout, error) {
 	l := &Layout{Format: "raw", Table: "none", SectorSize: 512}
 	if disk.Size() == 0 {
+		// Needed: there is nothing to sign.
 		l.problem(AnyVolume, refuse("", "the file is empty"))
 		return l, nil
 	}
@@ -39,10 +40,12 @@ func Detect(disk block.Device, sectorSize int) (*Layout, error) {
 	}
 	if kind != "" {
 		l.Format = kind
+		// Needed: the bytes are not those of the disk.
 		l.problem(AnyVolume, refuse(Advice(kind), "this is %s, not a raw disk image", kind))
 		return l, nil
 	}
 	if disk.Size() < minSize {
+		// Needed: there is nothing to sign.
 		l.problem(AnyVolume, refuse("", "%d bytes are too few for a disk image", disk.Size()))
 		return l, nil
 	}
@@ -125,8 +128,10 @@ func (l *Layout) noteDisk(in *view, kinds []string, t *table) {
 	switch {
 	case slices.Contains(kinds, "iso9660"):
 		l.Format = "iso9660" // a CD, which may carry a table for USB sticks
+		// Needed: the kernel mounts the whole of it, and nothing can be written there.
 		l.problem(AnyVolume, refuse(Advice("iso9660"), "this is an ISO 9660 image"))
 	case t.kind != "none":
+		// Needed: one guest would run what lies in the partitions, another what lies over them.
 		l.problem(AnyVolume, refuse(hintChoose, "the image has both a partition table (%s) and a file system over the whole disk (%s)",
 			strings.ToUpper(t.kind), strings.Join(kinds, ", ")))
 	case t.unread != nil && len(kinds) > 0:
@@ -134,8 +139,10 @@ func (l *Layout) noteDisk(in *view, kinds []string, t *table) {
 	case t.unread != nil:
 		l.problem(AnyVolume, t.unread)
 	case len(kinds) == 0 && block.AllZero(in.head):
+		// Needed: there is nothing to sign.
 		l.problem(AnyVolume, refuse("", "there is neither a partition table nor a file system: the image begins with zeros"))
 	case len(kinds) == 0:
+		// Needed: there is nothing to sign.
 		l.problem(AnyVolume, refuse("", "there is neither a partition table nor a known file system"))
 	}
 }
@@ -146,6 +153,7 @@ func ambiguous(where string, kinds []string) *RefusedError {
 	if len(kinds) < 2 || !slices.ContainsFunc(kinds, isExtKind) {
 		return nil
 	}
+	// Needed: a guest may take it for either, and writing for one spoils the other.
 	return refuse("wipefs shows what was found where; remove what is stale on a copy of the image",
 		"%s has the signatures of more than one content: %s", where, strings.Join(kinds, ", "))
 }

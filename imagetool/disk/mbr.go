@@ -90,6 +90,7 @@ func readMBRs(v *view, boot bootRecord, sizes []int) (*table, error) {
 	case inFirst == 0:
 		return second, nil
 	}
+	// Needed: two kernels, on disks of either kind, would find different partitions.
 	return &table{kind: "mbr", sector: sizes[0], problems: []Problem{{AnyVolume, refuse(hintSector,
 		"the MBR can be read for sectors of %d and of %d bytes, and both lead to file systems", sizes[0], sizes[1])}}}, nil
 }
@@ -134,6 +135,7 @@ func (t *table) readExtended(v *view, number int, whole bootEntry, next int) (in
 	for empty := 0; empty < maxEmptyRecords && next <= maxNumber; empty++ {
 		if seen[at] {
 			t.volumes = t.volumes[:kept]
+			// Needed: where the chain ends depends on who follows it.
 			t.problem(AnyVolume, hintVerify, "the logical partitions in partition %d form a ring", number)
 			return next, nil
 		}

@@ -56,7 +56,7 @@ func (a *allocator) take(g uint64) (uint64, bool) {
 	}
 	for ; ga.cursor < size; ga.cursor++ {
 		word, bit := &ga.words[ga.cursor/64], uint64(1)<<(ga.cursor%64)
-		if *word&bit != 0 {
+		if *word&bit != 0 || a.l.listed[g*a.sb.clustersPerGroup+ga.cursor] {
 			continue
 		}
 		*word |= bit
@@ -70,6 +70,7 @@ func (a *allocator) take(g uint64) (uint64, bool) {
 // assign gives each new attribute block its place.
 func (p *plan) assign(l *Listing) (*allocator, error) {
 	if needed, free := p.newBlocks(l.fs.sb), l.fs.sb.freeBlocks; needed > free {
+		// Needed: the kernel, too, says ENOSPC.
 		return nil, refuse("enlarge the image (truncate, resize2fs), or make it with larger inodes (mke2fs -I 1024), which hold the values themselves",
 			"values need %d new blocks, but only %d are free", needed, free)
 	}

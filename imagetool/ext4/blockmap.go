@@ -17,6 +17,7 @@ func newBlockMap(sb *superblock) *blockMap {
 // already.
 func (m *blockMap) mark(block, count uint64) error {
 	if !m.sb.holds(block) || count > m.sb.blocks-block {
+		// Needed: nobody can have them.
 		return damaged("blocks %d+%d lie outside the file system", block, count)
 	}
 	if count == 0 {

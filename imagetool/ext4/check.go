@@ -21,11 +21,13 @@ type File struct {
 type Listing struct {
 	Files []File // in disk order
 
-	fs    *FS
-	used  *blockMap
-	refs  map[uint64]uint32 // references to each extended attribute block
-	last  xattrBlock        // the one that was parsed last
-	inode map[uint32]*facts
+	fs     *FS
+	unfit  *RefusedError // why nothing may be written, although all can be read
+	used   *blockMap
+	listed map[uint64]bool   // clusters that the resize inode lists
+	refs   map[uint64]uint32 // references to each extended attribute block
+	last   xattrBlock        // the one that was parsed last
+	inode  map[uint32]*facts
 
 	values map[uint32]valueCount // inodes with values of extended attributes
 	quotas []*quota
@@ -52,7 +54,7 @@ type facts struct {
 // name and names without an inode.
 func (fs *FS) Check(ctx context.Context) (*Listing, error) {
 	l := &Listing{
-		fs: fs, used: newBlockMap(fs.sb), refs: map[uint64]uint32{}, inode: map[uint32]*facts{}, pathLimit: pathLimit(fs.sb),
+		fs: fs, used: newBlockMap(fs.sb), listed: map[uint64]bool{}, refs: map[uint64]uint32{}, inode: map[uint32]*facts{}, pathLimit: pathLimit(fs.sb),
 		values: map[uint32]valueCount{}, quotas: newQuotas(fs.sb),
 	}
 	if err := l.markMetadata(); err != nil {

@@ -4,6 +4,10 @@ package ext4
 // data begins, 0 if there is none, and how many blocks it takes: in whole
 // clusters, and a block of the map takes one for itself.
 func (l *Listing) claimBlocks(in *Inode) (first, blocks uint64, err error) {
+	if in.Number == inoResize && l.fs.sb.has(compat, compatResizeInode) {
+		blocks, err = l.claimResize(in)
+		return 0, blocks, err
+	}
 	if !l.fs.hasMap(in) {
 		if in.has(flInlineData) {
 			_, err = l.fs.inlineData(in)
@@ -29,10 +33,6 @@ func (c *claimer) node(block uint64) error { return c.claim(block, 1) }
 func (c *claimer) claim(block, count uint64) error {
 	_, n := c.l.fs.sb.clusters(block, count)
 	c.clusters += n
-	// The resize inode's map lists the blocks reserved for descriptors.
-	if c.in.Number == inoResize && c.l.fs.sb.isReservedGDT(block) {
-		return nil
-	}
 	return c.l.used.mark(block, count)
 }
 
@@ -40,29 +40,10 @@ func (c *claimer) run(r run) error {
 	if c.first == 0 {
 		c.first = r.physical
 	}
-	switch {
-	case c.in.Number == inoResize:
-		return c.reserved(r)
-	case c.l.fs.sb.clusterBits > 0:
+	if c.l.fs.sb.clusterBits > 0 {
 		return c.clustered(r)
 	}
 	return c.claim(r.physical, r.count)
-}
-
-// reserved claims what the resize inode lists. Where blocks of 1 KiB make clusters,
-// mke2fs lists one block behind those that it reserves; if that lies in the next
-// cluster, it is free for others, which the kernel overwrites when it resizes.
-func (c *claimer) reserved(r run) error {
-	for b := r.physical; b < r.physical+r.count; b++ {
-		if c.l.fs.sb.clusterBits > 0 && !c.l.fs.sb.isReservedGDT(b) {
-			return refuse("remove the resize inode: tune2fs -O ^resize_inode, then e2fsck -fy",
-				"resize inode lists block %d, which is not reserved", b)
-		}
-		if err := c.claim(b, 1); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // clustered claims data where clusters are more than blocks. A cluster of the file
@@ -90,13 +71,4 @@ func (c *claimer) clustered(r run) error {
 		}
 	}
 	return c.claim(r.physical, r.count)
-}
-
-// isReservedGDT reports whether block is kept for more group descriptors, or lies
-// in a cluster with one that is.
-func (sb *superblock) isReservedGDT(block uint64) bool {
-	g := sb.groupOf(block)
-	used, reserved := sb.baseBlocks(g)
-	start := sb.groupStart(g)
-	return reserved > 0 && block >= start+used && sb.clusterOf(block) <= sb.clusterOf(start+used+reserved-1)
 }

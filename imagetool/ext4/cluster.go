@@ -41,8 +41,6 @@ func (sb *superblock) checkClusters() []*RefusedError {
 		return bad("s_clusters_per_group %d is out of range", sb.clustersPerGroup)
 	case sb.blocksPerGroup != sb.clustersPerGroup<<sb.clusterBits:
 		return bad("s_blocks_per_group is %d, but a group has %d clusters of %d blocks", sb.blocksPerGroup, sb.clustersPerGroup, sb.clusterBlocks())
-	case sb.blocks%sb.clusterBlocks() != 0: // mke2fs and resize2fs round down
-		return bad("%d blocks are no whole number of clusters of %d", sb.blocks, sb.clusterBlocks())
 	}
 	return nil
 }
@@ -75,7 +73,8 @@ func (sb *superblock) unit() string {
 	return "blocks"
 }
 
-// groupClusters is how many clusters group g has (num_clusters_in_group).
+// groupClusters is how many clusters group g has, the last one perhaps in part
+// (num_clusters_in_group).
 func (sb *superblock) groupClusters(g uint64) uint64 {
-	return (sb.groupEnd(g) - sb.groupStart(g)) >> sb.clusterBits
+	return (sb.groupEnd(g) - sb.groupStart(g) + sb.clusterBlocks() - 1) >> sb.clusterBits
 }

@@ -97,7 +97,8 @@ func (sb *superblock) takeClusters(d *group, raw, bitmap []byte, n uint64) {
 }
 
 // superblock is what it is in the end: with less free blocks and, since attributes
-// are there now, the ext_attr feature (ext4_xattr_update_super_block).
+// are there now, the ext_attr feature (ext4_xattr_update_super_block). That takes a
+// superblock which has features (ext4_update_dynamic_rev).
 func (t *Transaction) superblock() []byte {
 	sb := t.fs().sb
 	raw := bytes.Clone(sb.raw[:])
@@ -107,6 +108,11 @@ func (t *Transaction) superblock() []byte {
 		le.PutUint32(raw[sbFreeBlocksHi:], uint32(free>>32))
 	}
 	le.PutUint32(raw[sbFeatureCompat:], sb.features[compat]|compatExtAttr)
+	if sb.u32(sbRevLevel) < dynamicRev {
+		le.PutUint32(raw[sbRevLevel:], dynamicRev)
+		le.PutUint32(raw[sbFirstIno:], sb.firstInode)
+		le.PutUint16(raw[sbInodeSize:], uint16(sb.inodeSize))
+	}
 	return sb.sealed(raw)
 }
 

@@ -73,6 +73,7 @@ func (d *dirReader) inline() error {
 		return err
 	}
 	if d.in.Size != int64(inBlockSize+len(rest)) {
+		// Needed: whether entries behind the size count, nobody can tell.
 		return damaged("size is %d, but %d bytes lie in the inode", d.in.Size, inBlockSize+len(rest))
 	}
 	d.parent = le.Uint32(d.in.iBlock())

@@ -58,6 +58,8 @@ func (fs *FS) valueInode(owner *Inode, e *entry) (*Inode, error) {
 	}
 	// What Lustre wrote before Linux had a format for it points back to its owner.
 	if le.Uint32(in.raw[inMtime:]) == owner.Number && in.Generation == owner.Generation {
+		// Needed: without a hash nobody can tell whether the value is whole, and without a
+		// count of references no second attribute block can refer to it.
 		return nil, refuse("", "value of %q lies in inode %d as old versions of Lustre wrote it, which is not supported", e.fullName(), e.inode)
 	}
 	if in.Size != int64(e.outside) {
@@ -159,7 +161,7 @@ func (sb *superblock) outsideCost(entries []entry) (u usage) {
 func (l *Listing) checkValues() error {
 	for _, number := range slices.Sorted(maps.Keys(l.values)) {
 		switch c := l.values[number]; {
-		case !c.scanned:
+		case !c.scanned: // Needed: its blocks would be given to others.
 			return damaged("inode %d has the value of an extended attribute, but is free", number)
 		case c.found == 0:
 			return damaged("inode %d has the value of an extended attribute, but nothing refers to it", number)

@@ -99,6 +99,9 @@ type plan struct {
 func (p *plan) newBlocks(sb *superblock) uint64 { return uint64(p.fresh) << sb.clusterBits }
 
 func (e *Edit) plan() (*plan, error) {
+	if e.l.unfit != nil {
+		return nil, e.l.unfit
+	}
 	p := &plan{edits: map[uint64]*blockEdit{}, values: map[uint32]uint64{}}
 	for _, number := range slices.Sorted(maps.Keys(e.values)) {
 		in := e.l.Files[e.l.inode[number].file].Inode

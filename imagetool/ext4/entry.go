@@ -14,7 +14,6 @@ const (
 	xaBlockHeader   = 32
 	xaBodyHeader    = 4
 	xaEntryHeader   = 16
-	xaMaxRefcount   = 1024 // EXT4_XATTR_REFCOUNT_MAX
 	xaOffRefcount   = 4
 	xaOffBlocks     = 8
 	xaOffHash       = 12
@@ -98,9 +97,6 @@ func parseEntries(area []byte, first int) ([]entry, error) {
 		}
 		h := area[p:]
 		e := entry{index: h[xaOffNameIndex], name: string(h[xaEntryHeader:][:h[0]]), hash: le.Uint32(h[xaOffEntryHash:])}
-		if e.index == 0 { // no kernel wrote that, and without a name it looks like the end
-			return nil, damaged("extended attribute %q has no name index", e.name)
-		}
 		size, from := int64(le.Uint32(h[xaOffValueSize:])), int64(le.Uint16(h[xaOffValue:]))
 		switch e.inode = le.Uint32(h[xaOffValueInode:]); {
 		case e.inode != 0:

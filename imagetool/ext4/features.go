@@ -33,6 +33,7 @@ const (
 	roQuota         = 0x0100
 	roBigalloc      = 0x0200
 	roMetadataCsum  = 0x0400
+	roReadOnly      = 0x1000
 	roProject       = 0x2000
 	roOrphanPresent = 0x10000
 )
@@ -46,7 +47,7 @@ const (
 )
 
 // A feature is one known bit. Those with a refusal are understood well enough
-// to know that they must not be read or written here.
+// to know that they must not be read here, or not be written.
 type feature struct {
 	word    featureWord
 	bit     uint32
@@ -54,14 +55,9 @@ type feature struct {
 	refused *RefusedError
 }
 
-func notYet(name string) *RefusedError {
-	return refuse("rebuild the image without this feature (mke2fs -O ^"+name+")",
-		"file system feature %s is not supported", name)
-}
-
 var features = []feature{
 	{compat, 0x1, "dir_prealloc", nil},
-	{compat, 0x2, "imagic_inodes", notYet("imagic_inodes")},
+	{compat, 0x2, "imagic_inodes", nil}, // as long as no inode has the flag
 	{compat, compatHasJournal, "has_journal", nil},
 	{compat, compatExtAttr, "ext_attr", nil},
 	{compat, compatResizeInode, "resize_inode", nil},
@@ -82,12 +78,13 @@ var features = []feature{
 	{incompat, incompatMMP, "mmp", nil},
 	{incompat, incompatFlexBG, "flex_bg", nil},
 	{incompat, incompatEAInode, "ea_inode", nil},
-	{incompat, 0x1000, "dirdata", notYet("dirdata")},
+	{incompat, 0x1000, "dirdata",
+		refuse("rebuild the image without this feature (mke2fs -O ^dirdata)", "file system feature dirdata is not supported")},
 	{incompat, incompatCsumSeed, "metadata_csum_seed", nil},
 	{incompat, incompatLargeDir, "large_dir", nil},
 	{incompat, incompatInlineData, "inline_data", nil},
-	{incompat, 0x10000, "encrypt", notYet("encrypt")},
-	{incompat, 0x20000, "casefold", notYet("casefold")},
+	{incompat, 0x10000, "encrypt", nil},  // as long as no inode has the flag
+	{incompat, 0x20000, "casefold", nil}, // likewise
 
 	{roCompat, roSparseSuper, "sparse_super", nil},
 	{roCompat, roLargeFile, "large_file", nil},
@@ -98,8 +95,7 @@ var features = []feature{
 	{roCompat, roQuota, "quota", nil},
 	{roCompat, roBigalloc, "bigalloc", nil},
 	{roCompat, roMetadataCsum, "metadata_csum", nil},
-	{roCompat, 0x1000, "read-only",
-		refuse("clear it with tune2fs -O ^read-only", "file system is marked read-only")},
+	{roCompat, roReadOnly, "read-only", nil},
 	{roCompat, roProject, "project", nil},
 	{roCompat, 0x8000, "verity", nil},
 	{roCompat, roOrphanPresent, "orphan_present",
@@ -124,19 +120,41 @@ func (sb *superblock) featureNames() []string {
 	return names
 }
 
-// refusedFeatures says which of the bits that are set forbid going on.
-func (sb *superblock) refusedFeatures() []*RefusedError {
-	var out []*RefusedError
+// unknownFeatures are the bits that are set and have no name here.
+func (sb *superblock) unknownFeatures() [3]uint32 {
 	rest := sb.features
+	for _, f := range features {
+		rest[f.word] &^= f.bit
+	}
+	return rest
+}
+
+const hintNewer = "a newer vmseal may know it"
+
+// refusedFeatures says which of the bits that are set forbid to read on.
+func (sb *superblock) refusedFeatures() (out []*RefusedError) {
 	for _, f := range features {
 		if sb.features[f.word]&f.bit != 0 && f.refused != nil {
 			out = append(out, f.refused)
 		}
-		rest[f.word] &^= f.bit
 	}
-	for w, bits := range rest {
-		if bits != 0 {
-			out = append(out, refuse("a newer vmseal may know it", "unknown %s features %#x", featureWord(w), bits))
+	if bits := sb.unknownFeatures()[incompat]; bits != 0 {
+		out = append(out, refuse(hintNewer, "unknown incompat features %#x", bits))
+	}
+	return out
+}
+
+// readOnlyFeatures says which of them allow to read, as the kernel does, but not to write.
+// Compatible ones do not keep the kernel from writing, but e2fsck, which has to find
+// everything as it should be.
+func (sb *superblock) readOnlyFeatures() (out []*RefusedError) {
+	if sb.has(roCompat, roReadOnly) {
+		// Needed: whoever set it wants nothing to be written, and the kernel obeys.
+		out = append(out, refuse("clear it with tune2fs -O ^read-only", "file system is marked read-only"))
+	}
+	for _, w := range []featureWord{compat, roCompat} {
+		if bits := sb.unknownFeatures()[w]; bits != 0 {
+			out = append(out, refuse(hintNewer, "unknown %s features %#x: the file system can only be read", w, bits))
 		}
 	}
 	return out

@@ -10,12 +10,12 @@ func (fs *FS) checkFields(in *Inode) error {
 		return damaged("inode %d: i_faddr is not 0", in.Number)
 	case sizeHi != 0 && !in.IsRegular() && !(in.IsDir() && fs.sb.has(incompat, incompatLargeDir)):
 		return damaged("inode %d: i_size_high is not 0", in.Number)
-	case aclHi != 0 && !fs.sb.has(incompat, incompat64Bit):
+	case aclHi != 0 && !fs.sb.has(incompat, incompat64Bit) && !fs.sb.isHurd(): // h_i_mode_high
 		return damaged("inode %d: i_file_acl_high is not 0", in.Number)
 	case blocksHi != 0 && (!fs.sb.has(roCompat, roHugeFile) || in.has(flHugeFile)):
 		return damaged("inode %d: i_blocks_high is not 0", in.Number)
 	case in.has(flIMagic):
-		return damaged("inode %d: has the flag imagic, but the file system lacks the feature", in.Number)
+		return damaged("inode %d has the flag imagic, and belongs to AFS", in.Number)
 	case in.has(flIndex) && !in.IsDir():
 		return damaged("inode %d: has a hash tree, but is no directory", in.Number)
 	case len(in.raw) > goodOldInodeSize && in.extraSize() != 0 && in.extraSize() < inChecksumHi+2-goodOldInodeSize:

@@ -39,6 +39,15 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 	return fs, nil
 }
 
+// Writable says why nothing may be written to the file system, although it can be read;
+// nil if there is no such reason.
+func (fs *FS) Writable() error {
+	if refused := fs.sb.readOnlyFeatures(); len(refused) > 0 {
+		return refused[0]
+	}
+	return nil
+}
+
 // Info returns what the superblock says.
 func (fs *FS) Info() *Info { return fs.sb.info() }
 
@@ -51,6 +60,7 @@ func (fs *FS) readBlock(block uint64) ([]byte, error) {
 // readInto fills b, a multiple of the block size, from block on.
 func (fs *FS) readInto(b []byte, block uint64) error {
 	if !fs.sb.holds(block) {
+		// Needed: it cannot be read.
 		return damaged("block %d is outside the file system", block)
 	}
 	n, err := fs.r.ReadAt(b, int64(block*fs.sb.blockSize))

@@ -41,6 +41,7 @@ func (in *Inode) iBlock() []byte { return in.raw[inBlock : inBlock+inBlockSize] 
 func (fs *FS) Inode(number uint32) (*Inode, error) {
 	in, err := fs.anyInode(number)
 	if err == nil && in.has(flEAInode) {
+		// Needed: it is no file that anybody could open.
 		err = damaged("inode %d has the value of an extended attribute (ea_inode)", number)
 	}
 	return in, err
@@ -128,8 +129,10 @@ func (fs *FS) checkInode(in *Inode) error {
 	switch {
 	case len(in.raw) > goodOldInodeSize && (goodOldInodeSize+extra > len(in.raw) || extra%4 != 0):
 		return damaged("inode %d: i_extra_isize %d is out of range", in.Number, extra)
+	// Needed: without its key, neither its contents nor the names in it can be read.
 	case in.has(flEncrypt):
 		return refuse("", "inode %d is encrypted, which is not supported", in.Number)
+	// Needed: the names in it are the same if Unicode says so, whose tables are not here.
 	case in.has(flCasefold):
 		return refuse("", "inode %d is case-folded, which is not supported", in.Number)
 	case in.has(flEAInode) && !fs.sb.has(incompat, incompatEAInode):

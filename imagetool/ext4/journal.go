@@ -33,6 +33,15 @@ const (
 	journalMinBlocks  = 1024       // JBD2_MIN_JOURNAL_BLOCKS
 )
 
+// journalInode is the inode of the journal, 0 if there is none inside. It was a file with a
+// name if tune2fs -j added it while the file system was mounted; e2fsck renames it.
+func (fs *FS) journalInode() uint32 {
+	if !fs.sb.has(compat, compatHasJournal) {
+		return 0
+	}
+	return fs.sb.u32(sbJournalInum)
+}
+
 // checkJournal refuses a journal that is not empty: what it holds is newer than
 // what lies in the file system. The needs_recovery feature should say the same,
 // but a crash or a tool may have lost it.
@@ -42,10 +51,8 @@ func (fs *FS) checkJournal() error {
 	}
 	if dev, ino := fs.sb.u32(sbJournalDev), fs.sb.u32(sbJournalInum); dev != 0 || ino == 0 {
 		return refuse("move the journal inside with tune2fs -O ^has_journal and tune2fs -j", "file system has an external journal")
-	} else if ino != inoJournal {
-		return damaged("journal is inode %d, expected %d", ino, inoJournal)
 	}
-	in, err := fs.Inode(inoJournal)
+	in, err := fs.Inode(fs.journalInode())
 	if err != nil {
 		return fmt.Errorf("reading the journal: %w", err)
 	}

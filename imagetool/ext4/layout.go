@@ -65,7 +65,8 @@ const (
 	stateValid = 0x1 // EXT4_VALID_FS
 	stateError = 0x2 // EXT4_ERROR_FS
 
-	osLinux = 0 // EXT4_OS_LINUX
+	osHurd     = 1 // EXT4_OS_HURD
+	dynamicRev = 1 // EXT4_DYNAMIC_REV
 )
 
 // Offsets into struct ext4_group_desc (fs/ext4/ext4.h). The high halves exist
@@ -106,39 +107,38 @@ const (
 
 // Offsets into struct ext4_inode (fs/ext4/ext4.h).
 const (
-	inMode        = 0x00
-	inUIDLo       = 0x02
-	inSizeLo      = 0x04
-	inAtime       = 0x08
-	inCtime       = 0x0c
-	inMtime       = 0x10
-	inDtime       = 0x14
-	inGIDLo       = 0x18
-	inLinks       = 0x1a
-	inBlocksLo    = 0x1c
-	inFlags       = 0x20
-	inVersionLo   = 0x24
-	inBlock       = 0x28
-	inGeneration  = 0x64
-	inFileACLLo   = 0x68
-	inSizeHi      = 0x6c
-	inFaddr       = 0x70 // i_obso_faddr
-	inBlocksHi    = 0x74
-	inFileACLHi   = 0x76
-	inUIDHi       = 0x78
-	inGIDHi       = 0x7a
-	inChecksumLo  = 0x7c
-	inExtraIsize  = 0x80
-	inChecksumHi  = 0x82
-	inCtimeExtra  = 0x84
-	inMtimeExtra  = 0x88
-	inAtimeExtra  = 0x8c
-	inVersionHi   = 0x98
-	inProjectID   = 0x9c
-	inBlockSize   = 60 // i_block, EXT4_N_BLOCKS * 4
-	inBlockCount  = 15 // EXT4_N_BLOCKS
-	directBlocks  = 12 // EXT4_NDIR_BLOCKS
-	maxExtraIsize = 1024 - goodOldInodeSize
+	inMode       = 0x00
+	inUIDLo      = 0x02
+	inSizeLo     = 0x04
+	inAtime      = 0x08
+	inCtime      = 0x0c
+	inMtime      = 0x10
+	inDtime      = 0x14
+	inGIDLo      = 0x18
+	inLinks      = 0x1a
+	inBlocksLo   = 0x1c
+	inFlags      = 0x20
+	inVersionLo  = 0x24
+	inBlock      = 0x28
+	inGeneration = 0x64
+	inFileACLLo  = 0x68
+	inSizeHi     = 0x6c
+	inFaddr      = 0x70 // i_obso_faddr
+	inBlocksHi   = 0x74
+	inFileACLHi  = 0x76
+	inUIDHi      = 0x78
+	inGIDHi      = 0x7a
+	inChecksumLo = 0x7c
+	inExtraIsize = 0x80
+	inChecksumHi = 0x82
+	inCtimeExtra = 0x84
+	inMtimeExtra = 0x88
+	inAtimeExtra = 0x8c
+	inVersionHi  = 0x98
+	inProjectID  = 0x9c
+	inBlockSize  = 60 // i_block, EXT4_N_BLOCKS * 4
+	inBlockCount = 15 // EXT4_N_BLOCKS
+	directBlocks = 12 // EXT4_NDIR_BLOCKS
 )
 
 // Inode numbers with a meaning of their own (fs/ext4/ext4.h).

@@ -75,6 +75,7 @@ func (sb *superblock) checkMMP(r io.ReaderAt) error {
 	case mmpSeqFsck:
 		return refuse(hintMMP, "file system is in use%s by e2fsck or a tool like it, which runs or was cut short (MMP)", mmpHost(raw))
 	default:
+		// Needed: another host may write to it at the same time.
 		return refuse(hintMMP, "file system is in use%s, or was when that host failed (MMP sequence %#x)", mmpHost(raw), seq)
 	}
 }

@@ -73,10 +73,13 @@ func (l *Listing) walkDir(dir dirNode, pending []dirNode) ([]dirNode, error) {
 	l.inode[dir.ino].names++ // "."
 	for _, e := range entries {
 		if len(dir.path)+1+len(e.Name) >= maxPath {
+			// Needed: no path that open(2) takes leads there, and d_path gives IMA none: rules,
+			// manifests and verdicts could not name it.
 			return nil, refuse("move what lies so deep further up: programs cannot name it either", "path of %q in %q is longer than %d bytes", e.Name, dir.path, maxPath-1)
 		}
 		path := dir.path + "/" + e.Name
 		if l.pathBytes += len(path); l.pathBytes > l.pathLimit {
+			// Needed: the paths of a small image could take all memory.
 			return nil, refuse("", "directory %q: with it, the paths of all files are longer than %d bytes, too many for a file system of this size", dir.path, l.pathLimit)
 		}
 		f, err := l.name(e, path)

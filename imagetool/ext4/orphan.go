@@ -22,7 +22,7 @@ func (fs *FS) orphanFile() uint32 {
 // isHidden reports whether an inode beyond the reserved ones has no name, and
 // belongs to the file system itself.
 func (fs *FS) isHidden(number uint32) bool {
-	return number != 0 && (number == fs.orphanFile() || number == fs.sb.u32(sbProjectQuotaInum))
+	return number != 0 && (number == fs.orphanFile() || number == fs.sb.quotaInode(projectQuota))
 }
 
 // checkOrphanFile makes sure that the orphan file is one, and empty

@@ -81,6 +81,8 @@ func (fs *FS) place(c *change, dropEVM bool) error {
 	for i := range all {
 		e := &all[i]
 		if e.inode != 0 && (e.is(indexSecurity, imaName) || dropEVM && e.is(indexSecurity, evmName)) {
+			// Needed: the inode with the old value would have to be freed. An Edit frees
+			// nothing, so that one that was cut short leaves nothing that two could own.
 			return refuse("remove it with setfattr -x where the image is mounted", "value of %s lies in inode %d (ea_inode), which cannot be replaced", e.fullName(), e.inode)
 		}
 	}
@@ -113,6 +115,7 @@ func (fs *FS) place(c *change, dropEVM bool) error {
 		}
 		return nil
 	}
+	// Needed: the kernel, too, says ENOSPC.
 	return refuse("shorten or remove other extended attributes of the file", "value of %d bytes does not fit beside its other extended attributes", len(c.value))
 }
 

@@ -20,8 +20,10 @@ type quotaKind struct {
 var quotaKinds = []quotaKind{
 	{"user", sbUserQuotaInum, inoUserQuota, 0xd9c01f11},
 	{"group", sbGroupQuotaInum, inoGroupQuota, 0xd9c01927},
-	{"project", sbProjectQuotaInum, 0, 0xd9c03f14},
+	projectQuota,
 }
+
+var projectQuota = quotaKind{"project", sbProjectQuotaInum, 0, 0xd9c03f14}
 
 // id is the owner of an inode. One without a project belongs to project 0
 // (EXT4_DEF_PROJID).
@@ -37,23 +39,28 @@ func (k *quotaKind) id(in *Inode) uint32 {
 	return 0
 }
 
-// checkQuotaInodes says whether the superblock names quota files where there
-// may be some, and where they have to lie.
+// quotaInode is the inode of a quota file, 0 if there is none. Without the feature the
+// numbers in the superblock mean nothing; go-diskfs writes them all the same.
+func (sb *superblock) quotaInode(k quotaKind) uint32 {
+	if !sb.has(roCompat, roQuota) {
+		return 0
+	}
+	return sb.u32(k.field)
+}
+
+// checkQuotaInodes says whether the quota files lie where they have to. A file that the
+// superblock takes for one of them is none for the kernel, even without the feature
+// (is_special_ino in fs/ext4/inode.c).
 func (sb *superblock) checkQuotaInodes() *RefusedError {
 	for _, k := range quotaKinds {
 		n := sb.u32(k.field)
 		switch {
-		case n == 0:
+		case n == 0 || n < sb.firstInode && !sb.has(roCompat, roQuota) || n > sb.inodes && !sb.has(roCompat, roQuota):
 		case !sb.has(roCompat, roQuota):
-			return damaged("superblock names a file of %s quotas, but the feature quota is missing", k.name)
+			return damaged("superblock names inode %d as file of %s quotas, but the feature quota is missing", n, k.name)
 		case k.inode != 0 && n != k.inode: // as made by the first e2fsprogs that could
 			return damaged("file of %s quotas is inode %d, expected %d", k.name, n, k.inode)
-		case k.inode != 0:
-		case !sb.has(roCompat, roProject):
-			return damaged("superblock names a file of project quotas, but the feature project is missing")
-		case sb.inodeSize == goodOldInodeSize:
-			return refuse("", "file system has project quotas, but its inodes have no room for a project")
-		case n < sb.firstInode || n > sb.inodes || sb.has(compat, compatOrphanFile) && n == sb.u32(sbOrphanFileInum):
+		case k.inode == 0 && (n < sb.firstInode || n > sb.inodes || sb.has(compat, compatOrphanFile) && n == sb.u32(sbOrphanFileInum)):
 			return damaged("file of %s quotas cannot be inode %d", k.name, n)
 		}
 	}
@@ -71,7 +78,7 @@ type quota struct {
 
 func newQuotas(sb *superblock) (out []*quota) {
 	for _, k := range quotaKinds {
-		if sb.u32(k.field) != 0 {
+		if sb.quotaInode(k) != 0 {
 			out = append(out, &quota{kind: k, counted: map[uint32]usage{}})
 		}
 	}
@@ -107,12 +114,13 @@ func (l *Listing) checkQuotas() error {
 }
 
 func (q *quota) read(l *Listing) error {
-	number := l.fs.sb.u32(q.kind.field)
+	number := l.fs.sb.quotaInode(q.kind)
 	in, err := l.fs.Inode(number)
 	if err != nil {
 		return err
 	}
 	if f := l.inode[number]; f == nil || !in.IsRegular() || in.has(flInlineData) {
+		// Needed: the kernel reads the usage from a regular file, and signing has to bring it up to date there.
 		return damaged("inode %d is not a regular file in use", number)
 	}
 	if q.file, err = l.fs.Contents(in); err != nil {

@@ -58,6 +58,9 @@ const (
 
 // readQuota reads all records of a quota file. Every block is read only once, so
 // that no tree keeps it busy for longer than the file is long.
+//
+// Needed: signing charges new blocks in these records, and must find the same ones as the
+// kernel, which sets quotas up anew from what it finds.
 func readQuota(r io.ReaderAt, size int64, magic uint32) (map[uint32]dquot, error) {
 	if size < (qtRoot+1)*qtBlockSize || size > qtMaxSize {
 		return nil, damaged("size %d is impossible", size)
@@ -95,6 +98,8 @@ func readQuota(r io.ReaderAt, size int64, magic uint32) (map[uint32]dquot, error
 
 // node walks the references of a block at this depth, which share the upper
 // bytes of their ids.
+//
+// Needed: see readQuota.
 func (t *quotaTree) node(block uint32, depth int, upper uint32) error {
 	if t.kind[block] != 0 {
 		return damaged("the tree leads to block %d twice", block)
@@ -124,6 +129,8 @@ func (t *quotaTree) node(block uint32, depth int, upper uint32) error {
 }
 
 // link follows the reference to an id's record.
+//
+// Needed: see readQuota.
 func (t *quotaTree) link(block, id uint32) error {
 	switch t.kind[block] {
 	case nodeSeen:

@@ -24,7 +24,7 @@ func (c *change) check(fs *FS, now *time.Time) error {
 		}
 	}
 	if now != nil {
-		return in.touch(*now)
+		return fs.touch(&in, *now)
 	}
 	return nil
 }
@@ -44,7 +44,7 @@ func (c *change) rewrite(fs *FS, in *Inode, now *time.Time) error {
 		le.PutUint16(in.raw[inFileACLHi:], uint16(c.to>>32))
 	}
 	if now != nil {
-		if err := in.touch(*now); err != nil {
+		if err := fs.touch(in, *now); err != nil {
 			return err
 		}
 	}
@@ -87,8 +87,9 @@ func (fs *FS) addBlock(in *Inode) error {
 	return nil
 }
 
-// touch sets ctime and raises i_version, as a change of an attribute does.
-func (in *Inode) touch(now time.Time) error {
+// touch sets ctime and raises i_version, as a change of an attribute does. Hurd keeps the
+// block of a translator there.
+func (fs *FS) touch(in *Inode, now time.Time) error {
 	sec := now.Unix()
 	if !in.hasField(inCtimeExtra) && sec != int64(int32(sec)) {
 		return fmt.Errorf("inode %d has no room for a ctime of %v", in.Number, now)
@@ -97,6 +98,9 @@ func (in *Inode) touch(now time.Time) error {
 	if in.hasField(inCtimeExtra) {
 		epoch := uint32((sec-int64(int32(sec)))>>32) & 3
 		le.PutUint32(in.raw[inCtimeExtra:], epoch|uint32(now.Nanosecond())<<2)
+	}
+	if fs.sb.isHurd() {
+		return nil
 	}
 	version := uint64(le.Uint32(in.raw[inVersionLo:]))
 	if in.hasField(inVersionHi) {

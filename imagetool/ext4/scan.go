@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -68,7 +69,8 @@ func (l *Listing) checkInodeBitmap(d *group, bitmap []byte, written uint64) erro
 		}
 		padded := slices.Clone(bitmap)
 		if padBitmap(padded, per); !slices.Equal(bitmap, padded) {
-			return damaged("inode bitmap of group %d: padding at its end is not set", d.number)
+			// Only e2fsck minds; tar2ext4 and make_ext4fs leave it like that.
+			l.unfit = cmp.Or(l.unfit, damaged("inode bitmap of group %d: padding at its end is not set", d.number))
 		}
 	}
 	if used+d.freeInodes != per {
@@ -172,7 +174,7 @@ func (l *Listing) takeInode(in *Inode, reserved bool) error {
 	switch {
 	case f.value:
 		return l.takeValue(in)
-	case in.IsRegular() && !l.fs.isHidden(in.Number):
+	case in.IsRegular() && !l.fs.isHidden(in.Number) && in.Number != l.fs.journalInode():
 		f.file = len(l.Files)
 		l.Files = append(l.Files, File{Inode: in, FirstBlock: first, EVM: evm})
 	}

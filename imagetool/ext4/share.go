@@ -21,6 +21,7 @@ func (l *Listing) sumAttributes(in *Inode, entries int, outside uint64) error {
 	l.attributes.entries += uint64(entries)
 	l.attributes.outside += outside
 	if l.attributes.entries > minEntries+size/entryShare || l.attributes.outside > minOutside+size*outsideMax {
+		// Needed: a small image could keep us busy for days.
 		return refuse("", "inode %d: with its extended attributes, there are too many for a file system of this size", in.Number)
 	}
 	return nil

@@ -63,6 +63,10 @@ func (sb *superblock) groupCsum() bool {
 	return sb.has(roCompat, roGdtCsum) || sb.metadataCsum()
 }
 
+// isHurd reports whether the file system was made for GNU/Hurd, which keeps other things
+// in some fields of the inodes. Other systems are but a label.
+func (sb *superblock) isHurd() bool { return sb.u32(sbCreatorOS) == osHurd }
+
 // decode trusts nothing: check says afterwards whether the fields make sense.
 func (sb *superblock) decode() {
 	sb.features = [3]uint32{sb.u32(sbFeatureCompat), sb.u32(sbFeatureIncompat), sb.u32(sbFeatureROCompat)}
@@ -77,6 +81,9 @@ func (sb *superblock) decode() {
 	sb.inodesPerGroup = uint64(sb.u32(sbInodesPerGroup))
 	sb.inodeSize = uint64(sb.u16(sbInodeSize))
 	sb.firstInode = sb.u32(sbFirstIno)
+	if sb.u32(sbRevLevel) < dynamicRev { // which had no such fields yet
+		sb.inodeSize, sb.firstInode = goodOldInodeSize, goodOldFirstInode
+	}
 	sb.reservedGDT = uint64(sb.u16(sbReservedGDT))
 	sb.firstMetaBG = uint64(sb.u32(sbFirstMetaBG))
 	sb.descSize = gdSize32
@@ -132,9 +139,11 @@ func (sb *superblock) checkState() (out []*RefusedError) {
 	if !sb.has(compat, compatHasJournal) && sb.u32(sbJournalInum)|sb.u32(sbJournalDev) != 0 {
 		out = append(out, damaged("superblock names a journal, but the feature has_journal is missing"))
 	}
-	if sb.has(compat, compatOrphanFile) != (sb.u32(sbOrphanFileInum) != 0) {
-		out = append(out, damaged("superblock names inode %d as orphan file, but orphan_file is %t",
-			sb.u32(sbOrphanFileInum), sb.has(compat, compatOrphanFile)))
+	switch n, has := sb.u32(sbOrphanFileInum), sb.has(compat, compatOrphanFile); {
+	case has && n == 0:
+		out = append(out, damaged("file system has the feature orphan_file, but names no such file"))
+	case !has && n >= sb.firstInode && n <= sb.inodes: // another number means nothing
+		out = append(out, damaged("superblock names inode %d as orphan file, but the feature orphan_file is missing", n))
 	}
 	if refused := sb.checkQuotaInodes(); refused != nil {
 		out = append(out, refused)
@@ -143,15 +152,11 @@ func (sb *superblock) checkState() (out []*RefusedError) {
 		out = append(out, damaged("superblock names an external journal, %x", u))
 	}
 	if n := sb.u32(sbLastOrphan); n != 0 {
+		// Needed: the kernel deletes it at the next mount, or cuts off its end.
 		out = append(out, refuse(hintRecover, "orphan inode %d waits to be deleted", n))
 	}
-	if sb.u32(sbRevLevel) != 1 {
-		out = append(out, refuse("", "revision level %d is not supported", sb.u32(sbRevLevel)))
-	}
-	// GNU/Hurd gives some inode fields another meaning; the others are only
-	// labels, but nobody can say what such a system expects.
-	if os := sb.u32(sbCreatorOS); os != osLinux {
-		out = append(out, refuse("", "file system was made for another system than Linux (s_creator_os %d)", os))
+	if rev := sb.u32(sbRevLevel); rev > dynamicRev {
+		out = append(out, refuse(hintNewer, "revision level %d is not supported", rev))
 	}
 	return out
 }
@@ -177,7 +182,7 @@ func (sb *superblock) checkGeometry(size int64) []*RefusedError {
 		return bad("s_r_blocks_count %d is out of range", sb.reservedBlocks)
 	case sb.groups == 0:
 		return bad("there are no block groups")
-	case sb.inodeSize < goodOldInodeSize || sb.inodeSize > min(sb.blockSize, goodOldInodeSize+maxExtraIsize) || bits.OnesCount64(sb.inodeSize) != 1:
+	case sb.inodeSize < goodOldInodeSize || sb.inodeSize > sb.blockSize || bits.OnesCount64(sb.inodeSize) != 1:
 		return bad("s_inode_size %d is out of range", sb.inodeSize)
 	case sb.inodesPerGroup == 0 || sb.inodesPerGroup > sb.blockSize*8 || sb.inodesPerGroup%8 != 0 ||
 		sb.inodesPerGroup%(sb.blockSize/sb.inodeSize) != 0:
@@ -225,7 +230,7 @@ type Info struct {
 	Inodes      uint64
 	FreeInodes  uint64
 	Features    []string
-	Problems    []string // why Open refuses it, as far as the superblock tells
+	Problems    []string // why it is not opened or not written, as far as the superblock tells
 }
 
 // ReadInfo reads the superblock alone and refuses nothing but ErrNotExt. size
@@ -240,7 +245,7 @@ func ReadInfo(r io.ReaderAt, size int64) (*Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, p := range refused {
+	for _, p := range append(refused, sb.readOnlyFeatures()...) {
 		info.Problems = append(info.Problems, p.Reason)
 	}
 	return info, nil

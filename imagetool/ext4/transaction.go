@@ -24,6 +24,9 @@ type Block struct {
 
 // Prepare decides where everything goes. It writes nothing.
 func (e *Edit) Prepare() (*Transaction, error) {
+	if err := e.l.fs.Writable(); err != nil {
+		return nil, err
+	}
 	p, err := e.plan()
 	if err != nil {
 		return nil, err

@@ -39,7 +39,8 @@ func (in *Inode) bodyEntries() ([]entry, error) {
 		if e.hash != 0 && !e.hashValid() {
 			return nil, damaged("inode %d: hash of %q is wrong", in.Number, e.fullName())
 		}
-		if contains(entries[:i], e) {
+		// Needed: the kernel takes the first one, and finds the other when that is removed.
+		if e.matters() && contains(entries[:i], e) {
 			return nil, damaged("inode %d: extended attribute %q is there twice", in.Number, e.fullName())
 		}
 	}
@@ -84,20 +85,20 @@ func (fs *FS) parseXattrBlock(block uint64, raw []byte) ([]entry, error) {
 	if n := le.Uint32(raw[xaOffBlocks:]); n != 1 {
 		return nil, damaged("h_blocks is %d, expected 1", n)
 	}
-	if n := le.Uint32(raw[xaOffRefcount:]); n == 0 || n > xaMaxRefcount {
-		return nil, damaged("h_refcount %d is out of range", n)
-	}
 	entries, err := parseEntries(raw, xaBlockHeader)
 	if err != nil {
 		return nil, err
 	}
 	for i := range entries {
 		e := &entries[i]
+		if e.index == 0 { // which e2fsck minds here only
+			return nil, damaged("extended attribute %q has no name index", e.name)
+		}
 		if !e.hashValid() {
 			return nil, damaged("hash of %q is wrong", e.fullName())
 		}
-		// Looking for a name, the kernel stops at the first that comes after it
-		// (xattr_find_entry): it would not see what stands out of order.
+		// Needed: looking for a name, the kernel stops at the first that comes after it
+		// (xattr_find_entry): it would not see what stands out of order, nor what is put there.
 		if i > 0 && compareEntries(&entries[i-1], e) >= 0 {
 			return nil, damaged("%q stands out of order or twice", e.fullName())
 		}
@@ -126,10 +127,17 @@ func (fs *FS) allEntries(in *Inode) (body, block []entry, err error) {
 	return body, block, in.checkDistinct(body, block)
 }
 
-// checkDistinct refuses a name that is both in the inode and in its block.
+// matters reports whether two attributes of this name would make a difference here:
+// labels, and what is part of a file.
+func (e *entry) matters() bool {
+	return e.is(indexSecurity, imaName) || e.is(indexSecurity, evmName) || e.is(indexSystem, inlineName)
+}
+
+// checkDistinct refuses a label that is both in the inode and in its block.
 func (in *Inode) checkDistinct(body, block []entry) error {
 	for i := range body {
-		if contains(block, &body[i]) {
+		// Needed: the kernel takes that in the inode, and finds the other when it is removed.
+		if body[i].matters() && contains(block, &body[i]) {
 			return damaged("inode %d: extended attribute %q is there twice", in.Number, body[i].fullName())
 		}
 	}
@@ -151,7 +159,8 @@ func (fs *FS) Xattrs(in *Inode) ([]Xattr, error) {
 	var out []Xattr
 	total := 0
 	for _, e := range append(body, block...) {
-		if e.is(indexSystem, inlineName) {
+		first := func(x Xattr) bool { return x.Name == e.fullName() } // which hides this one
+		if e.is(indexSystem, inlineName) || slices.ContainsFunc(out, first) {
 			continue
 		}
 		value, err := fs.value(in, &e)
@@ -159,6 +168,7 @@ func (fs *FS) Xattrs(in *Inode) ([]Xattr, error) {
 			return nil, err
 		}
 		if total += len(value); total > maxXattrs {
+			// Needed: the values of a small image could take all memory.
 			return nil, refuse("", "inode %d: extended attributes have more than %d bytes", in.Number, maxXattrs)
 		}
 		out = append(out, Xattr{e.fullName(), value})

@@ -46,6 +46,10 @@ type Info struct {
 type FileSystem interface {
 	Info() *Info
 
+	// Writable says why nothing may be written to it, although it can be read; nil if
+	// there is no such reason.
+	Writable() error
+
 	// Check checks all of the file system and lists its regular files.
 	Check(ctx context.Context) (Listing, error)
 

@@ -131,3 +131,31 @@ func write(t *testing.T, path string, b []byte) {
 		t.Fatal(err)
 	}
 }
+
+// TestAgrees asks e2fsck about images that might be refused.
+func TestAgrees(t *testing.T) {
+	if _, err := exec.LookPath("debugfs"); err != nil {
+		if os.Getenv("VMSEAL_REQUIRE_TOOLS") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	i := slices.IndexFunc(base.Recipes, func(r base.Recipe) bool { return r.Name == "no-csum" })
+	im, err := base.Recipes[i].Build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for command, want := range map[string]bool{
+		"quit":                                 false,
+		"set_inode_field /hello links_count 9": true, // e2fsck fails
+		"set_super_value state 0":              true, // it would only look
+	} {
+		tr := newTrial(t, t.TempDir(), im.Bytes)
+		if text, err := exec.Command("debugfs", "-w", "-R", command, tr.image).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		if got := tr.agrees(t.Context()); got != want || tr.err != nil {
+			t.Errorf("%s: e2fsck agrees: %v, want %v, error %v", command, got, want, tr.err)
+		}
+	}
+}

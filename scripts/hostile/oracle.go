@@ -48,6 +48,28 @@ func (t *trial) judge(ctx context.Context, path string, signed []byte) {
 	}
 }
 
+// agrees asks whether e2fsck, too, has something to say against an image that was refused:
+// it fails, would mend something, or does not call the file system clean without -f.
+func (t *trial) agrees(ctx context.Context) bool {
+	if t.err != nil {
+		return true
+	}
+	start, _ := t.shape()
+	where := fmt.Sprintf("%s?offset=%d", t.image, start)
+	for _, option := range []string{"-fn", "-n"} {
+		c, err := run(ctx, patience, "e2fsck", option, where)
+		if err != nil {
+			t.err = err
+			return true
+		}
+		said := c.stdout + c.stderr
+		if c.Code != 0 || strings.Contains(said, "? no\n") || option == "-n" && !strings.Contains(said, ": clean, ") {
+			return true
+		}
+	}
+	return false
+}
+
 // shape is where the file system begins and how many inodes it has, as the
 // superblock says, which is right in an image that was signed.
 func (t *trial) shape() (start, inodes int) {

@@ -16,17 +16,18 @@ import (
 
 // A summary counts what happened. It may be used by several goroutines at once.
 type summary struct {
-	Seed     uint64         `json:"seed"`
-	Images   int            `json:"images"`
-	Runs     int            `json:"runs"`
-	Seconds  float64        `json:"seconds"`
-	Signed   int            `json:"signed"`
-	Refused  int            `json:"refused"`
-	Reasons  map[string]int `json:"reasons"`
-	Slowest  peak           `json:"slowest"`
-	CPU      peak           `json:"most_cpu"`
-	Memory   peak           `json:"most_memory"`
-	Faults   []faultObject  `json:"faults"`
+	Seed     uint64           `json:"seed"`
+	Images   int              `json:"images"`
+	Runs     int              `json:"runs"`
+	Seconds  float64          `json:"seconds"`
+	Signed   int              `json:"signed"`
+	Refused  int              `json:"refused"`
+	Reasons  map[string]int   `json:"reasons"`
+	Alone    map[string][]int `json:"alone"` // refusals that e2fsck does not share, with their images
+	Slowest  peak             `json:"slowest"`
+	CPU      peak             `json:"most_cpu"`
+	Memory   peak             `json:"most_memory"`
+	Faults   []faultObject    `json:"faults"`
 	mu       sync.Mutex
 	lastTold time.Time
 }
@@ -47,7 +48,7 @@ type faultObject struct {
 }
 
 func newSummary(seed uint64) *summary {
-	return &summary{Seed: seed, Reasons: map[string]int{}, Faults: []faultObject{}, lastTold: time.Now()}
+	return &summary{Seed: seed, Reasons: map[string]int{}, Alone: map[string][]int{}, Faults: []faultObject{}, lastTold: time.Now()}
 }
 
 func (s *summary) add(r *result, verbose bool) {
@@ -59,6 +60,9 @@ func (s *summary) add(r *result, verbose bool) {
 	} else {
 		s.Refused++
 		s.Reasons[r.refusal]++
+		if r.alone {
+			s.Alone[r.refusal] = append(s.Alone[r.refusal], r.number)
+		}
 	}
 	for _, c := range r.children {
 		s.Runs++
@@ -123,6 +127,10 @@ func (s *summary) print(w io.Writer, asJSON bool) error {
 	})
 	for _, r := range reasons {
 		fmt.Fprintf(w, "%7d   %s\n", s.Reasons[r], r)
+	}
+	for _, r := range slices.Sorted(maps.Keys(s.Alone)) {
+		slices.Sort(s.Alone[r])
+		fmt.Fprintf(w, "e2fsck finds nothing wrong with what is refused as: %s (images %v)\n", r, s.Alone[r])
 	}
 	for _, f := range s.Faults {
 		fmt.Fprintf(w, "fault: image %d (%s), kept as %s\n  %s\n", f.Number, f.Kind, f.Kept, strings.Join(f.Damage, "\n  "))

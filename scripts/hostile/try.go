@@ -14,6 +14,7 @@ type result struct {
 	*specimen
 	children []*child // runs of imagetool
 	refusal  string   // why it was not signed
+	alone    bool     // and e2fsck finds nothing
 	faults   []string
 	kept     string
 }
@@ -91,6 +92,7 @@ func (t *trial) sign(ctx context.Context) {
 	t.expectBytes("sign --out", t.image, t.bytes)
 	if !signed(c) {
 		t.refusal = reason(c)
+		t.alone = !t.agrees(ctx)
 		t.expectFiles("sign --out", "image")
 		t.signInPlace(ctx, nil)
 		return

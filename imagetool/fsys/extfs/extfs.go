@@ -45,6 +45,8 @@ type fileSystem struct{ fs *ext4.FS }
 
 func (f *fileSystem) Info() *fsys.Info { return describe(f.fs.Info()) }
 
+func (f *fileSystem) Writable() error { return f.fs.Writable() }
+
 func (f *fileSystem) Check(ctx context.Context) (fsys.Listing, error) {
 	l, err := f.fs.Check(ctx)
 	if err != nil {
