@@ -27,8 +27,6 @@ var attempts = map[string]attempt{
 	"finit-module":    {"FILE", 1, finitModule},
 	"mmap-exec":       {"FILE: map it executable", 1, mmapExec},
 	"mprotect-exec":   {"FILE: map it readable, then make that executable", 1, mprotectExec},
-	"mmap-implied":    {"FILE: map it readable, which the personality READ_IMPLIES_EXEC makes executable", 1, mmapImplied},
-	"remap-implied":   {"FILE: map it readable, and have remap_file_pages make it executable by that personality", 1, remapImplied},
 	"write-exec":      {"FILE: change it through a shared mapping that stays, then map it executable", 1, writeExec},
 	"write-mapped":    {"FILE: map it executable, then write to it; done if the mapping changed", 1, writeMapped},
 	"jump":            {"ADDRESS: call it in user mode; says which signal that ended with", 1, jump},
