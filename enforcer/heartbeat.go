@@ -17,16 +17,20 @@ import (
 // tracing has what ftrace makes the nop at the entry of a function begin with: a call, and int3 while it changes that.
 var tracing = []byte{0xe8, 0xcc}
 
-// run lets the guest run, and counts how long it did.
-func (e *Enforcer) run(limit time.Duration) (guest.Stop, error) {
+// run lets the guest run, and counts how long it did. It has to go on in time from the phases in
+// which files are not verified.
+func (e *Enforcer) run(until time.Duration) (guest.Stop, error) {
 	before := time.Now()
-	s, err := e.config.Guest.Run(limit)
+	s, err := e.config.Guest.Run(until)
 	e.ran += time.Since(before)
+	if limit, what := e.limit(); err == nil && limit > 0 && e.ran > limit {
+		err = fmt.Errorf("the guest has run for %v, and %s", limit, what)
+	}
 	return s, err
 }
 
 // untilBeat is how long the guest may run until it is looked at. The moments are random: nobody in
-// the guest knows when to have put back what he has changed.
+// the guest knows when to have put back what he has changed. A limit that comes first is one, too.
 func (e *Enforcer) untilBeat() time.Duration {
 	if e.config.Heartbeat == 0 {
 		return 0
@@ -34,26 +38,30 @@ func (e *Enforcer) untilBeat() time.Duration {
 	if time.Until(e.beat) <= 0 {
 		e.beat = time.Now().Add(1 + rand.N(e.config.Heartbeat))
 	}
-	return max(1, time.Until(e.beat))
+	left := time.Until(e.beat)
+	if limit, _ := e.limit(); limit > 0 {
+		left = min(left, limit-e.ran+1)
+	}
+	return max(1, left)
 }
 
 // heartbeat looks at a guest that stands still.
 func (e *Enforcer) heartbeat() error {
-	if err := e.inTime(); err != nil || e.config.Heartbeat == 0 || e.saved.Phase < enforcing {
-		return err
+	if e.config.Heartbeat == 0 || e.saved.Phase < enforcing {
+		return nil
 	}
 	return e.look()
 }
 
-// inTime wants a guest to go on from the phases in which files are not verified.
-func (e *Enforcer) inTime() error {
-	switch c := &e.config; {
-	case e.saved.Phase < enforcing && c.StartLimit > 0 && e.ran > c.StartLimit:
-		return fmt.Errorf("the guest has run for %v, and its IMA policy is not in force", c.StartLimit)
-	case e.saved.Phase == enforcing && c.InitramfsLimit > 0 && e.ran > c.InitramfsLimit:
-		return fmt.Errorf("the guest has run for %v with its policy in force, and only programs of the initramfs", c.InitramfsLimit)
+// limit is how long the guest may run in its phase, and what it has not done by then; 0 for as long as it likes.
+func (e *Enforcer) limit() (limit time.Duration, what string) {
+	switch {
+	case e.saved.Phase < enforcing:
+		return e.config.StartLimit, "its IMA policy is not in force"
+	case e.saved.Phase == enforcing:
+		return e.config.InitramfsLimit, "it has executed only programs of the initramfs since its policy is in force"
 	}
-	return nil
+	return 0, ""
 }
 
 // watched is what must stay as it is from the moment on at which the policy is in force: the code of

@@ -105,6 +105,7 @@ func TestLimits(t *testing.T) {
 	}{
 		"no policy":               {time.Second, 0, false, "its IMA policy is not in force"},
 		"no policy in time":       {time.Hour, 0, false, ""},
+		"no limit":                {0, 0, false, ""},
 		"in the initramfs":        {0, time.Second, true, "only programs of the initramfs"},
 		"in time":                 {time.Second, time.Hour, true, ""},
 		"the initramfs, no limit": {time.Second, 0, true, ""},
@@ -124,5 +125,21 @@ func TestLimits(t *testing.T) {
 		case tt.says == "" && !tt.boot && !errors.Is(err, ErrNeverGuarded):
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestUntilBeat: a limit is not waited for longer than it says, however seldom the guest is looked at.
+func TestUntilBeat(t *testing.T) {
+	b := newBed(t, 0)
+	b.e.config.Heartbeat, b.e.config.StartLimit, b.e.config.InitramfsLimit = 24*time.Hour, time.Minute, time.Second
+	for phase, most := range map[phase]time.Duration{booting: time.Minute, policyComplete: time.Minute, enforcing: time.Second, initramfsLeft: 24 * time.Hour} {
+		b.e.saved.Phase = phase
+		if got := b.e.untilBeat(); got <= 0 || got > most+1 {
+			t.Errorf("%s: %v, at most %v", phaseNames[phase], got, most)
+		}
+	}
+	b.e.saved.Phase, b.e.ran = booting, time.Hour
+	if got := b.e.untilBeat(); got != 1 {
+		t.Errorf("behind the limit: %v", got)
 	}
 }

@@ -1,7 +1,6 @@
 package enforcer
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -52,7 +51,7 @@ func (e *Enforcer) glance() error {
 	}
 	for {
 		s, err := e.run(glances)
-		if err = cmp.Or(err, e.inTime()); err != nil {
+		if err != nil {
 			return err
 		}
 		if e.stopping.Load() {

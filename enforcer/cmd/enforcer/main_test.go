@@ -276,6 +276,8 @@ func TestUsage(t *testing.T) {
 		"no int3":         append([]string{"run", "--guest", "xen-debug:none", "--trap", "str"}, files...),
 		"no domain":       append([]string{"run", "--guest", "xen-monitor:"}, files...),
 		"wait":            append([]string{"run", "--guest", "gdb:unix:/none", "--wait", "-1"}, files...),
+		"no heartbeat":    append([]string{"run", "--guest", "gdb:unix:/none", "--heartbeat", "0"}, files...),
+		"endless limit":   append([]string{"run", "--guest", "gdb:unix:/none", "--start-limit", "18446744073709551615"}, files...),
 		"device":          append([]string{"run", "--guest", "gdb:unix:/none", "--device", "vda"}, files...),
 		"release":         {"release"},
 	} {

@@ -27,6 +27,7 @@ reads trust store and deny list again.`
 const (
 	auditLimit = 2 * time.Second // for the audit to be written at the end
 	stopLimit  = time.Second     // for an enforcer that still looks for the kernel
+	maxSeconds = 1 << 30         // that a flag may ask for: more than 30 years
 )
 
 type runFlags struct {
@@ -44,7 +45,7 @@ func (f *runFlags) register(set *flag.FlagSet) {
 	set.StringVar(&f.device, "device", "", "the one disk or partition, `major:minor` in the guest, whose files may be used")
 	set.BoolVar(&f.writable, "writable", false, "accept a system disk that the guest can write to: its root can then run anything")
 	set.BoolVar(&f.noLockdown, "no-lockdown", false, "accept a kernel that is not locked down: root can then change the kernel itself")
-	set.UintVar(&f.heartbeat, "heartbeat", 30, "`seconds` within which the guest's kernel is looked at again; 0 for never")
+	set.UintVar(&f.heartbeat, "heartbeat", 30, "`seconds` within which the guest's kernel is looked at again")
 	set.UintVar(&f.startLimit, "start-limit", 600, "`seconds` that the guest may run until its IMA policy is in force; 0 for no limit")
 	set.UintVar(&f.initramfsLimit, "initramfs-limit", 0, "`seconds` that it may then run until it leaves the initramfs; 0 for no limit")
 	set.StringVar(&f.audit, "audit", "-", "`file` to append the audit to; - is standard output")
@@ -64,6 +65,9 @@ func runCommand(args []string, out *output) error {
 	device, err := parseDevice(f.device)
 	if err != nil {
 		return err
+	}
+	if f.heartbeat == 0 || max(f.heartbeat, f.startLimit, f.initramfsLimit) > maxSeconds {
+		return usagef("--heartbeat is at least 1 second, and no limit more than %d", maxSeconds)
 	}
 	trust, err := f.load()
 	if err != nil {
