@@ -36,6 +36,14 @@ func (t *TrustFlag) Load() (*keys.TrustStore, error) {
 	return certs.LoadTrust(t.cmd.Context(), t.Path, WithCommonName)
 }
 
+// LoadIfGiven is Load for a flag that may be missing: there are no keys then.
+func (t *TrustFlag) LoadIfGiven() (*keys.TrustStore, error) {
+	if !t.cmd.Flags().Changed("trust") {
+		return nil, nil
+	}
+	return t.Load()
+}
+
 // WithCommonName names a key after the subject of its certificate, where that is
 // a name that a key may have.
 func WithCommonName(k *keys.PublicKey, c *x509.Certificate) {

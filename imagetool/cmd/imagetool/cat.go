@@ -47,12 +47,9 @@ func (f *catFlags) run(cmd *cobra.Command, image, path string) error {
 	if out.JSON {
 		return cli.Usagef("cat prints raw bytes: give no --json")
 	}
-	var trust *keys.TrustStore
-	if cmd.Flags().Changed("trust") {
-		var err error
-		if trust, err = f.trust.Load(); err != nil {
-			return err
-		}
+	trust, err := f.trust.LoadIfGiven()
+	if err != nil {
+		return err
 	}
 	img, err := openForReading(cmd, image, &f.selected)
 	if err != nil {

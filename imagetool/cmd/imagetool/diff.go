@@ -64,10 +64,8 @@ func (f *diffFlags) run(cmd *cobra.Command, before, after string) error {
 	out := cli.Out(cmd)
 	opt := diff.Options{AllowSparse: f.sparse, Jobs: f.jobs}
 	var err error
-	if cmd.Flags().Changed("trust") {
-		if opt.Trust, err = f.trust.Load(); err != nil {
-			return err
-		}
+	if opt.Trust, err = f.trust.LoadIfGiven(); err != nil {
+		return err
 	}
 	old, err := f.open(cmd, before)
 	if err != nil {

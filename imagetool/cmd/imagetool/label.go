@@ -7,6 +7,7 @@ import (
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/fsys"
+	"github.com/vmseal/vmseal/imagetool/verify"
 	"github.com/vmseal/vmseal/keys"
 	"github.com/vmseal/vmseal/signer"
 	"github.com/vmseal/vmseal/signer/cli"
@@ -61,17 +62,11 @@ func (l *labelReport) judge(ctx context.Context, s *imagetool.FileSystem, in fsy
 	if !in.Stat().IsRegular() {
 		return fmt.Errorf("%s: %s: only regular files have signatures", l.path, in.Stat().Kind())
 	}
-	_, err := signer.Verify(ctx, s.Single(l.path, in), trust, signer.VerifyOptions{
-		KeepGoing: true,
-		Result: func(f *signer.Finding) error {
-			l.finding = f
-			return nil
-		},
-	})
+	f, err := verify.File(ctx, s, in, l.path, trust)
 	if err != nil {
 		return err
 	}
-	f := l.finding
+	l.finding = f
 	l.Verdict, l.Reason = f.Verdict.String(), string(f.Reason)
 	if f.Key != nil {
 		l.KeyName = f.Key.Name

@@ -67,12 +67,9 @@ func (f *xattrFlags) run(cmd *cobra.Command, image, path string) error {
 	case f.raw && judged:
 		return cli.Usagef("--raw and --name print raw bytes: give no --trust")
 	}
-	var trust *keys.TrustStore
-	if judged {
-		var err error
-		if trust, err = f.trust.Load(); err != nil {
-			return err
-		}
+	trust, err := f.trust.LoadIfGiven()
+	if err != nil {
+		return err
 	}
 	img, err := openForReading(cmd, image, &f.selected)
 	if err != nil {
