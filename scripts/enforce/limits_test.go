@@ -12,7 +12,7 @@ func TestLimits(t *testing.T) {
 	const posture = " ima_appraise=enforce lockdown=integrity"
 	for _, c := range []struct{ name, cmdline, flag, says string }{
 		{"without a policy", "rdinit=/bin/sleep" + posture + " -- 100000", "--start-limit", "its IMA policy is not in force"},
-		{"in the initramfs", "rdinit=/vmseal-init break=top" + posture, "--initramfs-limit", "only programs of the initramfs"},
+		{"in the initramfs", "rdinit=/vmseal-init root=/dev/nowhere rootdelay=100000" + posture, "--initramfs-limit", "only programs of the initramfs"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
