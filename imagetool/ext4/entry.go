@@ -140,6 +140,9 @@ func putEntries(area []byte, first int, entries []entry) {
 			le.PutUint16(h[xaOffValue:], uint16(end))
 			copy(area[end:], e.value)
 		}
+		if le.Uint32(h) == 0 { // neither name nor index: as it is, the end mark
+			le.PutUint16(h[xaOffValue:], xaEntryHeader) // of an empty value: any place inside
+		}
 		p += pad4(xaEntryHeader + len(e.name))
 	}
 }

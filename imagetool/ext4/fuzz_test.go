@@ -136,6 +136,9 @@ func FuzzXattrs(f *testing.F) {
 		{index: 1, name: "outside", inode: 12, outside: 5000, hash: 9},
 	})
 	f.Add(area)
+	nameless := make([]byte, 64) // its offset alone tells it from the end of the list
+	nameless[xaOffValue] = 32
+	f.Add(nameless)
 	f.Fuzz(func(t *testing.T, area []byte) {
 		entries, err := parseEntries(area, 0)
 		if err != nil {
