@@ -1,28 +1,34 @@
 package enforcer
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
-// TestPossibleCPUs: a kernel that can use more virtual CPUs than have traps does not come to the first program
-// outside the initramfs.
+// TestPossibleCPUs: a kernel that can use more virtual CPUs than have traps comes to the first program outside the
+// initramfs only if the guest will stop before it starts one of them.
 func TestPossibleCPUs(t *testing.T) {
 	value, _ := signed(t, "true")
 	for name, tt := range map[string]struct {
 		possible, trapped int
+		traps             int    // that there can be
+		asked             bool   // before a virtual CPU is started
 		says              string // "" if it runs
 	}{
-		"one":   {1, 1, ""},
-		"two":   {2, 2, ""},
-		"fewer": {1, 2, ""}, // nr_cpus=1
-		"more":  {2, 1, "the kernel can use 2 virtual CPUs, and only the 1 that are there now have traps"},
-		"many":  {100, 3, "nr_cpus=3"},
+		"one":            {1, 1, 4, false, ""},
+		"two":            {2, 2, 4, false, ""},
+		"fewer":          {1, 2, 4, false, ""}, // nr_cpus=1
+		"more":           {2, 1, 5, true, ""},
+		"more, no trap":  {2, 1, 4, false, "the kernel can use 2 virtual CPUs, only the 1 that are there now have traps"},
+		"many, no trap":  {100, 3, 4, false, "nr_cpus=3"},
+		"many, any trap": {100, 3, 0, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, 0)
+			b.Room = tt.traps
 			b.setCPUs(tt.possible)
 			b.CPUs = make([]guest.Registers, tt.trapped)
 			b.boot()
@@ -34,7 +40,31 @@ func TestPossibleCPUs(t *testing.T) {
 			if tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says) || !b.Frozen || b.saved().Phase == initramfsLeft) {
 				t.Errorf("%v, want %q; saved %+v", err, tt.says, b.saved())
 			}
+			if asked := slices.Contains(b.Traps, entry("idle_thread_get")); asked != tt.asked && tt.says == "" {
+				t.Errorf("asked before a virtual CPU is started: %v", asked)
+			}
 		})
+	}
+}
+
+// TestStartedCPU: before a virtual CPU is started, traps are set anew: it may be one that was unplugged and plugged in again.
+func TestStartedCPU(t *testing.T) {
+	b := newBed(t, 0)
+	b.setCPUs(2)
+	b.boot()
+	b.Do(b.appraisal(rootSB, 3, nil))
+	plants := 0
+	b.Do(b.after(func() { plants = b.Plants }, b.call(entry("idle_thread_get"), guest.Registers{RDI: 1})))
+	b.run()
+	last := b.records[len(b.records)-1]
+	if last.Hook != "idle_thread_get" || last.Verdict != Pass || b.Plants != plants+2 || !slices.Contains(b.Traps, entry("integrity_digsig_verify")) {
+		t.Errorf("%+v; planted %d times; traps %x", last, b.Plants-plants, b.Traps)
+	}
+
+	b.Traps = slices.DeleteFunc(b.Traps, func(a uint64) bool { return a == entry("idle_thread_get") })
+	b.e = b.enforcer(b.e.trust.Load())
+	if err := b.e.Run(); err == nil || !strings.Contains(err.Error(), "has run without traps") {
+		t.Errorf("taken over without that trap: %v", err)
 	}
 }
 

@@ -50,26 +50,36 @@ func (e *Enforcer) checkEarly(m *memory) error {
 	return nil
 }
 
-// checkCPUs wants traps in every virtual CPU that the kernel will ever use: what it has set up for when it
-// started is all that can be plugged in.
+// checkCPUs wants traps in every virtual CPU that the kernel will ever use, or to be asked before it starts one: what it has
+// set up for when it started is all that can be plugged in.
 func (e *Enforcer) checkCPUs(m *memory) error {
-	trapped := e.config.Guest.Trapped()
-	if trapped == 0 {
-		return nil
-	}
 	mask := span(e.config.Profile.Variables.PossibleCPUs+e.saved.Slide, int(e.config.Profile.Values.CPUMask))
 	if err := m.read(mask); err != nil {
 		return fmt.Errorf("the kernel's virtual CPUs: %w", err)
 	}
-	possible := 0
+	possible, trapped := 0, e.config.Guest.Trapped()
 	for _, b := range mask.Buf {
 		possible += bits.OnesCount8(b)
 	}
-	if possible > trapped {
-		return fmt.Errorf("the kernel can use %d virtual CPUs, and only the %d that are there now have traps: those that are plugged in would have none. "+
-			"Give QEMU -smp %d without more maxcpus, or -smp %d, or the kernel nr_cpus=%d", possible, trapped, trapped, possible, trapped)
+	if trapped == 0 || possible <= trapped { // 0: traps that lie in the guest's memory are those of every virtual CPU
+		return nil
 	}
+	e.saved.Room = true
+	if err := e.plant(); err != nil {
+		return fmt.Errorf("the kernel can use %d virtual CPUs, only the %d that are there now have traps, and there is no trap left to notice others by (%w). "+
+			"Give QEMU -smp %d without more maxcpus, or -smp %d, or the kernel nr_cpus=%d", possible, trapped, err, trapped, possible, trapped)
+	}
+	e.config.Event(fmt.Sprintf("the kernel can use %d virtual CPUs and only %d are there: the guest will freeze when another one is started", possible, trapped))
 	return nil
+}
+
+// startCPU is idle_thread_get(cpu), before a virtual CPU is started. It is one of those that there were, or the stop would
+// have failed. It may have been unplugged and plugged in again since the last one, and lost its traps.
+func (h *hit) startCPU() error {
+	if err := cmp.Or(h.arguments(), h.e.config.Guest.Plant(nil), h.e.plant()); err != nil {
+		return err
+	}
+	return h.runsOn(Pass, "")
 }
 
 // Bits of ima_appraise and ima_policy_flag (security/integrity/ima/ima.h).

@@ -17,9 +17,13 @@ const (
 	before phases = 1 << iota // until the policy is in force
 	after
 	both = before | after
+
+	// plugging is the time after a guest has left its initramfs whose kernel has room for more virtual CPUs than have traps.
+	plugging phases = 1 << 2
 )
 
-// points are all there are, four in a phase: a processor has that many registers for them.
+// points are all there are, four before and four after the policy is in force: a processor has that many registers for
+// them. Emulation has more, and without a fifth one no guest may have room for virtual CPUs.
 // Once a policy is in force, ima_update_policy is needed no more: the next policy would have no
 // rule but by ima_parse_add_rule, and one without rules is refused (ima_check_policy).
 var points []point
@@ -32,6 +36,7 @@ func init() { // what they decide by looks at them, too
 		{"ima_appraise_measurement", both, (*hit).appraise, "the path for the audit; no label, a digest, another disk or an unverifiable file system: denied"},
 		{"integrity_digsig_verify", after, (*hit).digsigVerify, "the verdict: signature, digest, key, deny list"},
 		{"blkdev_mmap", after, (*hit).blockMmap, "a block device is mapped executable: denied"},
+		{"idle_thread_get", plugging, (*hit).startCPU, "a virtual CPU is to be started: the guest freezes if it was plugged in since the last stop"},
 	}
 }
 
@@ -40,10 +45,10 @@ func (e *Enforcer) address(p point) uint64 {
 	return e.config.Profile.Hooks[p.function].Address + e.saved.Slide
 }
 
-// trapped gives the addresses of the points that are trapped in all of these phases.
+// trapped gives the addresses of the points that are trapped in all of these phases, in this guest.
 func (e *Enforcer) trapped(in phases) (addrs []uint64) {
 	for _, p := range points {
-		if p.phases&in == in {
+		if p.phases&in == in || p.phases == plugging && e.saved.Room {
 			addrs = append(addrs, e.address(p))
 		}
 	}

@@ -64,8 +64,11 @@ func pointsTable() string {
 		if p.phases != both {
 			phase, kept = "before the policy", "its trap may be there"
 		}
-		if p.phases == after {
+		switch p.phases {
+		case after:
 			phase = "after it"
+		case plugging:
+			phase, kept = "after it, if there is room for virtual CPUs", "its trap must be there"
 		}
 		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", phase, p.function, kept, p.decides)
 	}

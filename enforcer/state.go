@@ -45,6 +45,7 @@ type Saved struct {
 	Slide uint64 `json:"slide"` // how far the kernel lies from where it was linked for
 	Phase phase  `json:"phase"` // how far the guest has come
 	VCPUs int    `json:"vcpus"` // Guest.Trapped
+	Room  bool   `json:"room"`  // the kernel can use more, which may be plugged in
 	Disk  uint64 `json:"disk"`  // diskseq of the system's disk; 0 before that is known
 
 	PhysBase uint64          `json:"phys_base"` // of the kernel; 0 before the policy is in force, as the next

@@ -23,9 +23,6 @@ const (
 	Hardware
 )
 
-// debugRegisters is how many hardware traps there can be.
-const debugRegisters = 4
-
 // registerNames are the registers that g begins with, in QEMU's order: up to rip
 // they have 64 bits, from there on 32 (gdb-xml/i386-64bit.xml).
 var registerNames = [...]string{
@@ -211,9 +208,6 @@ func (g *Guest) Plant(addrs []uint64) error {
 		return errRunning
 	}
 	want := slices.Compact(slices.Sorted(slices.Values(addrs)))
-	if g.Trap == Hardware && len(want) > debugRegisters {
-		return fmt.Errorf("planting %d traps: there can be %d", len(want), debugRegisters)
-	}
 	for _, a := range g.planted {
 		if !slices.Contains(want, a) {
 			g.c.order("z%d,%x,1", g.Trap, a)

@@ -320,24 +320,6 @@ func TestLate(t *testing.T) {
 	}
 }
 
-func TestPlantRefuses(t *testing.T) {
-	s, g := newStub(t, nil)
-	if err := g.begin(); err != nil {
-		t.Fatal(err)
-	}
-	if err := g.Plant([]uint64{1, 2, 3, 4, 4, 1}); err != nil {
-		t.Error(err)
-	}
-	if err := g.Plant([]uint64{1, 2, 3, 4, 5}); err == nil {
-		t.Error("five hardware traps")
-	}
-	g.Close()
-	<-s.done
-	if last := s.writes[len(s.writes)-1]; strings.Contains(last, ",5,") || strings.Contains(last, "z1,4,1#") == false {
-		t.Errorf("sent %q", last)
-	}
-}
-
 func TestAnswerRefuses(t *testing.T) {
 	_, g := newStub(t, nil)
 	if err := g.begin(); err != nil {

@@ -30,7 +30,8 @@ const MaxRule = 1024
 // HookNames are the functions that the enforcer intercepts. A profile has a hook for each,
 // and no others.
 var HookNames = [...]string{
-	"blkdev_mmap", // block/fops.c; the rest is of security/integrity
+	"blkdev_mmap",     // block/fops.c
+	"idle_thread_get", // kernel/smpboot.c; the rest is of security/integrity
 	"ima_appraise_measurement", "ima_bprm_check", "ima_parse_add_rule", "ima_update_policy", "integrity_digsig_verify",
 }
 

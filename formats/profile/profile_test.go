@@ -107,7 +107,7 @@ func TestText(t *testing.T) {
 	for _, part := range []string{
 		`{"release":"6.1.0-56-amd64","build_id":"eb4fbcd037e7","banner":"Linux version `,
 		`","kernel":"aabb","initrd":"ccdd","text":18446744071578845184,"text_end":18446744071593525248`,
-		`"hooks":{"blkdev_mmap":{"address":18446744071578845440,"bytes":"0f1f440000","prototype":"void hook(void)"},"ima_appraise_measurement":{`,
+		`"hooks":{"blkdev_mmap":{"address":18446744071578845440,"bytes":"0f1f440000","prototype":"void hook(void)"},"idle_thread_get":{`,
 		`}},"hold":{"address":18446744071612403461,"code":"0102030405060708"},"variables":{"linux_banner":18446744071595622400,"ima_appraise":`,
 		`"rootfs_fs_type":18446744071612399632,"kernel_locked_down":18446744071612399636,"ima_rules":18446744071612399640,"phys_base":18446744071612399644,"__cpu_possible_mask":18446744071612399648,"xen_vcpu_info":201664},"offsets":{`,
 		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"super_block.s_bdev":56,"block_device.bd_disk":24,"gendisk.disk_name":12,"gendisk.state":104,"gendisk.diskseq":120,"linux_binprm.file":64,"vm_area_struct.vm_flags":72}`,

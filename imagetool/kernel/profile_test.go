@@ -54,6 +54,7 @@ func TestProfile(t *testing.T) {
 		"ima_parse_add_rule":       "ssize_t ima_parse_add_rule(char *rule)",
 		"ima_update_policy":        "void ima_update_policy(void)",
 		"integrity_digsig_verify":  prototypes["integrity_digsig_verify"][0],
+		"idle_thread_get":          "struct task_struct *idle_thread_get(unsigned int cpu)",
 		"blkdev_mmap":              "int blkdev_mmap(struct file *file, struct vm_area_struct *vma)",
 	} {
 		hooks[name] = profile.Hook{Address: fakekernel.Hook(name), Bytes: profile.Bytes{0x0f, 0x1f, 0x44, 0, 0}, Prototype: prototype}

@@ -25,6 +25,7 @@ var prototypes = map[string][]string{
 	"ima_parse_add_rule": {"ssize_t ima_parse_add_rule(char *rule)"},
 	"ima_update_policy":  {"void ima_update_policy(void)"},
 	"ima_bprm_check":     {"int ima_bprm_check(struct linux_binprm *bprm)"},
+	"idle_thread_get":    {"struct task_struct *idle_thread_get(unsigned int cpu)"},
 	"blkdev_mmap":        {"int blkdev_mmap(struct file *file, struct vm_area_struct *vma)"},
 }
 

@@ -6,32 +6,33 @@ import (
 	"testing"
 )
 
-// TestPluggedCPU: a virtual CPU that is plugged in has no traps. A kernel that could use one is frozen before anything of the
-// system runs; where it could not, the guest is frozen when one was plugged in all the same.
+// TestPluggedCPU: a virtual CPU that is plugged in has no traps. The guest is frozen before its kernel starts one, whether
+// it has room for one or not.
 func TestPluggedCPU(t *testing.T) {
 	t.Parallel()
 	g := theGuest(t)
-	room := options{readonly: true, vcpus: 1, maxVCPUs: 2}
-	t.Run("possible", func(t *testing.T) {
+	t.Run("started", func(t *testing.T) {
 		t.Parallel()
-		o := room
-		o.noWait = true
-		v, e := bootGuarded(t, newGuard(t, g, "6.1"), o, "--device", systemDisk)
-		e.awaitExit(4)
-		v.awaitFrozen()
-		if said := e.log.String(); !strings.Contains(said, "can use 2 virtual CPUs") || !strings.Contains(said, "nr_cpus=1") {
+		o := options{readonly: true, vcpus: 2, maxVCPUs: 3}
+		v, e := bootGuarded(t, newGuard(t, g, "6.1"), o, "--device", systemDisk, "--heartbeat", "1000000") // which would notice, too
+		if said := e.log.String(); !strings.Contains(said, "can use 3 virtual CPUs and only 2 are there") {
 			t.Errorf("the enforcer says: %s", said)
 		}
-		for _, r := range e.records() {
-			if r.Verdict == "allow" && r.Reason != "of the initramfs" {
-				t.Errorf("before it was frozen: %+v", r)
-			}
+		v.expect(0, "cd /sys/devices/system/cpu/cpu1 && echo 0 >online && echo 1 >online") // this one has traps
+		e.await(0, "virtual CPU 1 is started", func(r record) bool { return r.Hook == "idle_thread_get" && r.Verdict == "pass" })
+		v.expect(0, "taskset -c 1 /opt/t/program/good")
+		v.expectDenied("taskset -c 1 /opt/t/program/changed")
+		v.plugCPU()
+		v.send("cd /sys/devices/system/cpu && while ! [ -e cpu2/online ]; do :; done; echo started; echo 1 >cpu2/online; echo goes on")
+		e.awaitExit(4)
+		v.awaitFrozen()
+		if said := e.log.String(); !strings.Contains(said, "plugged in") {
+			t.Errorf("the enforcer says: %s", said)
 		}
 	})
-	t.Run("plugged", func(t *testing.T) {
+	t.Run("no room", func(t *testing.T) {
 		t.Parallel()
-		o := room
-		o.cmdline = "nr_cpus=1"
+		o := options{readonly: true, vcpus: 1, maxVCPUs: 2, cmdline: "nr_cpus=1"}
 		v, e := bootGuarded(t, newGuard(t, g, "6.1"), o, "--device", systemDisk)
 		v.expect(0, "/opt/t/program/good")
 		v.plugCPU()

@@ -37,6 +37,8 @@ type Guest struct {
 	Fail    error  // what every call gives, if set
 	Reads   int    // exchanges
 	Nop     []byte // what Plant has to find where a trap is to lie; nil for anything
+	Room    int    // for traps; 0 for any number
+	Plants  int    // calls of Plant
 
 	memory map[uint64]*[page]byte
 }
@@ -87,6 +89,10 @@ func (g *Guest) Adopt(addrs []uint64) (found []uint64, err error) {
 // Plant implements guest.Guest.
 func (g *Guest) Plant(addrs []uint64) error {
 	g.Traps = nil
+	g.Plants++
+	if g.Room > 0 && len(addrs) > g.Room {
+		return fmt.Errorf("planting %d traps: there can be %d", len(addrs), g.Room)
+	}
 	for _, a := range addrs {
 		if there := make([]byte, len(g.Nop)); g.read(a, there) != nil || !bytes.Equal(there, g.Nop) {
 			return fmt.Errorf("planting at %#x: %w", a, guest.ErrNotYet)

@@ -30,7 +30,7 @@ const (
 	Fentry  = Text + 0x10
 	Remap   = Text + 0x40  // of remap_file_pages(2)
 	hooks   = Text + 0x100 // of the functions in profile.HookNames, hookSize bytes each
-	Sched   = Text + 0x280 // of sched_init
+	Sched   = Text + 0x2c0 // of sched_init
 	Spare   = Text + 0x300 // nothing
 	path    = Text + 0x400 // of the functions in Path, pathSize bytes each
 	MapHook = path         // of security_mmap_file

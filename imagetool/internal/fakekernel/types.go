@@ -66,6 +66,7 @@ func types() []btf.Type {
 		fn("ima_bprm_check", i, btf.FuncParam{Name: "bprm", Type: to(bprm)}),
 		fn("ima_file_mmap", i, btf.FuncParam{Name: "file", Type: to(file)}, btf.FuncParam{Name: "reqprot", Type: ul},
 			btf.FuncParam{Name: "prot", Type: ul}, btf.FuncParam{Name: "flags", Type: ul}),
+		fn("idle_thread_get", named("task_struct"), btf.FuncParam{Name: "cpu", Type: u}),
 		fn("blkdev_mmap", i, btf.FuncParam{Name: "file", Type: to(file)}, btf.FuncParam{Name: "vma", Type: to(vma)}),
 	}
 }
