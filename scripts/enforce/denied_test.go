@@ -47,8 +47,9 @@ func (e *enforcer) expectCounts(v *vm) {
 	v.t.Helper()
 	least := e.hits()
 	flushes := v.flushes()
-	const full = 5 // times at most that it does so because its buffer is full
-	if most := e.hits(); flushes < least || flushes > most+full {
+	const full = 5  // times at most that it does so because its buffer is full
+	const beats = 3 // hits at most that it does not count: a heartbeat stopped the guest just there
+	if most := e.hits(); flushes < least-beats || flushes > most+full {
 		v.t.Errorf("QEMU stopped for %d traps, the audit has %d to %d lines for hits", flushes, least, most)
 	}
 	v.send("systemctl poweroff --force --force")
