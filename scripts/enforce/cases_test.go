@@ -64,6 +64,11 @@ var kinds = []kind{
 	{"module-6.12", ".ko", func(root string, c int) ([]byte, error) { return module(root, "6.12", c) }},
 }
 
+// data is a file that nobody executes: it is only read, and a shell can take it as its configuration.
+var data = kind{"data", ".conf", func(_ string, c int) ([]byte, error) {
+	return fmt.Appendf(nil, "name=%q\n", signatureCases[c].name), nil
+}}
+
 // kindsFor leaves out the modules of other kernels.
 func kindsFor(kernel string) []kind {
 	return slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool {
@@ -97,7 +102,7 @@ func module(root, version string, c int) ([]byte, error) {
 // addCases puts a file of each kind and each case into the root.
 func (g *guest) addCases(root string) error {
 	g.denied = make(map[string]string)
-	for _, k := range kinds {
+	for _, k := range append(slices.Clone(kinds), data) {
 		for i, c := range signatureCases {
 			contents, err := k.contents(root, i)
 			if err != nil {
@@ -124,7 +129,7 @@ func (g *guest) spoil(keys *keySet) error {
 	if _, err := bed.Output(bed.Peer("mount", "-o", "loop", g.image, at)); err != nil {
 		return err
 	}
-	for _, k := range kinds {
+	for _, k := range append(slices.Clone(kinds), data) {
 		for _, c := range signatureCases {
 			if c.spoil == nil {
 				continue

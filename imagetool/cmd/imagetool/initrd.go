@@ -16,6 +16,8 @@ type initrdFlags struct {
 	force       bool
 	unlocked    bool
 	printPolicy bool
+	reads       string
+	readsBy     string
 }
 
 func initrdCommand() *cobra.Command {
@@ -47,6 +49,13 @@ rule must name its function and, but for FILE_CHECK, ask for a signature, and on
 systems may be exempt that cannot hold programs. --print-policy prints one to start
 from, for guests like Debian.
 
+With --reads, the policy that is printed also appraises reading: no file of the file
+system with that UUID can be opened without a signature, so that a configuration file, a
+script or data that was changed on the disk is not read by mistake. --reads-by root asks
+so of root's processes only. It is for a system disk that the host keeps read-only. Each
+file costs a hit when it is first opened, which must be without O_DIRECT. Files on other
+disks are not asked about.
+
 --no-lockdown leaves out the look at lockdown, for a kernel that was built without it
 (CONFIG_SECURITY_LOCKDOWN_LSM). Root of such a guest can change its kernel, and so run
 what nobody signed.
@@ -55,7 +64,10 @@ Give the same file to 'imagetool profile' or 'imagetool sign --profile': the enf
 holds the guest to the policy in the profile, and freezes it over any other rule. Give
 the initrd with its overlay to 'imagetool profile --initrd'.`,
 		Example: `  imagetool initrd --print-policy > vm.policy
-  imagetool initrd --policy vm.policy --out overlay.cpio.gz`,
+  imagetool initrd --policy vm.policy --out overlay.cpio.gz
+
+  # with reading: the UUID as 'blkid' prints it
+  imagetool initrd --print-policy --reads 01234567-89ab-cdef-0123-456789abcdef > vm.policy`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -65,7 +77,11 @@ the initrd with its overlay to 'imagetool profile --initrd'.`,
 	flags.BoolVar(&f.force, "force", false, "replace what is there")
 	registerUnlocked(cmd, &f.unlocked)
 	flags.BoolVar(&f.printPolicy, "print-policy", false, "print a policy to start from, and do nothing else")
+	flags.StringVar(&f.reads, "reads", "", "`UUID` of the file system that no file may be read from without a signature")
+	flags.StringVar(&f.readsBy, "reads-by", "all", "`who` --reads is about: all or root")
 	cmd.MarkFlagsRequiredTogether("policy", "out")
+	cmd.MarkFlagsMutuallyExclusive("policy", "reads")
+	cmd.MarkFlagsMutuallyExclusive("policy", "reads-by")
 	cmd.MarkFlagsOneRequired("policy", "print-policy")
 	cmd.MarkFlagsMutuallyExclusive("policy", "print-policy")
 	cmd.MarkFlagsMutuallyExclusive("no-lockdown", "print-policy")
@@ -86,8 +102,11 @@ func (f *initrdFlags) run(cmd *cobra.Command) error {
 		if out.JSON {
 			return cli.Usagef("--print-policy prints text: give no --json")
 		}
-		out.Printf("%s", initrd.DebianPolicy)
-		return nil
+		text, err := f.text(cmd)
+		if err == nil {
+			out.Printf("%s", text)
+		}
+		return err
 	}
 	p, err := readPolicy(cmd, f.policy, f.out)
 	if err != nil {
@@ -103,6 +122,23 @@ func (f *initrdFlags) run(cmd *cobra.Command) error {
 	out.Object(overlayObject{"overlay", cli.Escape(f.out), len(overlay), p.Rules()})
 	out.Infof("%s: %d bytes, %d rules\n", cli.EscapeName(f.out), len(overlay), len(p.Rules()))
 	return nil
+}
+
+// text is the policy to print.
+func (f *initrdFlags) text(cmd *cobra.Command) (string, error) {
+	switch by := cmd.Flags().Changed("reads-by"); {
+	case f.readsBy != "all" && f.readsBy != "root":
+		return "", cli.Usagef("--reads-by %s: give all or root", f.readsBy)
+	case f.reads == "" && by:
+		return "", cli.Usagef("--reads-by goes with --reads UUID")
+	case f.reads == "" && !cmd.Flags().Changed("reads"):
+		return initrd.DebianPolicy, nil
+	}
+	rules, err := initrd.ReadsPolicy(f.reads, f.readsBy == "root")
+	if err != nil {
+		return "", cli.Usagef("--reads %v", err)
+	}
+	return initrd.DebianPolicy + rules, nil
 }
 
 // writeFile makes a file that appears as a whole or not at all.

@@ -42,6 +42,10 @@ var attempts = map[string]attempt{
 	"verity":          {"FILE: enable fs-verity", 1, enableVerity},
 	"exchange-disk":   {"virtio|scsi SYSTEM OTHER NUMBER: have disk OTHER take the place of disk SYSTEM, and execute probe there", 4, exchangeDisk},
 	"exchanged":       {"", 0, exchanged},
+	"mmap-read":       {"FILE: map it readable and look at it", 1, mmapRead},
+	"direct-read":     {"FILE: read it with O_DIRECT", 1, directRead},
+	"uring-read":      {"FILE: open it through io_uring", 1, uringRead},
+	"sendfile":        {"FILE: send it into a pipe", 1, sendFile},
 	"fentry":          {"FUNCTION PIPE: run a BPF program with each call of it, until something is written to PIPE", 2, fentry},
 }
 
