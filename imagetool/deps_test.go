@@ -97,6 +97,10 @@ var allowed = map[string]deps{
 		imports: append([]string{"vmseal/formats/profile"}, unpacking...),
 		brings:  append([]string{"vmseal/formats/digsig", "golang.org/x/sys/unix"}, unpackingBrings...),
 	},
+	"vmseal/imagetool/nbd": {
+		imports: []string{"vmseal/imagetool/block"},
+		brings:  []string{},
+	},
 	"vmseal/imagetool/output": {
 		imports: []string{
 			"golang.org/x/sys/unix",
