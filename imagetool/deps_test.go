@@ -42,10 +42,13 @@ var imageBrings = []string{
 	"vmseal/formats/escape",
 	"vmseal/formats/ima",
 	"vmseal/imagetool/block",
+	"vmseal/imagetool/carry",
+	"vmseal/imagetool/container",
 	"vmseal/imagetool/disk",
 	"vmseal/imagetool/ext4",
 	"vmseal/imagetool/fsys/...",
 	"vmseal/imagetool/hostfile",
+	"vmseal/imagetool/nbd",
 	"vmseal/imagetool/output",
 	"vmseal/imagetool/undo",
 	"vmseal/keys/...",
@@ -57,6 +60,24 @@ var imageBrings = []string{
 // (signer/hosttree), nor commands (signer/cli).
 var allowed = map[string]deps{
 	"vmseal/imagetool/block": {brings: []string{}},
+	"vmseal/imagetool/carry": {
+		imports: []string{"vmseal/imagetool/block", "vmseal/imagetool/undo"},
+		brings:  []string{},
+	},
+	"vmseal/imagetool/container": {
+		imports: []string{
+			"golang.org/x/sys/unix",
+			"vmseal/imagetool/block",
+			"vmseal/imagetool/disk", // RefusedError
+			"vmseal/imagetool/hostfile",
+			"vmseal/imagetool/nbd",
+		},
+		brings: []string{
+			"github.com/diskfs/go-diskfs/...",
+			"github.com/google/uuid",
+			"vmseal/imagetool/undo",
+		},
+	},
 	"vmseal/imagetool/disk": {
 		imports: []string{
 			"github.com/diskfs/go-diskfs/partition/gpt", // never its file systems
@@ -115,6 +136,8 @@ var allowed = map[string]deps{
 		imports: []string{
 			"vmseal/formats/ima",
 			"vmseal/imagetool/block",
+			"vmseal/imagetool/carry",
+			"vmseal/imagetool/container",
 			"vmseal/imagetool/disk",
 			"vmseal/imagetool/fsys",
 			"vmseal/imagetool/fsys/extfs",
@@ -198,6 +221,7 @@ var allowed = map[string]deps{
 			"vmseal/formats/ima",
 			"vmseal/formats/policy",
 			"vmseal/imagetool",
+			"vmseal/imagetool/container",
 			"vmseal/imagetool/diff",
 			"vmseal/imagetool/disk",
 			"vmseal/imagetool/fsys",

@@ -2,10 +2,12 @@ package imagetool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/vmseal/vmseal/imagetool/block"
+	"github.com/vmseal/vmseal/imagetool/container"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/imagetool/hostfile"
@@ -20,6 +22,9 @@ type Selection struct {
 	Partition  int   // the number of the partition that is meant, or AnyPartition
 	LeaveOut   []int // the numbers of partitions that are none of our business
 	SectorSize int   // of the guest's disk; 0 to find out
+
+	Format  container.Format // of the file; "" for what its name and its header say
+	Backing []string         // the files that have what an overlay has not, in order
 }
 
 // All selects all that there is.
@@ -38,10 +43,13 @@ const (
 // An Image is a disk image and its file systems. It may be used by several
 // goroutines at once.
 type Image struct {
-	Systems  []*FileSystem
-	file     *hostfile.File
-	layout   *disk.Layout
-	selected Selection
+	Systems   []*FileSystem
+	file      *hostfile.File
+	container *container.Container
+	disk      block.Device // what the guest sees: the file itself, if that is raw
+	layout    *disk.Layout
+	selected  Selection
+	closers   []func() error
 }
 
 // A FileSystem is one of the image's file systems.
@@ -58,12 +66,11 @@ func Probe(path string, s Selection) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	layout, err := disk.Detect(f, s.SectorSize)
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+	m := &Image{file: f, disk: f, selected: s, closers: []func() error{f.Close}}
+	if err := m.unwrap(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, m.orInUse(err)), m.Close())
 	}
-	return &Image{file: f, layout: layout, selected: s}, nil
+	return m, nil
 }
 
 // Open opens an image, keeps writers away from it and opens its ext file
@@ -76,6 +83,13 @@ func Open(path string, s Selection, mode LockMode) (*Image, error) {
 	}
 	if err = m.Refused(); err == nil {
 		err = m.Lock(mode)
+	} else {
+		err = m.orInUse(err)
+	}
+	if err == nil && mode == ForWriting {
+		if err = m.CheckInPlace(); err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
 	}
 	if err == nil {
 		err = m.openSystems(mode)
@@ -126,13 +140,13 @@ func (m *Image) openSystems(mode LockMode) error {
 }
 
 // Device is a volume as it lies in the image.
-func (m *Image) Device(v disk.Volume) block.Device { return v.On(m.file) }
+func (m *Image) Device(v disk.Volume) block.Device { return v.On(m.disk) }
 
 // Describe tells what the superblock of a volume says.
-func (m *Image) Describe(v disk.Volume) (*fsys.Info, error) { return Driver(v).Describe(v.On(m.file)) }
+func (m *Image) Describe(v disk.Volume) (*fsys.Info, error) { return Driver(v).Describe(v.On(m.disk)) }
 
 // OpenSystem opens the file system of a volume.
-func (m *Image) OpenSystem(v disk.Volume) (*FileSystem, error) { return openSystem(v, m.file) }
+func (m *Image) OpenSystem(v disk.Volume) (*FileSystem, error) { return openSystem(v, m.disk) }
 
 // openSystem opens the file system of a volume on the disk that it was found on, or on
 // a copy of that.
@@ -148,8 +162,11 @@ func openSystem(v disk.Volume, disk block.Device) (*FileSystem, error) {
 // Path is the name under which the image was opened.
 func (m *Image) Path() string { return m.file.Name() }
 
-// Size is the image's size in bytes.
-func (m *Image) Size() int64 { return m.file.Size() }
+// Size is how many bytes the guest's disk has.
+func (m *Image) Size() int64 { return m.disk.Size() }
+
+// FileSize is how many bytes the file has that it lies in.
+func (m *Image) FileSize() int64 { return m.file.Size() }
 
 // Layout is what was found in the image.
 func (m *Image) Layout() *disk.Layout { return m.layout }
@@ -165,10 +182,15 @@ func (m *Image) Covers(number int) bool {
 func (m *Image) CheckOutput(out string, force bool) error { return output.Check(m.file, out, force) }
 
 // Close releases the image.
-func (m *Image) Close() error { return m.file.Close() }
+func (m *Image) Close() (err error) {
+	for _, c := range slices.Backward(m.closers) {
+		err = errors.Join(err, c())
+	}
+	return err
+}
 
-// SHA256 digests the image as it is now.
-func (m *Image) SHA256(ctx context.Context) ([]byte, error) { return digest(ctx, m.file, m.Path()) }
+// SHA256 digests the guest's disk as it is now.
+func (m *Image) SHA256(ctx context.Context) ([]byte, error) { return digest(ctx, m.disk, m.Path()) }
 
 func digest(ctx context.Context, dev block.Device, name string) ([]byte, error) {
 	sum, err := block.Digest(ctx, dev)

@@ -29,7 +29,7 @@ func (m *Image) InPlace(hold func() (release func())) (*InPlace, error) {
 	}
 	return &InPlace{
 		image:   m,
-		guard:   undo.Guard{Path: m.Path(), Size: m.Size(), Log: log, Device: m.file},
+		guard:   undo.Guard{Path: m.Path(), Size: m.FileSize(), Log: log, Device: m.file},
 		hold:    hold,
 		release: func() {},
 	}, nil

@@ -58,7 +58,7 @@ func (m *Image) LeftOut(ctx context.Context) ([]disk.Volume, error) {
 		if Driver(v) != nil || !m.Covers(v.Number) {
 			continue
 		}
-		inert, err := v.Inert(ctx, m.file)
+		inert, err := v.Inert(ctx, m.disk)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.Path(), err)
 		}

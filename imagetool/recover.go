@@ -35,7 +35,11 @@ func Recover(path, log string) (*Recovery, error) {
 	if err := d.LockPending(hostfile.ForWriting); err != nil {
 		return nil, err
 	}
-	summary, err := undo.Recover(file, d, d.Size())
+	var dev undo.Device = d
+	if growing, err := d.Growing(); err == nil {
+		dev = growing
+	}
+	summary, err := undo.Recover(file, dev, d.Size())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -24,6 +24,16 @@ const minSize = 512
 // Detect finds out what a disk holds. What has no certain reading is found as far as it
 // goes, and is a problem. The size of its sectors is one that the caller knows, or 0.
 func Detect(disk block.Device, sectorSize int) (*Layout, error) {
+	return detectDisk(disk, sectorSize, (*view).container)
+}
+
+// DetectRaw is Detect for bytes that are known to be those of a disk, whatever else a
+// guest has made them look like.
+func DetectRaw(disk block.Device, sectorSize int) (*Layout, error) {
+	return detectDisk(disk, sectorSize, func(*view) (string, error) { return "", nil })
+}
+
+func detectDisk(disk block.Device, sectorSize int, container func(*view) (string, error)) (*Layout, error) {
 	l := &Layout{Format: "raw", Table: "none", SectorSize: 512}
 	if disk.Size() == 0 {
 		// Needed: there is nothing to sign.
@@ -34,7 +44,7 @@ func Detect(disk block.Device, sectorSize int) (*Layout, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the first sectors: %w", err)
 	}
-	kind, err := in.container()
+	kind, err := container(in)
 	if err != nil {
 		return nil, fmt.Errorf("reading the last sector: %w", err)
 	}

@@ -98,6 +98,12 @@ func (m *File) Close() error {
 	return m.opened.Close()
 }
 
+// Opened is the file as it was opened for reading, for a process that is to read it, too.
+func (m *File) Opened() *os.File { return m.opened }
+
+// IsBlockDevice reports whether it is one.
+func (m *File) IsBlockDevice() bool { return m.isBlockDevice() }
+
 func (m *File) isBlockDevice() bool { return m.stat.Mode&unix.S_IFMT == unix.S_IFBLK }
 
 // Is reports whether a name stands for this file.

@@ -16,6 +16,7 @@ type Report struct {
 	Path       string        `json:"path"`
 	Format     string        `json:"format"`
 	Size       int64         `json:"size"`
+	Container  *Container    `json:"container,omitempty"` // nil for a raw image, or one that is refused
 	Table      string        `json:"table"`
 	SectorSize int           `json:"sector_size"`
 	Partitions []Volume      `json:"partitions"`
@@ -26,6 +27,36 @@ type Report struct {
 
 	image   *imagetool.Image
 	options Options
+}
+
+// A Container is the file that a disk lies in.
+type Container struct {
+	Kind    string `json:"kind"`
+	Backing string `json:"backing,omitempty"`
+	Copy    string `json:"copy"` // how --out makes one
+	InPlace bool   `json:"in_place"`
+	Reason  string `json:"reason,omitempty"` // of what is not possible
+}
+
+// How --out makes a copy.
+const (
+	Copied   = "copied"    // with all options
+	MadeAnew = "made anew" // by qemu-img
+)
+
+func containerOf(m *imagetool.Image) *Container {
+	if !m.InContainer() {
+		return nil
+	}
+	h := m.Container()
+	c := &Container{Kind: h.Sub, Backing: h.Backing, Copy: Copied, InPlace: true}
+	if err := m.CheckInPlace(); err != nil {
+		c.InPlace, c.Reason = false, err.Error()
+	}
+	if h.Convert != "" {
+		c.Copy, c.Reason = MadeAnew, h.Convert
+	}
+	return c
 }
 
 // A Volume is one partition, or the whole disk (0).
@@ -102,7 +133,7 @@ func Image(ctx context.Context, path string, o Options) (*Report, error) {
 	r := &Report{
 		Path: path, Format: l.Format, Size: m.Size(), Table: l.Table, SectorSize: l.SectorSize,
 		Partitions: []Volume{}, Seals: []seals.Seal{}, Warnings: append([]string{}, l.Warnings...),
-		image: m, options: o,
+		image: m, options: o, Container: containerOf(m),
 	}
 	r.layoutProblems()
 	if err := m.Lock(imagetool.ForCopying); err != nil {

@@ -192,3 +192,10 @@ func (c *Client) Close() error {
 	c.write((&request{typ: cmdDisconnect}).head(c.cookie + 1))
 	return c.conn.Close()
 }
+
+// Broken is why the connection is of no use any more; nil if it is.
+func (c *Client) Broken() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dead
+}

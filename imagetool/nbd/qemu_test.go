@@ -86,7 +86,7 @@ func TestQEMU(t *testing.T) {
 				t.Errorf("%d bytes, context %v, structured %v", c.Size(), c.hasContext, c.structured)
 			}
 			data := slices.Collect(c.Data(0, c.Size()))
-			if want := ranges(7 * mib, 8 * mib, 20 * mib, 20*mib + 64<<10, 64*mib - 64<<10, 64 * mib); !slices.Equal(data, want) {
+			if want := ranges(7*mib, 8*mib, 20*mib, 20*mib+64<<10, 64*mib-64<<10, 64*mib); !slices.Equal(data, want) {
 				t.Errorf("data in %v, want %v", data, want)
 			}
 			got := make([]byte, 64*mib)

@@ -44,25 +44,40 @@ func Check(in *hostfile.File, out string, force bool) error {
 // Stage copies the image to a hidden file in the folder of out, and its permissions
 // with it. A force of true lets Commit replace what is at out.
 func Stage(ctx context.Context, in *hostfile.File, out string, force bool, progress func(done int64)) (*Staged, error) {
-	if err := Check(in, out, force); err != nil {
+	s, err := StageEmpty(in, out, force)
+	if err != nil {
 		return nil, err
 	}
 	if progress == nil {
 		progress = func(int64) {}
+	}
+	if err := in.CopyTo(ctx, s.File(), progress); err != nil {
+		return nil, errors.Join(fmt.Errorf("copying %s to %s: %w", in.Name(), out, err), s.Abort())
+	}
+	if err := in.Unchanged(); err != nil {
+		return nil, errors.Join(err, s.Abort())
+	}
+	return s, nil
+}
+
+// StageEmpty is Stage for what is made of the image in another way than by copying it.
+func StageEmpty(in *hostfile.File, out string, force bool) (*Staged, error) {
+	if err := Check(in, out, force); err != nil {
+		return nil, err
 	}
 	o, err := Create(out, 0o600, force)
 	if err != nil {
 		return nil, err
 	}
 	s := &Staged{in, o}
-	if err := in.CopyTo(ctx, o.temp, progress); err != nil {
-		return nil, errors.Join(fmt.Errorf("copying %s to %s: %w", in.Name(), out, err), s.Abort())
-	}
-	if err := errors.Join(in.CopyMode(o.temp), in.Unchanged()); err != nil {
+	if err := in.CopyMode(o.temp); err != nil {
 		return nil, errors.Join(err, s.Abort())
 	}
 	return s, nil
 }
+
+// File is the hidden file that holds the copy.
+func (s *Staged) File() *os.File { return s.out.temp }
 
 // Device gives read and write access to the copy.
 func (s *Staged) Device() block.Device { return hostfile.Device(s.out.temp, s.in.Size()) }

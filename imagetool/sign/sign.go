@@ -118,10 +118,14 @@ type target interface {
 }
 
 func open(ctx context.Context, img *imagetool.Image, o *Options) (target, error) {
-	if o.InPlace {
+	progress := copyProgress(o.Progress, img.FileSize())
+	switch {
+	case o.InPlace && img.InContainer():
+		return img.CarryInto(ctx, o.hold, progress)
+	case o.InPlace:
 		return img.InPlace(o.hold)
 	}
-	return img.Copy(ctx, o.Out, o.Force, copyProgress(o.Progress, img.Size()))
+	return img.Copy(ctx, o.Out, o.Force, progress)
 }
 
 // write signs the copy, or the image itself, and gives all that belongs together its

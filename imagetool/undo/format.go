@@ -24,6 +24,7 @@ const (
 
 const (
 	kindImage = 'I'
+	kindGrown = 'G'
 	kindBlock = 'B'
 	kindEnd   = 'E'
 )
@@ -34,6 +35,23 @@ var le = binary.LittleEndian
 type Image struct {
 	Size int64
 	Name string // for people; an image may be moved along with its log
+
+	// Grown is up to where it may be written to, if that is beyond its end: what is read
+	// there counts as zeros, and restoring the image cuts it off. 0 stands for Size.
+	Grown int64
+}
+
+// limit is where the last block may end.
+func (m Image) limit() int64 { return max(m.Size, m.Grown) }
+
+func (m Image) encodeGrown() []byte { return le.AppendUint64([]byte{kindGrown}, uint64(m.Grown)) }
+
+func (m *Image) decodeGrown(p []byte) error {
+	if m.Grown != 0 || len(p) != 9 || int64(le.Uint64(p[1:])) <= m.Size || le.Uint64(p[1:])%sectorSize != 0 {
+		return errors.New("what it says of the image's growth is malformed")
+	}
+	m.Grown = int64(le.Uint64(p[1:]))
+	return nil
 }
 
 func (m Image) encode() []byte {
@@ -44,7 +62,7 @@ func decodeImage(p []byte) (Image, error) {
 	if len(p) < 9 || p[0] != kindImage || len(p) > 9+maxName {
 		return Image{}, errors.New("it does not begin with the image")
 	}
-	m := Image{int64(le.Uint64(p[1:])), string(p[9:])}
+	m := Image{Size: int64(le.Uint64(p[1:])), Name: string(p[9:])}
 	if m.Size < 0 {
 		return Image{}, fmt.Errorf("size %d of the image is impossible", uint64(m.Size))
 	}

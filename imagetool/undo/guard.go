@@ -40,6 +40,7 @@ type Change interface {
 type Guard struct {
 	Path   string // of the image
 	Size   int64
+	Grown  int64 // see Image; the device is then a Truncater
 	Log    Store
 	Device Device // the whole image
 }
@@ -51,7 +52,7 @@ func (g *Guard) Commit(unchanged func() error, changes []Change) error {
 	if err := unchanged(); err != nil {
 		return err
 	}
-	id := Image{Size: g.Size, Name: filepath.Base(g.Path)}
+	id := Image{Size: g.Size, Name: filepath.Base(g.Path), Grown: g.Grown}
 	err := g.Log.Create(func(w io.Writer) error {
 		return Write(w, id, g.Device, blocks(changes))
 	})
@@ -112,7 +113,8 @@ func (g *Guard) Finish() error {
 	return nil
 }
 
-// Recover undoes what a log says on an image of this size.
+// Recover undoes what a log says on an image of this size, or of that to which the change
+// has brought it by then.
 func Recover(log Store, dev Device, size int64) (Summary, error) {
 	f, n, err := log.Open()
 	if err != nil {
@@ -123,7 +125,7 @@ func Recover(log Store, dev Device, size int64) (Summary, error) {
 	if err != nil {
 		return Summary{}, fmt.Errorf("undo log %s: %w", log.Path(), err)
 	}
-	if l.Image.Size != size {
+	if size < l.Image.Size || size > l.Image.limit() {
 		return Summary{}, &OtherImageError{log.Path(), l.Image.Size, size}
 	}
 	return l.Restore(dev)

@@ -27,6 +27,9 @@ func Write(w io.Writer, image Image, r io.ReaderAt, blocks iter.Seq2[Block, erro
 	out.w.WriteString(magic)
 	out.sum.Write([]byte(magic))
 	out.frame(image.encode())
+	if image.Grown > image.Size {
+		out.frame(image.encodeGrown())
+	}
 	n := uint64(0)
 	for b, err := range blocks {
 		if err != nil {
@@ -37,7 +40,7 @@ func Write(w io.Writer, image Image, r io.ReaderAt, blocks iter.Seq2[Block, erro
 			return err
 		}
 		p := rec.encode()
-		if _, err := decodeRecord(p, image.Size); err != nil {
+		if _, err := decodeRecord(p, image.limit()); err != nil {
 			return err
 		}
 		out.frame(p)
@@ -135,7 +138,13 @@ func read(r io.ReaderAt, size int64) (*Log, error) {
 			}
 			return l, nil
 		}
-		rec, err := decodeRecord(p, l.Image.Size)
+		if p[0] == kindGrown && len(l.frames) == 0 {
+			if err := l.Image.decodeGrown(p); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		rec, err := decodeRecord(p, l.Image.limit())
 		if err != nil {
 			return nil, err
 		}
@@ -150,5 +159,5 @@ func (l *Log) record(i int) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decodeRecord(p, l.Image.Size)
+	return decodeRecord(p, l.Image.limit())
 }

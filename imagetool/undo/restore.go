@@ -3,6 +3,7 @@ package undo
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -13,6 +14,12 @@ type Device interface {
 	io.ReaderAt
 	io.WriterAt
 	Sync() error
+}
+
+// A Truncater is a device whose end can be moved. What is read beyond it is zeros.
+type Truncater interface {
+	Device
+	Truncate(size int64) error
 }
 
 // A Summary is what Restore found.
@@ -43,6 +50,9 @@ func (l *Log) Restore(dev Device) (Summary, error) {
 	if err != nil {
 		return s, err
 	}
+	if _, ok := dev.(Truncater); l.Image.Grown > 0 && !ok {
+		return s, errors.New("the image has grown, and its end cannot be moved here")
+	}
 	for _, step := range []struct {
 		marks bool
 		bytes func(*record) []byte
@@ -52,6 +62,12 @@ func (l *Log) Restore(dev Device) (Summary, error) {
 		{true, func(r *record) []byte { return r.old }},
 	} {
 		if err := l.write(dev, step.marks, step.bytes); err != nil {
+			return s, err
+		}
+		if step.marks {
+			continue
+		}
+		if err := l.shrink(dev); err != nil {
 			return s, err
 		}
 	}
@@ -83,6 +99,18 @@ func (l *Log) write(dev Device, marks bool, want func(*record) []byte) error {
 	}
 	if err := dev.Sync(); err != nil {
 		return fmt.Errorf("writing the old bytes to disk: %w", err)
+	}
+	return nil
+}
+
+// shrink cuts off what the image has grown by, durably.
+func (l *Log) shrink(dev Device) error {
+	if l.Image.Grown == 0 {
+		return nil
+	}
+	t := dev.(Truncater) // Restore has made sure
+	if err := errors.Join(t.Truncate(l.Image.Size), t.Sync()); err != nil {
+		return fmt.Errorf("cutting the image to its %d bytes: %w", l.Image.Size, err)
 	}
 	return nil
 }

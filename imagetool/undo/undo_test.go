@@ -42,7 +42,7 @@ func newRun(t testing.TB) *run {
 		{4096, [][]byte{fill(1024)}},
 	}
 	var log bytes.Buffer
-	if err := Write(&log, Image{int64(len(r.before)), "guest.img"}, r.before, each(r.blocks)); err != nil {
+	if err := Write(&log, Image{Size: int64(len(r.before)), Name: "guest.img"}, r.before, each(r.blocks)); err != nil {
 		t.Fatal(err)
 	}
 	r.log = log.Bytes()
@@ -73,7 +73,7 @@ func TestRestore(t *testing.T) {
 	r := newRun(t)
 	rnd := rand.New(rand.NewPCG(3, 4))
 	l := mustRead(t, r.log)
-	if l.Image != (Image{32 << 10, "guest.img"}) {
+	if l.Image != (Image{Size: 32 << 10, Name: "guest.img"}) {
 		t.Errorf("image %v", l.Image)
 	}
 	for range 2000 {

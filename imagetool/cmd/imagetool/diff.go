@@ -11,6 +11,7 @@ import (
 type diffFlags struct {
 	trust    cli.TrustFlag
 	selected selectFlags
+	old      containerFlags // of the first image; those of selected are of the second
 	sparse   bool
 	jobs     int
 }
@@ -51,6 +52,7 @@ The exit code is 0 if there is no difference and 3 if there is one.`,
 	}
 	f.trust.RegisterOptional(cmd)
 	f.selected.register(cmd)
+	f.old.register(cmd, "old-")
 	f.selected.registerLeaveOut(cmd)
 	cli.RegisterJobs(cmd, &f.jobs)
 	registerSparse(cmd, &f.sparse)
@@ -67,12 +69,14 @@ func (f *diffFlags) run(cmd *cobra.Command, before, after string) error {
 	if opt.Trust, err = f.trust.LoadIfGiven(); err != nil {
 		return err
 	}
-	old, err := f.open(cmd, before)
+	first := f.selected
+	first.container = f.old
+	old, err := f.open(cmd, before, &first)
 	if err != nil {
 		return err
 	}
 	defer old.Close()
-	new, err := f.open(cmd, after)
+	new, err := f.open(cmd, after, &f.selected)
 	if err != nil {
 		return err
 	}
@@ -102,8 +106,8 @@ func (f *diffFlags) run(cmd *cobra.Command, before, after string) error {
 }
 
 // open opens one of the images and tells what of it is not compared.
-func (f *diffFlags) open(cmd *cobra.Command, path string) (*imagetool.Image, error) {
-	img, err := openForReading(cmd, path, &f.selected)
+func (f *diffFlags) open(cmd *cobra.Command, path string, s *selectFlags) (*imagetool.Image, error) {
+	img, err := openForReading(cmd, path, s)
 	if err != nil {
 		return nil, err
 	}

@@ -13,12 +13,16 @@ import (
 )
 
 // selectFlags say what an image is and what of it is meant: without them everything.
-type selectFlags struct{ imagetool.Selection }
+type selectFlags struct {
+	imagetool.Selection
+	container containerFlags
+}
 
 func (s *selectFlags) register(cmd *cobra.Command) {
 	s.registerSectors(cmd)
 	cmd.Flags().IntVar(&s.Partition, "partition", imagetool.AnyPartition, "work on the partition with this `number` only; 0 is a whole disk")
 	cmd.Flags().Lookup("partition").DefValue = "0" // keeps help from showing a default
+	s.container.register(cmd, "")
 }
 
 // registerLeaveOut adds --leave-out.
@@ -46,7 +50,7 @@ func (s *selectFlags) check(cmd *cobra.Command) error {
 	if cmd.Flags().Changed("sector-size") && s.SectorSize != 512 && s.SectorSize != 4096 {
 		return cli.Usagef("--sector-size: %d is neither 512 nor 4096", s.SectorSize)
 	}
-	return nil
+	return s.container.apply(&s.Selection)
 }
 
 // registerSparse adds --allow-sparse.

@@ -91,6 +91,11 @@ type problemObject struct {
 func newInspectObject(r *inspect.Report) inspectObject {
 	escaped := *r
 	escaped.Path = cli.Escape(r.Path)
+	if r.Container != nil {
+		c := *r.Container
+		c.Kind, c.Backing = cli.Escape(c.Kind), cli.Escape(c.Backing)
+		escaped.Container = &c
+	}
 	escaped.Partitions = slices.Clone(r.Partitions)
 	for i := range escaped.Partitions {
 		p := &escaped.Partitions[i]
@@ -120,6 +125,7 @@ func newInspectObject(r *inspect.Report) inspectObject {
 func printInspection(out *cli.Output, r *inspect.Report) {
 	table := map[string]string{"gpt": "GPT", "mbr": "MBR", "none": "no partition table"}[r.Table]
 	out.Printf("%s: %s image, %s, %s\n", cli.EscapeName(r.Path), r.Format, cli.Size(r.Size), table)
+	printContainer(out, r)
 	for i := range r.Partitions {
 		printPartition(out, &r.Partitions[i])
 	}

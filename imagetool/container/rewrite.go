@@ -1,0 +1,138 @@
+package container
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const imgName = "qemu-img"
+
+// Overlay starts a daemon that reads the container, and writes to a file that is made a
+// qcow2 image over it.
+func (c *Container) Overlay(ctx context.Context, file *os.File) (*Disk, error) {
+	size := strconv.FormatInt(c.Size, 10)
+	if err := qemuImg(ctx, []*os.File{file}, "create", "-q", "-f", "qcow2", "/proc/self/fd/3", size); err != nil {
+		return nil, err
+	}
+	h := &Header{Format: QCOW2, Size: c.Size}
+	return openDisk("the copy of "+c.file.Name(), h, append([]node{{QCOW2, file}}, c.chain(c.file.Opened())...), true)
+}
+
+// Rewrite makes of a container and of an overlay over it a container of the same kind, in
+// an empty file that will have the name.
+func (c *Container) Rewrite(ctx context.Context, overlay, out *os.File, name string) error {
+	files := []*os.File{out}
+	var source any
+	chain := append([]node{{QCOW2, overlay}}, c.chain(c.file.Opened())...)
+	for i := len(chain) - 1; i >= 0; i-- {
+		n := chain[i]
+		files = append(files, n.file)
+		options := map[string]any{
+			"driver": string(n.format),
+			"file": map[string]any{
+				"driver": protocol(n.file), "filename": fmt.Sprintf("/proc/self/fd/%d", 2+len(files)), "locking": "off",
+			},
+		}
+		if n.format == QCOW2 || n.format == VMDK {
+			options["backing"] = source
+		}
+		source = options
+	}
+	text, err := json.Marshal(source)
+	if err != nil {
+		return err
+	}
+	d, err := c.descriptor()
+	if err != nil {
+		return err
+	}
+	args := []string{"convert", "-q", "-O", string(VMDK), "-o", "subformat=" + c.Sub + d.options(), "json:" + string(text), "/proc/self/fd/3"}
+	if err := qemuImg(ctx, files, args...); err != nil {
+		return err
+	}
+	return nameExtent(out, filepath.Base(name))
+}
+
+// options are those of qemu-img for what the descriptor says of the machine.
+func (d descriptor) options() (options string) {
+	for _, o := range []struct{ name, value, want string }{
+		{"adapter_type", d.values["ddb.adapterType"], "ide|lsilogic|buslogic|legacyESX"},
+		{"hwversion", d.values["ddb.virtualHWVersion"], "[0-9]{1,3}"},
+	} {
+		if regexp.MustCompile("^(" + o.want + ")$").MatchString(o.value) {
+			options += "," + o.name + "=" + o.value
+		}
+	}
+	return options
+}
+
+// nameExtent corrects the name of the file in the descriptor, which qemu-img knows under
+// another one.
+func nameExtent(f *os.File, name string) error {
+	b := make([]byte, vmdkHeaderSize)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return err
+	}
+	at, n := int64(le.Uint64(b[28:])*vmdkSector), le.Uint64(b[36:])*vmdkSector
+	if string(b[:4]) != "KDMV" || n > vmdkMaxDescriptor {
+		return errors.New("qemu-img has not made a VMDK of it")
+	}
+	text := make([]byte, n)
+	if _, err := f.ReadAt(text, at); err != nil {
+		return err
+	}
+	old, new := []byte(`SPARSE "3"`), []byte(`SPARSE "`+strings.Map(plain, name)+`"`)
+	changed := bytes.TrimRight(bytes.Replace(text, old, new, 1), "\x00")
+	if len(changed) > len(text) {
+		return nil // it goes by any name
+	}
+	clear(text)
+	copy(text, changed)
+	_, err := f.WriteAt(text, at)
+	return err
+}
+
+// plain leaves out what would end the name in a descriptor.
+func plain(r rune) rune {
+	if r == '"' || r < ' ' {
+		return '_'
+	}
+	return r
+}
+
+// qemuImg runs qemu-img with open files, from number 3 on.
+func qemuImg(ctx context.Context, files []*os.File, args ...string) error {
+	program, err := exec.LookPath(imgName)
+	if err != nil {
+		return &MissingError{imgName}
+	}
+	var words lastWords
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH")}
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = &words, &words, files
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
+	run := &process{cmd: cmd}
+	if err := run.start(); err != nil {
+		return fmt.Errorf("starting %s: %w", imgName, err)
+	}
+	<-run.ended
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if run.err != nil {
+		return fmt.Errorf("%s %s: %w: %s", imgName, args[0], run.err, words.String())
+	}
+	return nil
+}
