@@ -3,6 +3,7 @@ package container
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/vmseal/vmseal/imagetool/block"
 	"github.com/vmseal/vmseal/imagetool/nbd"
@@ -17,13 +18,17 @@ type Disk struct {
 
 var _ block.Device = (*Disk)(nil)
 
+// requestLimit is how long the daemon may take to answer; 0 for what package nbd has. Tests
+// are less patient.
+var requestLimit time.Duration
+
 // openDisk starts a daemon. The disk has to be as large as the header says.
 func openDisk(name string, h *Header, chain []node, writable bool) (*Disk, error) {
 	d, conn, err := startDaemon(chain, writable)
 	if err != nil {
 		return nil, err
 	}
-	client, err := nbd.New(conn, nbd.Options{Export: "disk", Name: name})
+	client, err := nbd.New(conn, nbd.Options{Export: "disk", Name: name, Limit: requestLimit})
 	if err != nil {
 		return nil, d.explain(fmt.Errorf("opening it as %s: %w", h.Format, err))
 	}

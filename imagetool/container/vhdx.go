@@ -74,10 +74,13 @@ func vhdxHeader(dev block.Device) (header []byte, err error) {
 	return header, nil
 }
 
-func vhdxChecksum(b []byte) bool {
+func vhdxChecksum(b []byte) bool { return le.Uint32(b[4:]) == vhdxSum(b) }
+
+// vhdxSum is the CRC-32C with zeros for the checksum itself.
+func vhdxSum(b []byte) uint32 {
 	sum := crc32.Update(0, castagnoli, b[:4])
 	sum = crc32.Update(sum, castagnoli, make([]byte, 4))
-	return le.Uint32(b[4:]) == crc32.Update(sum, castagnoli, b[8:])
+	return crc32.Update(sum, castagnoli, b[8:])
 }
 
 // vhdxItem reads n bytes of an item of the metadata.

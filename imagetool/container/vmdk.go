@@ -40,6 +40,10 @@ func readVMDK(dev block.Device) (*Header, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.kind == "" {
+		// Needed: the disk is more than this file.
+		return nil, refuse(hintOneFile, "it has no descriptor: it is only a part of a disk that lies in several files")
+	}
 	h := &Header{Sub: d.kind, Size: int64(capacity * vmdkSector), Backing: d.parent}
 	if d.kind != "monolithicSparse" && d.kind != "streamOptimized" || d.extents != 1 {
 		// Needed: the others lie in several files.
