@@ -68,7 +68,7 @@ func Probe(path string, s Selection) (*Image, error) {
 	}
 	m := &Image{file: f, disk: f, selected: s, closers: []func() error{f.Close}}
 	if err := m.unwrap(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, m.orInUse(err)), m.Close())
+		return nil, errors.Join(m.orInUse(fmt.Errorf("%s: %w", path, err)), m.Close())
 	}
 	return m, nil
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -124,7 +123,14 @@ func privateSocket() (listener *os.File, conn net.Conn, err error) {
 		return nil, nil, err
 	}
 	defer os.RemoveAll(dir)
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(dir, "nbd")})
+	folder, err := os.Open(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer folder.Close()
+	// A name that is short, however long that of the folder is (sun_path has 108 bytes).
+	name := fmt.Sprintf("/proc/self/fd/%d/nbd", folder.Fd())
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: name})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -132,7 +138,7 @@ func privateSocket() (listener *os.File, conn net.Conn, err error) {
 	if listener, err = l.File(); err != nil {
 		return nil, nil, err
 	}
-	if conn, err = net.Dial("unix", l.Addr().String()); err != nil {
+	if conn, err = net.Dial("unix", name); err != nil {
 		listener.Close()
 		return nil, nil, err
 	}

@@ -14,22 +14,20 @@ import (
 	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
-// TestContainers: an image that is not raw is named, not searched for file systems.
-func TestContainers(t *testing.T) {
+// TestNoDisk: what is no disk image that can be read is named, not searched for file systems.
+func TestNoDisk(t *testing.T) {
 	bed.Need(t, "mke2fs", "losetup", "qemu-img", "openssl")
 	dir := bed.Dir(t)
 	image := refused{spoil: asMade}.image(t, dir)
-	for format, want := range map[string]string{"qcow2": "qcow2", "vmdk": "vmdk", "vhdx": "vhdx", "vdi": "vdi", "vpc": "vhd|vpc", "qed": "qed"} {
-		t.Run(format, func(t *testing.T) {
-			out := filepath.Join(bed.Dir(t), "image."+format)
-			peer(t, "qemu-img", "convert", "-O", format, image, out)
-			expectRefused(t, out, want)
-			r := imagetool(t, "inspect", out)
-			if !strings.Contains(strings.ToLower(r.stderr+r.stdout), strings.Split(want, "|")[0]) {
-				t.Errorf("inspect does not name %s:\n%v", format, r)
-			}
-		})
-	}
+	t.Run("qed", func(t *testing.T) {
+		out := filepath.Join(bed.Dir(t), "image.qed")
+		peer(t, "qemu-img", "convert", "-O", "qed", image, out)
+		expectRefused(t, out, "qed")
+		r := imagetool(t, "inspect", out)
+		if !strings.Contains(strings.ToLower(r.stderr+r.stdout), "qed") {
+			t.Errorf("inspect does not name it:\n%v", r)
+		}
+	})
 	t.Run("luks", func(t *testing.T) {
 		out := copyImage(t, image, filepath.Join(bed.Dir(t), "luks.img"))
 		poke(t, out, 0, []byte("LUKS\xba\xbe\x00\x02"))
@@ -108,7 +106,7 @@ func TestInUse(t *testing.T) {
 	})
 	t.Run("qemu", func(t *testing.T) {
 		image := refused{spoil: asMade}.image(t, bed.Dir(t))
-		release := holdWithQEMU(t, image)
+		release := holdWithQEMU(t, image, "raw")
 		expectRefused(t, image, "use|lock|qemu")
 		release()
 		dir := bed.Dir(t)
@@ -117,9 +115,9 @@ func TestInUse(t *testing.T) {
 }
 
 // holdWithQEMU opens an image for writing with qemu-io, which takes the locks that a running QEMU takes.
-func holdWithQEMU(t *testing.T, image string) (release func()) {
+func holdWithQEMU(t *testing.T, image, format string) (release func()) {
 	t.Helper()
-	cmd := exec.Command("qemu-io", "-f", "raw", image)
+	cmd := exec.Command("qemu-io", "-f", format, image)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
