@@ -36,6 +36,8 @@ var (
 var imageBrings = []string{
 	"github.com/diskfs/go-diskfs/...",
 	"github.com/google/uuid",
+	"github.com/klauspost/compress/...",
+	"github.com/mikelolasagasti/xz",
 	"golang.org/x/sync/errgroup",
 	"golang.org/x/sys/unix",
 	"vmseal/formats/digsig",
@@ -51,6 +53,7 @@ var imageBrings = []string{
 	"vmseal/imagetool/nbd",
 	"vmseal/imagetool/output",
 	"vmseal/imagetool/undo",
+	"vmseal/imagetool/unpack",
 	"vmseal/keys/...",
 	"vmseal/signer",
 }
@@ -132,6 +135,15 @@ var allowed = map[string]deps{
 		brings: []string{},
 	},
 	"vmseal/imagetool/undo": {brings: []string{}},
+	"vmseal/imagetool/unpack": {
+		imports: []string{
+			"github.com/klauspost/compress/zstd",
+			"github.com/mikelolasagasti/xz",
+			"vmseal/imagetool/block",
+			"vmseal/imagetool/hostfile",
+		},
+		brings: []string{"github.com/klauspost/compress/...", "golang.org/x/sys/unix", "vmseal/imagetool/undo"},
+	},
 	"vmseal/imagetool": {
 		imports: []string{
 			"vmseal/formats/ima",
@@ -144,6 +156,7 @@ var allowed = map[string]deps{
 			"vmseal/imagetool/hostfile",
 			"vmseal/imagetool/output",
 			"vmseal/imagetool/undo",
+			"vmseal/imagetool/unpack",
 			"vmseal/signer",
 		},
 		brings: imageBrings,

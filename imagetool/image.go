@@ -48,6 +48,7 @@ type Image struct {
 	container *container.Container
 	disk      block.Device // what the guest sees: the file itself, if that is raw
 	layout    *disk.Layout
+	packed    string // how the file is compressed; "" if it is not
 	selected  Selection
 	closers   []func() error
 }
@@ -61,13 +62,17 @@ type FileSystem struct {
 
 // Probe opens an image and tells as much about it as can be known, also one that Open
 // would not accept.
-func Probe(path string, s Selection) (*Image, error) {
+func Probe(ctx context.Context, path string, s Selection) (*Image, error) {
+	return probe(ctx, path, s, ForReading)
+}
+
+func probe(ctx context.Context, path string, s Selection, mode LockMode) (*Image, error) {
 	f, err := hostfile.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	m := &Image{file: f, disk: f, selected: s, closers: []func() error{f.Close}}
-	if err := m.unwrap(); err != nil {
+	if err := m.unwrap(ctx, mode); err != nil {
 		return nil, errors.Join(m.orInUse(fmt.Errorf("%s: %w", path, err)), m.Close())
 	}
 	return m, nil
@@ -76,8 +81,8 @@ func Probe(path string, s Selection) (*Image, error) {
 // Open opens an image, keeps writers away from it and opens its ext file
 // systems: all that are not left out, or the one that was selected. That one is judged
 // by itself, as far as it does not depend on the rest of the disk.
-func Open(path string, s Selection, mode LockMode) (*Image, error) {
-	m, err := Probe(path, s)
+func Open(ctx context.Context, path string, s Selection, mode LockMode) (*Image, error) {
+	m, err := probe(ctx, path, s, mode)
 	if err != nil {
 		return nil, err
 	}

@@ -1,16 +1,51 @@
 package imagetool
 
 import (
+	"context"
 	"errors"
 
 	"github.com/vmseal/vmseal/imagetool/container"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/hostfile"
+	"github.com/vmseal/vmseal/imagetool/unpack"
 )
 
-// unwrap finds out what lies in the file: a disk, or a container with one. What is
-// refused of a container is a problem of the layout.
-func (m *Image) unwrap() error {
+// unwrap finds out what lies in the file: a disk, a container with one, or a disk that is
+// compressed. What is refused of it is a problem of the layout.
+func (m *Image) unwrap(ctx context.Context, mode LockMode) error {
+	if m.selected.Format == "" {
+		var err error
+		if m.packed, err = unpack.Method(m.file); err != nil {
+			return err
+		}
+	}
+	switch {
+	case m.packed == "":
+		return m.unwrapContainer()
+	case mode == ForReading:
+		return m.unpack(ctx)
+	}
+	return m.detect(false) // which refuses it
+}
+
+func (m *Image) unpack(ctx context.Context) error {
+	d, err := unpack.Open(ctx, m.file, m.packed)
+	if err != nil {
+		return err
+	}
+	m.disk, m.closers = d, append(m.closers, d.Close)
+	return m.detect(false)
+}
+
+// CheckUnpacked says why the image can only be read; nil if it can be signed.
+func (m *Image) CheckUnpacked() error {
+	if m.packed == "" {
+		return nil
+	}
+	return &disk.RefusedError{Reason: "it is compressed (" + m.packed + "), and can only be read", Hint: disk.Advice(m.packed)}
+}
+
+func (m *Image) unwrapContainer() error {
 	c, err := container.Open(m.file, m.selected.Format, m.selected.Backing)
 	if refused, ok := errors.AsType[*disk.RefusedError](err); ok {
 		m.layout = &disk.Layout{Format: string(c.Format), Table: "none", SectorSize: 512}

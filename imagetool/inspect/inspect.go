@@ -124,7 +124,7 @@ type Options struct {
 // Image looks at an image. The error is for what kept it from looking; what is
 // wrong with the image is among the problems.
 func Image(ctx context.Context, path string, o Options) (*Report, error) {
-	m, err := imagetool.Probe(path, o.Selection)
+	m, err := imagetool.Probe(ctx, path, o.Selection)
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +136,9 @@ func Image(ctx context.Context, path string, o Options) (*Report, error) {
 		image: m, options: o, Container: containerOf(m),
 	}
 	r.layoutProblems()
+	if err := m.CheckUnpacked(); err != nil {
+		r.problem(imagetool.AnyPartition, err)
+	}
 	if err := m.Lock(imagetool.ForCopying); err != nil {
 		r.problem(imagetool.AnyPartition, err)
 	}

@@ -104,7 +104,7 @@ func (l Labels) addEntry(e manifest.Entry) error {
 }
 
 func readImageLabels(ctx context.Context, path string, pub *rsa.PublicKey) (Labels, error) {
-	img, err := imagetool.Open(path, imagetool.All, imagetool.ForReading)
+	img, err := imagetool.Open(ctx, path, imagetool.All, imagetool.ForReading)
 	if err != nil {
 		return nil, err
 	}

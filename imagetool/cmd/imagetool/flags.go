@@ -68,7 +68,7 @@ func openForReading(cmd *cobra.Command, path string, s *selectFlags) (*imagetool
 	if err := s.check(cmd); err != nil {
 		return nil, err
 	}
-	return imagetool.Open(path, s.Selection, imagetool.ForReading)
+	return imagetool.Open(cmd.Context(), path, s.Selection, imagetool.ForReading)
 }
 
 // warnOf tells what is not as it should be about an image. Messages begin with the name

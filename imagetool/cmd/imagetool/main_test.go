@@ -43,7 +43,7 @@ func tool(t testing.TB, names ...string) {
 }
 
 func TestScripts(t *testing.T) {
-	tool(t, "mke2fs", "e2fsck", "debugfs", "sfdisk", "mkswap", "mkfs.fat", "qemu-img", "evmctl", "dd")
+	tool(t, "mke2fs", "e2fsck", "debugfs", "sfdisk", "mkswap", "mkfs.fat", "qemu-img", "qemu-storage-daemon", "evmctl", "dd", "gzip", "xz", "zstd")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,

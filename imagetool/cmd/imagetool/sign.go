@@ -129,7 +129,7 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return err
 	}
-	img, err := imagetool.Open(path, f.selected.Selection, f.lockMode())
+	img, err := imagetool.Open(cmd.Context(), path, f.selected.Selection, f.lockMode())
 	if err != nil {
 		return err
 	}
