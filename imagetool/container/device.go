@@ -13,6 +13,7 @@ import (
 // Abort ends it.
 type Disk struct {
 	*nbd.Client
+	cache  *cache
 	daemon *daemon
 }
 
@@ -32,7 +33,7 @@ func openDisk(name string, h *Header, chain []node, writable bool) (*Disk, error
 	if err != nil {
 		return nil, d.explain(fmt.Errorf("opening it as %s: %w", h.Format, err))
 	}
-	disk := &Disk{client, d}
+	disk := &Disk{client, newCache(client), d}
 	// QEMU counts in sectors.
 	if size := client.Size(); size/512 != (h.Size+511)/512 && size/512 != h.Size/512 {
 		err := refuse("'qemu-img convert -O raw' shows what QEMU makes of it", "%s: the disk has %d bytes by its header, and QEMU reads %d", h.Format, h.Size, size)
@@ -43,13 +44,13 @@ func openDisk(name string, h *Header, chain []node, writable bool) (*Disk, error
 
 // ReadAt reads up to the end, which is io.EOF.
 func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
-	n, err := d.Client.ReadAt(p, off)
+	n, err := d.cache.ReadAt(p, off)
 	return n, d.explain(err)
 }
 
 // WriteAt writes.
 func (d *Disk) WriteAt(p []byte, off int64) (int, error) {
-	n, err := d.Client.WriteAt(p, off)
+	n, err := d.cache.WriteAt(p, off)
 	return n, d.explain(err)
 }
 

@@ -47,7 +47,7 @@ func open(t *testing.T, path string) block.Device {
 // TestUnpack reads what gzip, xz and zstd make, and keeps holes.
 func TestUnpack(t *testing.T) {
 	path := disktest.Sparse(t, 20<<20+77)
-	data := make([]byte, 3<<20)
+	data := make([]byte, 512<<10)
 	rand.NewChaCha8([32]byte{}).Read(data)
 	disktest.Poke(t, path, 5<<20+13, data)
 	want := disktest.Sum(t, path)
