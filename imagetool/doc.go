@@ -4,7 +4,8 @@
 // It is the room in which three things meet: where an image lies (hostfile), what lies
 // where in it (disk), and what opens a file system (fsys/extfs). An Image has one
 // FileSystem for each volume that holds one, or only the one that was asked for. Its
-// Tree is what package signer works on. Copy and InPlace are the two ways of writing.
+// Tree is what package signer works on. Copy and InPlace are the two ways of writing, and
+// Carried is InPlace for a container.
 //
 //	sign verify diff inspect profile   what is done with an image
 //	seals                              integrity layers of others, which signing breaks
@@ -12,8 +13,11 @@
 //	fsys    fsys/extfs -> ext4         what a file system is to those above; ext2 to ext4
 //	disk                               tables and volumes, found by one detector
 //	block                              what a disk is to those above
+//	container -> nbd                   qcow2 and its kin, by QEMU's block layer
+//	unpack                             compressed raw images
 //	hostfile  output                   files and block devices of this host: in, out
 //	undo                               what makes writing in place safe
+//	carry                              a file becomes its finished copy, in place
 //	kernel  initrd                     what the enforcer needs of a guest
 //
 // The two seams are block.Device and fsys.FileSystem. Whatever has a guest's bytes is the

@@ -61,7 +61,7 @@ func readQCOW2(dev block.Device) (*Header, error) {
 func qcow2State(crypt, snapshots uint32) error {
 	if crypt != 0 {
 		// Needed: there is no key.
-		return refuse("decrypt it with 'qemu-img convert', and sign that", "the contents are encrypted (method %d)", crypt)
+		return refuse("decrypt it into another image, and sign that", "the contents are encrypted (method %d)", crypt)
 	}
 	if snapshots != 0 {
 		// Needed: whoever goes back to a snapshot has the files that nobody signed.
@@ -138,7 +138,7 @@ func qcow2BackingFormat(dev block.Device, b []byte) (Format, error) {
 			f, err := ParseFormat(string(name))
 			if err != nil {
 				// Needed: nothing opens it.
-				return "", refuse("'qemu-img rebase' can give it another", "the format of its backing file is %v", err)
+				return "", refuse("the overlay has to be made anew over it, with one of these", "the format of its backing file is %v", err)
 			}
 			return f, nil
 		}

@@ -33,7 +33,7 @@ func readVHDX(dev block.Device) (*Header, error) {
 	}
 	if !block.AllZero(header[48:64]) { // LogGuid
 		// Needed: what the disk holds is told by its log only.
-		return nil, refuse("start and shut down the machine, or let 'qemu-img check -r all' replay the log on a copy",
+		return nil, refuse("start the machine and shut it down",
 			"it was not closed: its log has yet to be replayed")
 	}
 	params, err := vhdxItem(dev, vhdxFileParameters, 8)

@@ -41,8 +41,8 @@ func readVPC(dev block.Device) (*Header, error) {
 		return nil, refuse("", "a footer of type %d is out of place", typ)
 	}
 	if !vpcChecksum(b) {
-		// Needed: something in the footer is not what was written.
-		return nil, refuse("'qemu-img convert -f vpc -O vpc' writes it anew", "its footer does not have the checksum that it should")
+		// Needed: QEMU refuses it, too.
+		return nil, refuse("", "its footer does not have the checksum that it should")
 	}
 	return h, nil
 }

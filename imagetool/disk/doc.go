@@ -6,8 +6,8 @@
 // own is looked at in the same way, one level down. A Volume is a place only; On gives
 // the device, on the disk that it was found on or on a copy.
 //
-// Only raw disks are read. Every other container is recognised and refused by
-// its name. So is whatever has two readings, unless somebody chooses: two file systems in
+// Only raw disks are read; imagetool/container has the disks in containers. Here a
+// container is recognised and refused by its name. So is whatever has two readings, unless somebody chooses: two file systems in
 // one place, a file system beside a partition table.
 //
 // Tables are read as the Linux kernel does (block/partitions/efi.c, msdos.c and core.c):

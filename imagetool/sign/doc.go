@@ -5,6 +5,6 @@
 //	        read them back
 //	commit  give the copy, its manifest and the profile their names
 //
-// Where labels are written to is a target, which imagetool.Copy and imagetool.InPlace
-// are. Labels of an earlier build come from its manifest or image (ReadLabels).
+// Where labels are written to is a target, which imagetool.Copy, imagetool.InPlace and
+// imagetool.Carried are. Labels of an earlier build come from its manifest or image (ReadLabels).
 package sign

@@ -19,10 +19,11 @@ type containerFlags struct {
 }
 
 // containerHelp is what the commands that open images have in common.
-const containerHelp = `An image is raw, or qcow2, VMDK, VHD (vpc), VHDX or VDI. These are read by QEMU's
-qemu-storage-daemon. What the file is, its name and its header have to say together
-(disk.qcow2), or else --format: a guest can write the header of a container into its
-raw disk. No other file is opened that the image refers to, unless --backing names it.`
+const containerHelp = `An image is raw, or qcow2, VMDK, VHD (vpc), VHDX or VDI, which QEMU's
+qemu-storage-daemon reads. The name of the file and its header have to agree on what it
+is (disk.qcow2), or else --format says it: a guest can write the header of a container
+into its raw disk. Of the files that an image refers to, only those are opened that
+--backing names.`
 
 // register adds --format and --backing.
 func (f *containerFlags) register(cmd *cobra.Command, prefix string) {

@@ -23,6 +23,7 @@ func (s *selectFlags) register(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&s.Partition, "partition", imagetool.AnyPartition, "work on the partition with this `number` only; 0 is a whole disk")
 	cmd.Flags().Lookup("partition").DefValue = "0" // keeps help from showing a default
 	s.container.register(cmd, "")
+	cmd.Long += "\n\n" + containerHelp
 }
 
 // registerLeaveOut adds --leave-out.

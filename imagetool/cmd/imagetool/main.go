@@ -18,8 +18,9 @@ func root() *cobra.Command {
 		Short: "Sign and verify the files of guest disk images",
 		Long: `Imagetool writes a signature over each regular file of a guest's disk image into
 the file's security.ima attribute, where the Linux kernel's IMA looks for it. It
-works on raw images with ext2, ext3 or ext4: on a whole disk or in the partitions
-of a GPT or MBR. It needs no root, mounts nothing, and changes its input only if it
+works on images with ext2, ext3 or ext4, on a whole disk or in the partitions of a GPT
+or MBR: raw images, and qcow2, VMDK, VHD, VHDX and VDI, for which it uses QEMU's
+qemu-storage-daemon. It needs no root, mounts nothing, and changes its input only if it
 is told to.
 
   imagetool inspect disk.raw

@@ -88,6 +88,10 @@ Sign first, then seal: what dm-verity (by partition type or superblock), Android
 Verified Boot, an OSTree repository in mode bare or a composefs image covers is
 refused, unless no label in it would change. --break-seals signs it nevertheless.
 
+A container is copied as it is, and the copy is changed by QEMU; with --in-place what
+differs is then carried over to IMAGE. A streamOptimized VMDK is made anew instead, and
+only with --out.
+
 An image is refused, and nothing written, if it is in use, was not unmounted
 cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 		Example: `  imagetool sign --key key/private.pem disk.raw --out signed.raw
