@@ -51,7 +51,7 @@ func TestDies(t *testing.T) {
 	d := start(t)
 	d.daemon.cmd.Process.Kill()
 	_, err := d.ReadAt(make([]byte, 512), 0)
-	expectError(t, err, "reading 512 bytes at 0", "qemu-storage-daemon ended with signal: killed")
+	expectError(t, err, "reading 65536 bytes at 0: the NBD server has hung up; qemu-storage-daemon ended with signal: killed")
 }
 
 // TestHangs: the daemon does not answer any more.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"syscall"
 )
 
 // negotiate goes from the server's greeting to the transmission phase.
@@ -177,7 +178,7 @@ func (c *Client) read(n int) ([]byte, error) {
 
 func (c *Client) fill(b []byte) error {
 	_, err := io.ReadFull(c.in, b)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return errHungUp
 	}
 	if err != nil {
@@ -189,7 +190,11 @@ func (c *Client) fill(b []byte) error {
 var errHungUp = errors.New("the NBD server has hung up")
 
 func (c *Client) write(b []byte) error {
-	if _, err := c.conn.Write(b); err != nil {
+	_, err := c.conn.Write(b)
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return errHungUp
+	}
+	if err != nil {
 		return fmt.Errorf("writing to the NBD server: %w", err)
 	}
 	return nil
