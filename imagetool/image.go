@@ -96,6 +96,9 @@ func Open(ctx context.Context, path string, s Selection, mode LockMode) (*Image,
 			err = fmt.Errorf("%s: %w", path, err)
 		}
 	}
+	if err == nil && mode != ForReading {
+		err = m.CheckContainer(ctx)
+	}
 	if err == nil {
 		err = m.openSystems(mode)
 	}

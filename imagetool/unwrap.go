@@ -3,6 +3,7 @@ package imagetool
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/vmseal/vmseal/imagetool/container"
 	"github.com/vmseal/vmseal/imagetool/disk"
@@ -90,6 +91,17 @@ func (m *Image) detect(certain bool) (err error) {
 
 // InContainer reports whether the guest's disk is not the file itself.
 func (m *Image) InContainer() bool { return m.container != nil && m.container.Format != container.Raw }
+
+// CheckContainer refuses a container that is damaged. To read it does no harm.
+func (m *Image) CheckContainer(ctx context.Context) error {
+	if !m.InContainer() {
+		return nil
+	}
+	if err := m.container.Check(ctx); err != nil {
+		return fmt.Errorf("%s: %w", m.Path(), err)
+	}
+	return nil
+}
 
 // Container is what the header of the file says; nil if that is not known.
 func (m *Image) Container() *container.Header {

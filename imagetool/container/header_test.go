@@ -204,3 +204,23 @@ func FuzzHeader(f *testing.F) {
 		byMagic(inMemory(b))
 	})
 }
+
+// TestCheck: an image in which two blocks share a cluster is not written to.
+func TestCheck(t *testing.T) {
+	path := create(t, "a.qcow2", "qcow2")
+	disktest.Run(t, "", "qemu-io", "-f", "qcow2", "-c", "write -P 1 0 64k", "-c", "write -P 2 64k 64k", path)
+	if err := openContainer(t, path).Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	l1 := int64(be.Uint64(peek(t, path, 40, 8)))
+	l2 := int64(be.Uint64(peek(t, path, l1, 8)) & 0x00fffffffffffe00)
+	poke(t, path, l2+8, peek(t, path, l2, 8))
+	if err := openContainer(t, path).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "finds it damaged") {
+		t.Errorf("error %v", err)
+	}
+	for _, c := range []*Container{openContainer(t, create(t, "a.vhd", "vpc")), openContainer(t, create(t, "a.vmdk", "vmdk"))} {
+		if err := c.Check(t.Context()); err != nil {
+			t.Errorf("%s: %v", c.Format, err)
+		}
+	}
+}

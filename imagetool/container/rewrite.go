@@ -3,21 +3,13 @@ package container
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
-
-	"golang.org/x/sys/unix"
 )
-
-const imgName = "qemu-img"
 
 // Overlay starts a daemon that reads the container, and writes to a file that is made a
 // qcow2 image over it.
@@ -33,32 +25,12 @@ func (c *Container) Overlay(ctx context.Context, file *os.File) (*Disk, error) {
 // Rewrite makes of a container and of an overlay over it a container of the same kind, in
 // an empty file that will have the name.
 func (c *Container) Rewrite(ctx context.Context, overlay, out *os.File, name string) error {
-	files := []*os.File{out}
-	var source any
-	chain := append([]node{{QCOW2, overlay}}, c.chain(c.file.Opened())...)
-	for i := len(chain) - 1; i >= 0; i-- {
-		n := chain[i]
-		files = append(files, n.file)
-		options := map[string]any{
-			"driver": string(n.format),
-			"file": map[string]any{
-				"driver": protocol(n.file), "filename": fmt.Sprintf("/proc/self/fd/%d", 2+len(files)), "locking": "off",
-			},
-		}
-		if n.format == QCOW2 || n.format == VMDK {
-			options["backing"] = source
-		}
-		source = options
-	}
-	text, err := json.Marshal(source)
-	if err != nil {
-		return err
-	}
+	source, files := sourceOf(append([]node{{QCOW2, overlay}}, c.chain(c.file.Opened())...), []*os.File{out})
 	d, err := c.descriptor()
 	if err != nil {
 		return err
 	}
-	args := []string{"convert", "-q", "-O", string(VMDK), "-o", "subformat=" + c.Sub + d.options(), "json:" + string(text), "/proc/self/fd/3"}
+	args := []string{"convert", "-q", "-O", string(VMDK), "-o", "subformat=" + c.Sub + d.options(), source, "/proc/self/fd/3"}
 	if err := qemuImg(ctx, files, args...); err != nil {
 		return err
 	}
@@ -110,29 +82,4 @@ func plain(r rune) rune {
 		return '_'
 	}
 	return r
-}
-
-// qemuImg runs qemu-img with open files, from number 3 on.
-func qemuImg(ctx context.Context, files []*os.File, args ...string) error {
-	program, err := exec.LookPath(imgName)
-	if err != nil {
-		return &MissingError{imgName}
-	}
-	var words lastWords
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH")}
-	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = &words, &words, files
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
-	run := &process{cmd: cmd}
-	if err := run.start(); err != nil {
-		return fmt.Errorf("starting %s: %w", imgName, err)
-	}
-	<-run.ended
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if run.err != nil {
-		return fmt.Errorf("%s %s: %w: %s", imgName, args[0], run.err, words.String())
-	}
-	return nil
 }

@@ -141,6 +141,8 @@ func Image(ctx context.Context, path string, o Options) (*Report, error) {
 	}
 	if err := m.Lock(imagetool.ForCopying); err != nil {
 		r.problem(imagetool.AnyPartition, err)
+	} else if err := m.CheckContainer(ctx); err != nil {
+		r.problem(imagetool.AnyPartition, err)
 	}
 	if err := r.inspectVolumes(ctx); err != nil {
 		return nil, err
