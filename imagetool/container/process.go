@@ -35,8 +35,7 @@ func (p *process) start() error {
 			started <- err
 			return
 		}
-		limit := unix.Rlimit{Cur: maxMemory, Max: maxMemory}
-		err = unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_AS, &limit, nil)
+		err = limitMemory(p.cmd.Process.Pid)
 		if errors.Is(err, unix.ESRCH) {
 			err = nil // it has ended already, and says why
 		}
@@ -48,6 +47,16 @@ func (p *process) start() error {
 		close(p.ended)
 	}()
 	return <-started
+}
+
+// limitMemory lowers what the process inherits, where that is more.
+func limitMemory(pid int) error {
+	var limit unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_AS, nil, &limit); err != nil {
+		return err
+	}
+	limit.Cur, limit.Max = min(limit.Cur, maxMemory), min(limit.Max, maxMemory)
+	return unix.Prlimit(pid, unix.RLIMIT_AS, &limit, nil)
 }
 
 // lastWords keep the end of what a process prints.

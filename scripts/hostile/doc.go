@@ -5,6 +5,10 @@
 // e2fsck, with nothing changed but the labels, for debugfs. Refusals that e2fsck does not
 // share are listed: each of them needs a reason that is written in imagetool/ext4.
 //
+// With --containers it spoils the headers and tables of qcow2, VMDK, VHD, VHDX and VDI
+// images instead. What is signed of these must hold a file system that is clean for
+// e2fsck, and be the same disk whether signed in a copy or in place.
+//
 // Everything follows from --seed and an image's number, so that --only repeats
 // one. Images that show a fault are kept with a description.
 package main

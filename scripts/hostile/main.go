@@ -25,6 +25,8 @@ type options struct {
 	keep      string
 	json      bool
 	verbose   bool
+
+	containers bool
 }
 
 func main() {
@@ -43,6 +45,7 @@ func main() {
 	flag.StringVar(&o.kind, "kind", "", "only this kind of file system; the numbers then mean other images")
 	flag.StringVar(&o.imagetool, "imagetool", "", "the `program`; if not given, the one in the folder VMSEAL_BIN, or else it is built")
 	flag.StringVar(&o.keep, "keep", "", "`folder` for the images that show a fault; a new one if not given")
+	flag.BoolVar(&o.containers, "containers", false, "spoil qcow2, VMDK, VHD, VHDX and VDI images instead of file systems")
 	flag.BoolVar(&o.json, "json", false, "print the summary as JSON")
 	flag.BoolVar(&o.verbose, "v", false, "print a line for each image")
 	flag.Parse()
@@ -110,6 +113,7 @@ type bed struct {
 	*options
 	images    []*mutate.Image
 	plan      *plan
+	spoilt    *containers // instead of images; nil for none
 	imagetool string
 	key       string
 	public    string
@@ -117,7 +121,20 @@ type bed struct {
 
 func newBed(ctx context.Context, o *options, dir string) (*bed, error) {
 	b := &bed{options: o, imagetool: o.imagetool}
+	if o.containers {
+		folder := filepath.Join(dir, "containers")
+		err := os.Mkdir(folder, 0o755)
+		if err == nil {
+			b.spoilt, err = newContainers(ctx, folder, o.seed)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("making containers: %w", err)
+		}
+	}
 	for _, r := range base.Recipes {
+		if o.containers && len(b.images) > 0 {
+			break
+		}
 		if o.kind != "" && r.Name != o.kind {
 			continue
 		}

@@ -36,6 +36,7 @@ func newPlan(images []*mutate.Image, seed uint64) *plan {
 type specimen struct {
 	number int
 	kind   string
+	ext    string // of the file; "" for a raw image
 	bytes  []byte
 	damage []string
 	mend   bool // e2fsck is to repair it first, which leaves healthy images that are odd

@@ -26,7 +26,12 @@ func (r *result) fault(format string, args ...any) {
 // try makes a specimen, lets imagetool loose on it and keeps it if there was a
 // fault.
 func (b *bed) try(ctx context.Context, n int, dir string) *result {
-	r := &result{specimen: b.plan.make(n)}
+	r := &result{}
+	if b.spoilt != nil {
+		r.specimen = b.spoilt.make(n)
+	} else {
+		r.specimen = b.plan.make(n)
+	}
 	err := b.examine(ctx, r, dir)
 	if err == nil && (len(r.faults) > 0 || b.only >= 0) {
 		err = b.keepImage(r)
@@ -44,7 +49,7 @@ func (b *bed) examine(ctx context.Context, r *result, dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	image := filepath.Join(dir, "image")
+	image := filepath.Join(dir, "image"+r.ext)
 	if err := os.WriteFile(image, r.bytes, 0o644); err != nil {
 		return err
 	}
@@ -56,6 +61,10 @@ func (b *bed) examine(ctx context.Context, r *result, dir string) error {
 	t := &trial{bed: b, result: r, dir: dir, image: image}
 	t.imagetool(ctx, "inspect", image)
 	t.imagetool(ctx, "verify", "--trust", b.public, image)
+	if r.ext != "" {
+		t.signContainer(ctx)
+		return t.err
+	}
 	t.sign(ctx)
 	return t.err
 }
