@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/vmseal/vmseal/imagetool/carry"
 	"github.com/vmseal/vmseal/imagetool/container"
@@ -71,7 +72,10 @@ func (c *Carried) Tree(opt fsys.EditOptions) (*Tree, error) {
 		return nil, err
 	}
 	t.commit = func(ctx context.Context, all []*labels) error {
-		c.written = true
+		c.written = slices.ContainsFunc(all, func(l *labels) bool { return !l.tx.Empty() })
+		if !c.written {
+			return nil
+		}
 		return writeAll(ctx, all)
 	}
 	return t, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/vmseal/vmseal/imagetool/block"
@@ -187,7 +188,16 @@ func (m *Image) Covers(number int) bool {
 
 // CheckOutput tells, without writing anything, whether a file made from the image may
 // have this name.
-func (m *Image) CheckOutput(out string, force bool) error { return output.Check(m.file, out, force) }
+func (m *Image) CheckOutput(out string, force bool) error {
+	if err := output.Check(m.file, out, force); err != nil || m.container == nil {
+		return err
+	}
+	target, err := os.Stat(out)
+	if err != nil {
+		return nil // there is nothing yet
+	}
+	return m.container.CheckOutput(target)
+}
 
 // Close releases the image.
 func (m *Image) Close() (err error) {

@@ -76,6 +76,16 @@ func openBase(path string, said Format) (*Container, error) {
 	return c, nil
 }
 
+// CheckOutput refuses an output that would replace a backing file.
+func (c *Container) CheckOutput(target os.FileInfo) error {
+	for _, base := range c.bases {
+		if same, err := base.file.Is(target); same || err != nil {
+			return errors.Join(fmt.Errorf("output %s is a backing file of the image", base.file.Name()), err)
+		}
+	}
+	return nil
+}
+
 // Close releases the backing files. The image itself is its owner's.
 func (c *Container) Close() (err error) {
 	for _, base := range c.bases {

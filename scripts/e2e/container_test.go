@@ -209,7 +209,7 @@ func TestNotNamed(t *testing.T) {
 func TestContainerKilled(t *testing.T) {
 	bed.Need(t, "mke2fs", "losetup", "qemu-img", "qemu-storage-daemon", "openssl")
 	dir, k := memoryDir(t, "512m"), defaultKey(t)
-	raw := manyFiles(t, bed.Dir(t))
+	raw := manyFiles(t, bed.Dir(t), 1000)
 	c := kind{format: "qcow2", options: "cluster_size=4096"}
 	image := c.make(t, raw, dir)
 	saved := copyImage(t, image, filepath.Join(bed.Dir(t), "saved"))

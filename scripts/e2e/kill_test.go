@@ -86,7 +86,7 @@ func TestKilledAtEachOperation(t *testing.T) {
 // others from when the log has appeared, until fifty of these were caught half way and recovered.
 func TestKilledAtRandom(t *testing.T) {
 	bed.Need(t, "mke2fs", "losetup", "openssl")
-	image := manyFiles(t, bed.Dir(t))
+	image := manyFiles(t, bed.Dir(t), 10_000)
 	counts := &tally{}
 	t.Run("each", func(t *testing.T) {
 		for lane := range 2 {
@@ -185,13 +185,13 @@ func killSoon(t *testing.T, cmd *exec.Cmd, rnd *rand.Rand, span time.Duration, e
 	}
 }
 
-// manyFiles makes an image whose commit writes some 10,000 blocks, all over it. Its contents are few, since it is not
+// manyFiles makes an image whose commit writes a block for each of its files, all over it. Its contents are few, since it is not
 // about the key.
-func manyFiles(t *testing.T, dir string) string {
+func manyFiles(t *testing.T, dir string, files int) string {
 	t.Helper()
 	image := mke2fs(t, dir, 48, "-t", "ext4", "-b", "1024", "-N", "12000")
 	mounted(func(p *populator) {
-		for i := range 10_000 {
+		for i := range files {
 			p.write(fmt.Sprintf("%d/%d", i%100, i), fmt.Append(nil, i%50))
 		}
 	})(t, image)
