@@ -131,7 +131,7 @@ func images(t *testing.T, from, to int) (before, after []byte) {
 	rnd.Read(before)
 	copy(before, "magic")
 	after = append(bytes.Clone(before), make([]byte, to-from)...)
-	for _, at := range []int{600, 40 << 10, 200 << 10, 201 << 10} {
+	for _, at := range []int{600, 40 << 10, 80 << 10, 81 << 10} {
 		rnd.Read(after[at:][:5000])
 	}
 	if to > from {
@@ -141,11 +141,11 @@ func images(t *testing.T, from, to int) (before, after []byte) {
 }
 
 var sizes = map[string][2]int{
-	"same size":      {256 << 10, 256 << 10},
-	"grown":          {256 << 10, 300 << 10},
-	"odd sizes":      {256<<10 + 100, 300<<10 + 77},
-	"within sectors": {256<<10 + 100, 256<<10 + 300},
-	"odd, not grown": {256<<10 + 100, 256<<10 + 100},
+	"same size":      {96 << 10, 96 << 10},
+	"grown":          {96 << 10, 120 << 10},
+	"odd sizes":      {96<<10 + 100, 120<<10 + 77},
+	"within sectors": {96<<10 + 100, 96<<10 + 300},
+	"odd, not grown": {96<<10 + 100, 96<<10 + 100},
 }
 
 func change(t *testing.T, before, after []byte) (*file, *Change, *undo.Guard) {
@@ -228,7 +228,7 @@ func recoverEachMoment(t *testing.T, g *undo.Guard, half *file, before []byte) {
 
 // TestFaults: an error anywhere is undone at once.
 func TestFaults(t *testing.T) {
-	before, after := images(t, 256<<10, 300<<10)
+	before, after := images(t, 96<<10, 120<<10)
 	for n := 0; ; n++ {
 		f, c, g := change(t, before, after)
 		f.fault = n
@@ -267,12 +267,12 @@ func (r *recovering) after(err error) {
 
 // TestForeign: what somebody else has written to the file, or to its tail, stays.
 func TestForeign(t *testing.T) {
-	before, after := images(t, 256<<10, 300<<10)
+	before, after := images(t, 96<<10, 120<<10)
 	for name, spoil := range map[string]func(f *file){
 		"in the file": func(f *file) { f.b[41<<10]++ },
-		"in the tail": func(f *file) { f.b[299<<10]++ },
+		"in the tail": func(f *file) { f.b[119<<10]++ },
 		"grown":       func(f *file) { f.b = append(f.b, 1) },
-		"cut":         func(f *file) { f.b = f.b[:256<<10-1] },
+		"cut":         func(f *file) { f.b = f.b[:96<<10-1] },
 	} {
 		f, c, g := change(t, before, after)
 		if err := g.Commit(unchanged, []undo.Change{c}); err != nil {
@@ -288,8 +288,8 @@ func TestForeign(t *testing.T) {
 
 // TestSmaller: a copy that has become smaller is not carried over.
 func TestSmaller(t *testing.T) {
-	before, _ := images(t, 256<<10, 256<<10)
-	_, err := Compare(context.Background(), &file{b: before[:100<<10]}, &file{b: before}, 0, nil)
+	before, _ := images(t, 96<<10, 96<<10)
+	_, err := Compare(context.Background(), &file{b: before[:50<<10]}, &file{b: before}, 0, nil)
 	if err == nil || !strings.Contains(err.Error(), "smaller") {
 		t.Errorf("error %v", err)
 	}

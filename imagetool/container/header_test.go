@@ -224,3 +224,25 @@ func TestCheck(t *testing.T) {
 		}
 	}
 }
+
+// TestNoBacking: the daemon opens no backing file by itself, even if nobody has looked at
+// the header before.
+func TestNoBacking(t *testing.T) {
+	for name, format := range map[string]string{"a.qcow2": "qcow2", "a.vmdk": "vmdk"} {
+		path := filepath.Join(t.TempDir(), name)
+		base := create(t, "base", format)
+		disktest.Run(t, "", "qemu-img", "create", "-q", "-f", format, "-b", base, "-F", format, path)
+		if err := os.Remove(base); err != nil {
+			t.Fatal(err)
+		}
+		c, err := openOne(open(t, path), "")
+		if err != nil || c.Backing != base {
+			t.Fatal(c, err)
+		}
+		d, err := c.Disk()
+		if err != nil {
+			t.Fatalf("it looks for %s: %v", base, err)
+		}
+		d.Abort()
+	}
+}
