@@ -178,7 +178,11 @@ func TestEachMoment(t *testing.T) {
 				for _, e := range f.events[:n] {
 					e.do(half)
 				}
-				recoverEachMoment(t, g, afterPowerLoss(before, f.events[:n]), before)
+				lost := afterPowerLoss(before, f.events[:n])
+				if !bytes.Equal(lost.b, before) && !bytes.Equal(lost.b, after) && !bytes.Contains(lost.b, []byte("recover")) {
+					t.Errorf("after %d events and a loss of power the file is half written, and not marked", n)
+				}
+				recoverEachMoment(t, g, lost, before)
 				if started := n > 2; started && n < len(f.events)-3 && !bytes.Contains(half.b, []byte("recover")) {
 					t.Errorf("after %d events the file is not marked", n)
 				}
