@@ -195,7 +195,7 @@ func TestEachMoment(t *testing.T) {
 // afterPowerLoss loses some of what was not synced.
 func afterPowerLoss(before []byte, events []event) *file {
 	f := &file{b: bytes.Clone(before), fault: -1}
-	synced := 0
+	synced := -1
 	for i, e := range events {
 		if e.sync {
 			synced = i
