@@ -25,9 +25,9 @@ const halfWay = "\nvmseal: this image was being changed, and that was cut short.
 type Change struct {
 	from, to block.Device // the copy, and the file as it was
 	file     undo.Truncater
-	mark     int64  // where the unit begins that has the signature
+	mark     int64  // where the sector begins that has the signature
 	spans    []span // what differs besides
-	marked   []byte // that unit while the rest is being written
+	marked   []byte // that sector while the rest is being written
 	size     int64  // of the copy
 }
 
@@ -42,17 +42,14 @@ var _ undo.Change = (*Change)(nil)
 // Compare finds what differs between a finished copy and the file as it is. The signature
 // lies in the sector at the offset. file is what is to be written to.
 func Compare(ctx context.Context, from, to block.Device, signature int64, file undo.Truncater) (*Change, error) {
-	c := &Change{from: from, to: to, file: file, mark: signature / unit * unit, size: from.Size()}
+	c := &Change{from: from, to: to, file: file, mark: signature, marked: make([]byte, sector), size: from.Size()}
 	if c.size < to.Size() {
 		return nil, fmt.Errorf("%s has become smaller: %d bytes of %d", to.Name(), c.size, to.Size())
 	}
-	var err error
-	if c.marked, err = c.read(from, c.mark, unit); err != nil {
-		return nil, err
+	if signature%sector != 0 || signature > c.size-sector {
+		return nil, fmt.Errorf("the signature of %s at %d does not lie in one sector", to.Name(), signature)
 	}
-	text := c.marked[signature-c.mark:][:sector]
-	clear(text)
-	copy(text, halfWay)
+	copy(c.marked, halfWay)
 	const stretch = 1 << 20
 	for at := int64(0); at < c.limit(); at += stretch {
 		if err := ctx.Err(); err != nil {
@@ -79,12 +76,28 @@ func (c *Change) compare(at, n int64) error {
 		return err
 	}
 	for i := 0; i < len(want); i += unit {
-		off, k := at+int64(i), min(unit, len(want)-i)
-		if off != c.mark && !bytes.Equal(is[i:][:k], want[i:][:k]) {
-			c.add(off, k)
+		k := min(unit, len(want)-i)
+		if !bytes.Equal(is[i:][:k], want[i:][:k]) {
+			c.addAround(at+int64(i), k)
 		}
 	}
 	return nil
+}
+
+// addAround leaves out the mark, which is a block of its own: a disk writes a sector as a
+// whole, so that it is there or not.
+func (c *Change) addAround(off int64, n int) {
+	if c.mark < off || c.mark >= off+int64(n) {
+		c.add(off, n)
+		return
+	}
+	before := int(c.mark - off)
+	if before > 0 {
+		c.add(off, before)
+	}
+	if rest := n - before - sector; rest > 0 {
+		c.add(c.mark+sector, rest)
+	}
 }
 
 // add joins what touches, up to what fits into a block of the log.
@@ -136,7 +149,7 @@ func (c *Change) Grown() int64 {
 // Blocks are the mark and all that differs.
 func (c *Change) Blocks() iter.Seq2[undo.Block, error] {
 	return func(yield func(undo.Block, error) bool) {
-		last, err := c.read(c.from, c.mark, unit)
+		last, err := c.read(c.from, c.mark, sector)
 		if !yield(undo.Block{Offset: c.mark, Versions: [][]byte{c.marked, last}}, err) || err != nil {
 			return
 		}
@@ -171,7 +184,7 @@ func (c *Change) Commit(ctx context.Context) error {
 	if err := c.readBack(ctx); err != nil {
 		return err
 	}
-	last, err := c.read(c.from, c.mark, unit)
+	last, err := c.read(c.from, c.mark, sector)
 	if err == nil {
 		err = c.put(c.mark, last)
 	}
