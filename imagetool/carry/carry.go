@@ -51,11 +51,12 @@ func Compare(ctx context.Context, from, to block.Device, signature int64, file u
 	}
 	copy(c.marked, halfWay)
 	const stretch = 1 << 20
+	buf := [2][]byte{make([]byte, stretch), make([]byte, stretch)}
 	for at := int64(0); at < c.limit(); at += stretch {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := c.compare(at, min(stretch, c.limit()-at)); err != nil {
+		if err := c.compare(at, min(stretch, c.limit()-at), buf); err != nil {
 			return nil, err
 		}
 	}
@@ -63,16 +64,12 @@ func Compare(ctx context.Context, from, to block.Device, signature int64, file u
 }
 
 // compare looks at one stretch.
-func (c *Change) compare(at, n int64) error {
+func (c *Change) compare(at, n int64, buf [2][]byte) error {
 	if isHole(c.from, at, at+n) && isHole(c.to, at, at+n) {
 		return nil
 	}
-	is, err := c.read(c.to, at, n)
-	if err != nil {
-		return err
-	}
-	want, err := c.read(c.from, at, n)
-	if err != nil {
+	is, want := buf[0][:n], buf[1][:n]
+	if err := errors.Join(fill(is, c.to, at), fill(want, c.from, at)); err != nil {
 		return err
 	}
 	for i := 0; i < len(want); i += unit {
@@ -119,20 +116,20 @@ func isHole(d block.Device, from, to int64) bool {
 	return true
 }
 
-// read reads whole sectors, and zeros beyond the end. Beyond that of the larger one it
-// gives none.
-func (c *Change) read(d block.Device, off, n int64) ([]byte, error) {
-	n = min(n, c.limit()-off)
+// read reads whole sectors.
+func (c *Change) read(d block.Device, off int64, n int) ([]byte, error) {
 	b := make([]byte, n)
-	if off >= d.Size() {
-		return b, nil
+	return b, fill(b, d, off)
+}
+
+// fill reads, and takes zeros for what lies beyond the end.
+func fill(b []byte, d block.Device, off int64) error {
+	k := max(0, min(int64(len(b)), d.Size()-off))
+	clear(b[k:])
+	if err := block.ReadFull(d, b[:k], off); err != nil {
+		return fmt.Errorf("reading %d bytes of %s at %d: %w", k, d.Name(), off, err)
 	}
-	if k := min(n, d.Size()-off); k > 0 {
-		if err := block.ReadFull(d, b[:k], off); err != nil {
-			return nil, fmt.Errorf("reading %d bytes of %s at %d: %w", k, d.Name(), off, err)
-		}
-	}
-	return b, nil
+	return nil
 }
 
 // limit is the end of the last sector.
@@ -154,7 +151,7 @@ func (c *Change) Blocks() iter.Seq2[undo.Block, error] {
 			return
 		}
 		for _, s := range c.spans {
-			b, err := c.read(c.from, s.off, int64(s.n))
+			b, err := c.read(c.from, s.off, s.n)
 			if !yield(undo.Block{Offset: s.off, Versions: [][]byte{b}}, err) || err != nil {
 				return
 			}
@@ -199,7 +196,7 @@ func (c *Change) writeSpans(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		b, err := c.read(c.from, s.off, int64(s.n))
+		b, err := c.read(c.from, s.off, s.n)
 		if err != nil {
 			return err
 		}
@@ -215,7 +212,7 @@ func (c *Change) readBack(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		want, err := c.read(c.from, s.off, int64(s.n))
+		want, err := c.read(c.from, s.off, s.n)
 		if err != nil {
 			return err
 		}

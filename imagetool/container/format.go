@@ -59,6 +59,12 @@ func byName(path string) Format {
 	return ""
 }
 
+// NameFits reports whether a file of this name is taken for what it is without --format.
+func NameFits(path string, f Format) bool {
+	named := byName(path)
+	return named == f || named == "" && f == Raw
+}
+
 // A magic is one spelling of a signature. A negative offset counts from the end.
 type magic struct {
 	format Format

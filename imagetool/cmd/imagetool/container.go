@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -63,6 +64,13 @@ func printContainer(out *cli.Output, r *inspect.Report) {
 		signing = "in a copy of the file; not in place: " + c.Reason
 	}
 	out.Table(append(rows, []string{"  signing", signing}))
+}
+
+// warnOfName says that the name of a copy will not tell what it is.
+func warnOfName(cmd *cobra.Command, img *imagetool.Image, out string) {
+	if h := img.Container(); out != "" && h != nil && !container.NameFits(out, h.Format) {
+		cli.Out(cmd).Warn(fmt.Errorf("%s will be %s, which its name does not say: commands that open it need --format %s", out, h.Format, h.Format))
+	}
 }
 
 // warnOfRewriting says that a copy is not what the image was but for the labels.

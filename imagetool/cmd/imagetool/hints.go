@@ -101,7 +101,7 @@ func (f *signFlags) roomHint(err error) error {
 	case !full || hasLog(err):
 		return err
 	case f.inPlace:
-		return cli.WithHint(err, "the undo log needs about as much room as the labels, and so does the image if it is sparse; nothing was changed")
+		return cli.WithHint(err, "the undo log needs about as much room as the labels, and so does the image if it is sparse; an image in a container needs room for a copy beside it; nothing was changed")
 	}
 	return cli.WithHint(err, "the output needs as much room as the data of the input; a file system with reflinks (XFS, Btrfs) needs next to none")
 }

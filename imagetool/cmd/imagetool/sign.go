@@ -146,6 +146,7 @@ func (f *signFlags) run(cmd *cobra.Command, path string) error {
 	out := cli.Out(cmd)
 	warnOf(cmd, img, "")
 	warnOfRewriting(cmd, img, f.out)
+	warnOfName(cmd, img, f.out)
 	left, err := findLeftOut(cmd, img, "")
 	if err != nil {
 		return err
