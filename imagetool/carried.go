@@ -113,6 +113,9 @@ func (c *Carried) plan(ctx context.Context) (*carry.Change, *undo.Guard, error) 
 	if err := finished.Close(); err != nil {
 		return nil, nil, fmt.Errorf("finishing the copy of %s: %w", m.Path(), err)
 	}
+	if err := m.checkCopy(ctx, c.copy); err != nil {
+		return nil, nil, err
+	}
 	info, err := c.copy.Stat()
 	if err != nil {
 		return nil, nil, err

@@ -109,6 +109,9 @@ func (c *Copy) Commit(ctx context.Context, with ...*output.File) error {
 	if err := c.complete(ctx); err != nil {
 		return c.Abort(abortAll(err, with))
 	}
+	if c.beside != nil {
+		c.beside.Close()
+	}
 	return c.staged.Commit(ctx, with...)
 }
 
@@ -122,11 +125,20 @@ func (c *Copy) complete(ctx context.Context) error {
 	if err := disk.Close(); err != nil {
 		return fmt.Errorf("finishing the copy of %s: %w", c.image.Path(), err)
 	}
-	if c.finish == nil {
-		return nil
+	if c.finish != nil {
+		if err := c.finish(ctx); err != nil {
+			return err
+		}
 	}
-	defer c.beside.Close()
-	return c.finish(ctx)
+	return c.image.checkCopy(ctx, c.staged.File())
+}
+
+// checkCopy looks at what QEMU has made of the image.
+func (m *Image) checkCopy(ctx context.Context, file *os.File) error {
+	if err := m.container.CheckCopy(ctx, file); err != nil {
+		return fmt.Errorf("the finished copy of %s: %w", m.Path(), err)
+	}
+	return nil
 }
 
 // Abort removes the copy because of an error, which it returns.

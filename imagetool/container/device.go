@@ -65,9 +65,10 @@ func (d *Disk) explain(err error) error {
 	return d.daemon.explain(err)
 }
 
-// Close lets the daemon finish its work. Without an error, its file is complete.
+// Close lets the daemon finish its work. Without an error, its file is complete: at its
+// end it tells of no error any more, so it has to write all that it has before.
 func (d *Disk) Close() error {
-	return errors.Join(d.Client.Close(), d.daemon.stop())
+	return errors.Join(d.Sync(), d.Client.Close(), d.daemon.stop())
 }
 
 // Abort ends the daemon at once.

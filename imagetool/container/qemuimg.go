@@ -48,8 +48,11 @@ const (
 
 // Check has qemu-img look through the tables of the container: in one that is damaged, to
 // write to a block may change another one. A damaged one is refused.
-func (c *Container) Check(ctx context.Context) error {
-	source, files := sourceOf([]node{{c.Format, c.file.Opened()}}, nil)
+func (c *Container) Check(ctx context.Context) error { return c.CheckCopy(ctx, c.file.Opened()) }
+
+// CheckCopy is Check for a copy of the container.
+func (c *Container) CheckCopy(ctx context.Context, file *os.File) error {
+	source, files := sourceOf([]node{{c.Format, file}}, nil)
 	err := qemuImg(ctx, files, "check", "-q", source)
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	switch {

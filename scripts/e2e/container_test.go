@@ -236,7 +236,7 @@ func TestContainerKilled(t *testing.T) {
 		}
 		return o
 	}
-	for range 25 {
+	for range 50 {
 		killSoon(t, signing(), rnd, whole, func() error { return nil })
 		settle("imagetool")
 		killDaemonSoon(t, signing(), rnd, whole)
