@@ -40,6 +40,9 @@ func (h *hit) appraise() error {
 	if err := h.inForce(); err != nil {
 		return err
 	}
+	if h.r.Func == profile.FuncPolicy { // in a kernel that keeps the policy's file
+		return h.fail(errors.New("a policy is in force, and takes no more rules"))
+	}
 	at, err := h.placeOf(inode)
 	if err == nil && at.initial && e.saved.Phase < initramfsLeft {
 		return h.returns(Allow, uint64(p.Values.IntegrityPass), "of the initramfs")
@@ -86,7 +89,8 @@ const (
 	keyRejected = ^uint64(129) + 1
 )
 
-// digsigVerify answers integrity_digsig_verify(id, sig, siglen, digest, digestlen).
+// digsigVerify answers integrity_digsig_verify(id, sig, siglen, digest, digestlen), and from 7.1 on
+// integrity_digsig_verify(id, sig, siglen, digest, digestlen, algo).
 func (h *hit) digsigVerify() error {
 	keyring, sigLen, digestLen := uint32(h.regs.RDI), uint32(h.regs.RDX), uint32(h.regs.R8)
 	file := h.e.awaited[h.regs.RSI]
@@ -108,7 +112,7 @@ func (h *hit) digsigVerify() error {
 		return h.returns(Deny, keyRejected, err.Error())
 	}
 	start := time.Now()
-	key, err := h.e.trust.Load().verify(sig.Buf, digest.Buf)
+	key, err := h.e.trust.Load().verify(sig.Buf, digest.Buf, h.e.config.Profile.Values.DigsigAlgo, digsig.Hash(h.regs.R9))
 	h.verify, h.r.Key, h.r.Digest = time.Since(start), key, hex.EncodeToString(digest.Buf)
 	if err != nil {
 		return h.returns(Deny, keyRejected, err.Error())
@@ -116,13 +120,22 @@ func (h *hit) digsigVerify() error {
 	return h.returns(Allow, 0, "")
 }
 
-// verify names the key that the label names, if it is a signature, whatever the verdict.
-func (t *Trust) verify(label, digest []byte) (key string, err error) {
+// verify names the key that the label names, if it is a signature, whatever the verdict. The digest is the file's, by
+// the hash; or of an older kernel, and for version 3, the one that is signed.
+func (t *Trust) verify(label, digest []byte, files bool, hash digsig.Hash) (key string, err error) {
 	s, err := digsig.Parse(label)
 	if err != nil {
 		return "", err
 	}
-	if _, err = t.Keys.Verify(s, digest); err == nil && t.Denied[string(digest)] {
+	signed := digest
+	switch {
+	case s.Version != 3:
+	case files && hash == s.Hash:
+		signed = s.FileID(digest)
+	case files || s.Type != digsig.TypeVerity:
+		return s.KeyID.String(), fmt.Errorf("signature of version 3, type %d and hash %d, with a digest by %d", s.Type, s.Hash, hash)
+	}
+	if _, err = t.Keys.Verify(s, signed); err == nil && (t.Denied[string(digest)] || t.Denied[string(signed)]) {
 		err = errors.New("digest is on the deny list")
 	}
 	return s.KeyID.String(), err
@@ -132,21 +145,19 @@ const vmExec = 0x4 // VM_EXEC (include/linux/mm.h)
 
 const accessDenied = ^uint64(13) + 1 // -EACCES
 
-// blockMmap answers blkdev_mmap(file, vma). IMA looks at regular files only: a program
+// blockMmap answers blkdev_mmap(file, vma), from 6.17 on blkdev_mmap_prepare(desc). IMA looks at regular files only: a program
 // that lies on a block device, as it is, could be mapped executable unasked.
 func (h *hit) blockMmap() error {
-	flags := span(h.regs.RSI+uint64(h.e.config.Profile.Offsets.AreaFlags), 8)
+	p := h.e.config.Profile
+	flags := span([]uint64{h.regs.RDI, h.regs.RSI}[p.Values.AreaArgument]+uint64(p.Offsets.AreaFlags), 8)
 	if err := h.arguments(flags); err != nil {
 		return err
 	}
 	if err := h.inForce(); err != nil {
 		return err
 	}
-	switch {
-	case flags.Err != nil:
-		return h.returns(Deny, accessDenied, "mapping cannot be read: "+flags.Err.Error())
-	case value(flags)&vmExec != 0:
-		return h.returns(Deny, accessDenied, "a block device is mapped executable")
+	if flags.Err != nil || value(flags)&vmExec != 0 {
+		return h.returns(Deny, accessDenied, "a block device is mapped executable, or how cannot be read")
 	}
 	return h.runsOn(Pass, "")
 }

@@ -52,7 +52,7 @@ var (
 				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "MODULE_CHECK": 6, "FIRMWARE_CHECK": 7,
 				"KEXEC_KERNEL_CHECK": 8, "KEXEC_INITRAMFS_CHECK": 9, "POLICY_CHECK": 10,
 			},
-			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, CPUMask: 16, LockIntegrity: lockIntegrity,
+			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, CPUMask: 16, LockIntegrity: lockIntegrity, AreaArgument: 1,
 		},
 		Code: []profile.Function{
 			{Name: "ima_file_mmap", Address: text + 0x9000, Size: 64, Patched: []profile.Span{{At: 4, Size: 5}, {At: 40, Size: 2}, {At: 50, Size: 1}}},
@@ -103,6 +103,13 @@ type bed struct {
 	records []Record
 	events  []string
 	state   State
+}
+
+// change makes the kernel of this guest another one, in what only its own profile says.
+func (b *bed) change(how func(*profile.Profile)) {
+	p := *kernel
+	how(&p)
+	b.e.config.Profile = &p
 }
 
 // saved is what a successor finds.
@@ -232,7 +239,7 @@ func (b *bed) after(change func(), e guesttest.Event) guesttest.Event {
 func (b *bed) exec(sb uint64) guesttest.Event {
 	f := b.file(sb)
 	return b.after(func() { b.setPointer(bprm+uint64(kernel.Offsets.BinprmFile), f) },
-		b.call(entry("ima_bprm_check"), guest.Registers{RDI: bprm}))
+		b.call(entry("security_bprm_check"), guest.Registers{RDI: bprm}))
 }
 
 func (b *bed) addRule(text string) guesttest.Event {

@@ -32,7 +32,7 @@ func TestBoot(t *testing.T) {
 			if s := b.saved(); s.Phase != initramfsLeft || s.Slide != slide {
 				t.Errorf("saved %+v", s)
 			}
-			if slices.Contains(b.Traps, entry("ima_bprm_check")+slide) || len(b.Traps) != 4 {
+			if slices.Contains(b.Traps, entry("security_bprm_check")+slide) || len(b.Traps) != 4 {
 				t.Errorf("traps %#x", b.Traps)
 			}
 		})
@@ -49,7 +49,7 @@ func at(rip uint64, cs uint16) guesttest.Event {
 func TestNoKASLR(t *testing.T) {
 	b := newBed(t, 0)
 	b.Do(b.exec(initSB))
-	if a, _ := b.run(); a.Return || a.RIP != entry("ima_bprm_check")+profile.HookSize {
+	if a, _ := b.run(); a.Return || a.RIP != entry("security_bprm_check")+profile.HookSize {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -79,7 +79,9 @@ func TestAppraisal(t *testing.T) {
 		"digest, module":        {rootSB, 6, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
 		"digest, firmware":      {rootSB, 7, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
 		"digest, kexec":         {rootSB, 8, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
-		"digest, policy":        {rootSB, 10, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
+		"policy file":           {rootSB, 10, value, disk, false, Deny, "takes no more rules"},
+		"policy, unsigned":      {rootSB, 10, []byte{4, 4}, 0, true, Deny, "takes no more rules"},
+		"policy, initramfs":     {initSB, 10, value, 0, false, Deny, "takes no more rules"},
 		"digest, unknown func":  {rootSB, 77, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
 		"old digest":            {rootSB, 1, []byte{1, 1, 2}, 0, true, Deny, "digest"},
 		"evm label":             {rootSB, 3, []byte{2, 1}, 0, false, Deny, "unknown type 2"},
@@ -123,12 +125,16 @@ func TestBlockDevice(t *testing.T) {
 	for name, tt := range map[string]struct {
 		at    uint64
 		flags byte
+		first bool
 		want  Verdict
 	}{
-		"readable":   {area, 0x1, Pass},
-		"writable":   {area, 0x3, Pass},
-		"executable": {area, 0x5, Deny},
-		"unreadable": {8, 0x1, Deny},
+		"readable":         {area, 0x1, false, Pass},
+		"writable":         {area, 0x3, false, Pass},
+		"executable":       {area, 0x5, false, Deny},
+		"unreadable":       {8, 0x1, false, Deny},
+		"described":        {area, 0x3, true, Pass},
+		"executable, 6.17": {area, 0x5, true, Deny},
+		"unreadable, 6.17": {8, 0x1, true, Deny},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, 0)
@@ -136,10 +142,15 @@ func TestBlockDevice(t *testing.T) {
 			b.Do(b.appraisal(rootSB, 3, value))
 			b.Write(area, make([]byte, 64))
 			b.Write(area+uint64(kernel.Offsets.AreaFlags), []byte{tt.flags})
-			b.Do(b.call(entry("blkdev_mmap"), guest.Registers{RSI: tt.at}))
-			a, r := b.run()
-			if r.Verdict != tt.want || (tt.want == Deny) != a.Return || a.Return && int64(a.RAX) != -13 {
-				t.Errorf("%+v, answer %+v", r, a)
+			r := guest.Registers{RDI: 8, RSI: tt.at}
+			if tt.first { // blkdev_mmap_prepare
+				b.change(func(p *profile.Profile) { p.Values.AreaArgument = 0 })
+				r = guest.Registers{RDI: tt.at, RSI: 8}
+			}
+			b.Do(b.call(entry("blkdev_mmap"), r))
+			a, rec := b.run()
+			if rec.Verdict != tt.want || (tt.want == Deny) != a.Return || a.Return && int64(a.RAX) != -13 {
+				t.Errorf("%+v, answer %+v", rec, a)
 			}
 		})
 	}

@@ -24,7 +24,7 @@ func FuzzHit(f *testing.F) {
 		b.Do(b.appraisal(rootSB, 3, value))
 		hooks := []uint64{
 			entry("ima_appraise_measurement"), entry("integrity_digsig_verify"),
-			entry("ima_parse_add_rule"), entry("ima_update_policy"), entry("ima_bprm_check"),
+			entry("ima_parse_add_rule"), entry("ima_update_policy"), entry("security_bprm_check"),
 		}
 		r := guest.Registers{RDI: a, RSI: b2, RDX: b2, RCX: c, R8: d, R9: e, RSP: stack, CS: kernelCS,
 			RIP: hooks[int(hook)%len(hooks)]}

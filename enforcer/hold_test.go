@@ -38,7 +38,7 @@ func TestHeld(t *testing.T) {
 	b := newCodeBed(t, 0, false)
 	early := at(text+0x5000, kernelCS)
 	b.Do(early, b.atHold(), func(g *guesttest.Guest) (int, guest.Registers) {
-		want := []uint64{entry("ima_bprm_check"), entry("ima_parse_add_rule"), entry("ima_update_policy"), entry("ima_appraise_measurement")}
+		want := []uint64{entry("security_bprm_check"), entry("ima_parse_add_rule"), entry("ima_update_policy"), entry("ima_appraise_measurement")}
 		if !slices.Equal(g.Traps, want) || b.saved().Guest != b.ID {
 			t.Errorf("traps %#x, saved %+v", g.Traps, b.saved())
 		}
@@ -51,7 +51,7 @@ func TestHeld(t *testing.T) {
 	if len(b.Slipped) != 1 || b.Slipped[0].RIP != text+0x5000 {
 		t.Errorf("slipped by: %#x", b.Slipped)
 	}
-	if r := b.records[len(b.records)-1]; r.Hook != "ima_bprm_check" || r.Verdict != Pass {
+	if r := b.records[len(b.records)-1]; r.Hook != "security_bprm_check" || r.Verdict != Pass {
 		t.Errorf("%+v", r)
 	}
 	found := fmt.Sprintf("found the kernel 6.1.0-test at %#x", uint64(text))
@@ -80,7 +80,7 @@ func TestNotHeld(t *testing.T) {
 		"no kernel":      {func(b *bed) { p := *kernel; p.Hold.Address = heap - 8; b.e.config.Profile = &p }, "no memory"},
 		"backend":        {func(b *bed) { b.Fail = errors.New("lost") }, "lost"},
 		"another banner": {func(b *bed) { b.Write(kernel.Variables.Banner, []byte("Linux version 5")); b.Do(b.atHold()) }, "the profile is of"},
-		"another kernel": {func(b *bed) { b.Do(at(kernel.Hold.Address, kernelCS)) }, "at the entry of ima_bprm_check lies e8"},
+		"another kernel": {func(b *bed) { b.Do(at(kernel.Hold.Address, kernelCS)) }, "at the entry of security_bprm_check lies e8"},
 		"one other entry": {func(b *bed) {
 			b.Do(b.after(func() { b.entries(nop); b.Write(entry("blkdev_mmap"), []byte{0xe8}) }, at(kernel.Hold.Address, kernelCS)))
 		}, "at the entry of blkdev_mmap"},

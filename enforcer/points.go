@@ -30,7 +30,7 @@ var points []point
 
 func init() { // what they decide by looks at them, too
 	points = []point{
-		{"ima_bprm_check", before, (*hit).bprmCheck, "a program from outside the initramfs freezes the guest: without a policy nothing else would ever be hit"},
+		{"security_bprm_check", before, (*hit).bprmCheck, "a program from outside the initramfs freezes the guest: without a policy nothing else would ever be hit"},
 		{"ima_parse_add_rule", both, (*hit).parseRule, "each rule must be the next one of the pinned policy"},
 		{"ima_update_policy", before, (*hit).updatePolicy, "all of its rules were seen, and this happens once"},
 		{"ima_appraise_measurement", both, (*hit).appraise, "the path for the audit; no label, a digest, another disk or an unverifiable file system: denied"},

@@ -53,7 +53,7 @@ func (h *hit) updatePolicy() error {
 	return h.runsOn(Pass, "the pinned policy is complete")
 }
 
-// bprmCheck answers ima_bprm_check(bprm), which is watched until the policy is in
+// bprmCheck answers security_bprm_check(bprm), which is watched until the policy is in
 // force: without one, nothing else would ever be hit.
 func (h *hit) bprmCheck() error {
 	o := &h.e.config.Profile.Offsets

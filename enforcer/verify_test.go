@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/profile"
 )
 
 // rejected is -EKEYREJECTED as the kernel has it in rax (asm-generic/errno.h: 129).
@@ -40,7 +41,7 @@ func TestVerdicts(t *testing.T) {
 		"type 4":            {change(0, 4), sum, 1, "type 4"},
 		"type 6, version 2": {change(0, 6), sum, 1, "version"},
 		"version 1":         {change(1, 1), sum, 1, ""},
-		"version 3, type 3": {change(1, 3), sum, 1, "version"},
+		"version 3, type 3": {change(1, 3), sum, 1, "signature of version 3, type 3"},
 		"SHA-1":             {change(2, 2), sum, 1, "hash"},
 		"SHA-512":           {change(2, 6), sum, 1, "digest"},
 		"last byte":         {change(len(good)-1, good[len(good)-1]^1), sum, 1, "bad signature"},
@@ -114,6 +115,57 @@ func TestVerity(t *testing.T) {
 	b.Do(b.appraisal(rootSB, 3, value), b.verification(value, sum))
 	if a, r := b.run(); r.Verdict != Allow || a.RAX != 0 {
 		t.Errorf("%+v, answer %+v", r, a)
+	}
+}
+
+// TestFileDigest: from 7.1 on the kernel hands the digest of the file over, also for version 3, which regular files may
+// have, too.
+func TestFileDigest(t *testing.T) {
+	file := sha256.Sum256([]byte("true"))
+	covered := func(kind byte) ([]byte, []byte) { // a label over the file, and the digest that is signed
+		value, sum := signed(t, string(append([]byte{kind, 4}, file[:]...)))
+		value[0], value[1] = kind, 3
+		return value, sum
+	}
+	regular, regularID := covered(3)
+	verity, verityID := covered(6)
+	v2, _ := signed(t, "true")
+	swapped := bytes.Clone(verity)
+	swapped[0] = 3
+	for name, tt := range map[string]struct {
+		value, digest []byte
+		algo          uint64
+		denied        []byte
+		reason        string // "" if it holds
+	}{
+		"version 2":                  {v2, file[:], 4, nil, ""},
+		"version 2, any hash":        {v2, file[:], 6, nil, ""}, // as ever, its length has to fit
+		"regular file":               {regular, file[:], 4, nil, ""},
+		"garbage above the hash":     {regular, file[:], 0xabcdef04, nil, ""},
+		"fs-verity":                  {verity, file[:], 4, nil, ""},
+		"another hash":               {regular, file[:], 5, nil, "version 3, type 3 and hash 4, with a digest by 5"},
+		"hash 0":                     {verity, file[:], 0, nil, "with a digest by 0"},
+		"type changed":               {swapped, file[:], 4, nil, "bad signature"},
+		"digest of the older kernel": {verity, verityID, 4, nil, "bad signature"},
+		"short digest":               {regular, file[:20], 4, nil, "20 bytes"},
+		"file denied":                {regular, file[:], 4, file[:], "deny list"},
+		"what is signed denied":      {regular, file[:], 4, regularID, "deny list"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, 0)
+			b.change(func(p *profile.Profile) { p.Values.DigsigAlgo = true })
+			b.e.SetTrust(&Trust{Keys: store(t), Denied: map[string]bool{string(tt.denied): true}})
+			b.boot()
+			r := guest.Registers{RDI: keyringIMA, RSI: label, RDX: uint64(len(tt.value)), RCX: digest, R8: uint64(len(tt.digest)), R9: tt.algo}
+			b.Do(b.appraisal(rootSB, 3, tt.value), b.after(func() { b.Write(digest, tt.digest) }, b.call(entry("integrity_digsig_verify"), r)))
+			want := Allow
+			if tt.reason != "" {
+				want = Deny
+			}
+			if _, rec := b.run(); rec.Verdict != want || !strings.Contains(rec.Reason, tt.reason) {
+				t.Errorf("%+v, want %q", rec, tt.reason)
+			}
+		})
 	}
 }
 

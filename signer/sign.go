@@ -16,7 +16,7 @@ import (
 )
 
 // ErrFileID says of a file that it must not be signed.
-var ErrFileID = errors.New("not signed: its contents have the form of what is signed for a file under fs-verity, " +
+var ErrFileID = errors.New("not signed: its contents have the form of what is signed for a file under fs-verity or by version 3, " +
 	"and a signature over them would be good for such a file, too")
 
 // Sign labels the files of a tree. It reads them in the tree's order, and signs

@@ -20,7 +20,7 @@ import (
 type kernelFacts struct {
 	hold   uint64
 	code   []byte
-	hook   uint64 // of ima_bprm_check, which each execution comes to
+	hook   uint64 // of security_bprm_check, which each execution comes to
 	upcall uint64
 }
 
@@ -41,7 +41,7 @@ func bed(t *testing.T) (dir string, k kernelFacts) {
 	if err := json.Unmarshal([]byte(lines[1]), &p); err != nil {
 		t.Fatal(err)
 	}
-	return dir, kernelFacts{p.Hold.Address, p.Hold.Code, p.Hooks["ima_bprm_check"].Address, p.Variables.XenVCPUInfo}
+	return dir, kernelFacts{p.Hold.Address, p.Hold.Code, p.Hooks["security_bprm_check"].Address, p.Variables.XenVCPUInfo}
 }
 
 // domain is one that was created and not yet started.

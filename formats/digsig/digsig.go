@@ -1,5 +1,6 @@
 // Package digsig reads those security.ima values that hold a signature which may
-// count: version 2, over a file's contents, and version 3, over an fs-verity digest.
+// count: version 2, over a file's contents, and version 3, over struct ima_file_id with the
+// digest of its contents or its fs-verity digest.
 //
 // It is the part of formats/ima that a program needs which only verifies, and as
 // strict as that: every field of the header known, every length exact. What is left
@@ -13,6 +14,8 @@ package digsig
 import (
 	"bytes"
 	"crypto"
+	_ "crypto/sha256"
+	_ "crypto/sha512"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -22,7 +25,7 @@ import (
 // Types of values: enum evm_ima_xattr_type of security/integrity/integrity.h.
 const (
 	TypeDigest    = 1 // IMA_XATTR_DIGEST
-	TypeSignature = 3 // EVM_IMA_XATTR_DIGSIG: version 1 or 2
+	TypeSignature = 3 // EVM_IMA_XATTR_DIGSIG: version 1 or 2, since 7.1 also 3
 	TypeDigestNG  = 4 // IMA_XATTR_DIGEST_NG
 	TypeVerity    = 6 // IMA_VERITY_DIGSIG: version 3
 )
@@ -66,7 +69,8 @@ func (h Hash) Crypto() crypto.Hash { return signed[h] }
 
 // Signature is one value.
 type Signature struct {
-	Version byte // 2, or 3 for one of TypeVerity
+	Type    byte // TypeSignature or TypeVerity
+	Version byte // 2 or 3; 3 if it is of TypeVerity
 	Hash    Hash // of the file's contents; not necessarily one that is signed with
 	KeyID   KeyID
 	Bytes   []byte // the signature itself
@@ -77,7 +81,7 @@ func Parse(b []byte) (Signature, error) {
 	switch {
 	case len(b) <= HeaderSize:
 		return Signature{}, fmt.Errorf("%d bytes, but header and signature need more than %d", len(b), HeaderSize)
-	case b[0] == TypeSignature && b[atVersion] == 2, b[0] == TypeVerity && b[atVersion] == 3:
+	case b[0] == TypeSignature && (b[atVersion] == 2 || b[atVersion] == 3), b[0] == TypeVerity && b[atVersion] == 3:
 	case b[0] == TypeSignature && b[atVersion] == 1:
 		return Signature{}, fmt.Errorf("%w: version 1 (SHA-1)", ErrVersion)
 	default:
@@ -87,5 +91,17 @@ func Parse(b []byte) (Signature, error) {
 	if n := int(binary.BigEndian.Uint16(b[atSize:])); n != len(sig) {
 		return Signature{}, fmt.Errorf("signature length is %d, but %d bytes follow the header", n, len(sig))
 	}
-	return Signature{b[atVersion], Hash(b[atHash]), KeyID(b[atKeyID:atSize]), bytes.Clone(sig)}, nil
+	return Signature{b[0], b[atVersion], Hash(b[atHash]), KeyID(b[atKeyID:atSize]), bytes.Clone(sig)}, nil
+}
+
+// FileID gives the digest that a signature of version 3 covers, of the digest that its file
+// has by the signature's hash: that of struct ima_file_id (calc_file_id_hash,
+// security/integrity/digsig_asymmetric.c). A digest of another length comes back as it is.
+func (s *Signature) FileID(digest []byte) []byte {
+	if hash := s.Hash.Crypto(); hash != 0 && len(digest) == hash.Size() {
+		h := hash.New()
+		h.Write(append([]byte{s.Type, byte(s.Hash)}, digest...))
+		return h.Sum(nil)
+	}
+	return digest
 }

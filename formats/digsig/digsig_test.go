@@ -3,6 +3,7 @@ package digsig
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"strings"
@@ -11,12 +12,13 @@ import (
 
 func TestParse(t *testing.T) {
 	for text, want := range map[string]Signature{
-		"030204010203040002aabb": {2, SHA256, KeyID{1, 2, 3, 4}, []byte{0xaa, 0xbb}},
-		"060306010203040001ff":   {3, SHA512, KeyID{1, 2, 3, 4}, []byte{0xff}},
+		"030204010203040002aabb": {3, 2, SHA256, KeyID{1, 2, 3, 4}, []byte{0xaa, 0xbb}},
+		"030304010203040002aabb": {3, 3, SHA256, KeyID{1, 2, 3, 4}, []byte{0xaa, 0xbb}},
+		"060306010203040001ff":   {6, 3, SHA512, KeyID{1, 2, 3, 4}, []byte{0xff}},
 	} {
 		b, _ := hex.DecodeString(text)
 		got, err := Parse(b)
-		if err != nil || got.Version != want.Version || got.Hash != want.Hash || got.KeyID != want.KeyID || !bytes.Equal(got.Bytes, want.Bytes) {
+		if err != nil || got.Type != want.Type || got.Version != want.Version || got.Hash != want.Hash || got.KeyID != want.KeyID || !bytes.Equal(got.Bytes, want.Bytes) {
 			t.Errorf("%s: %+v, %v", text, got, err)
 		}
 		b[len(b)-1] ^= 1
@@ -36,7 +38,7 @@ func TestParseRefuses(t *testing.T) {
 		"short length":    {"030204010203040001aabb", "length is 1, but 2", false},
 		"long length":     {"030204010203040003aabb", "length is 3, but 2", false},
 		"version 1":       {"030104010203040002aabb", "version 1 (SHA-1)", true},
-		"version 3":       {"030304010203040002aabb", "version 3", true},
+		"version 4":       {"030404010203040002aabb", "type 3, version 4", true},
 		"verity, 2":       {"060204010203040002aabb", "type 6, version 2", true},
 		"digest":          {"0404aabbccddeeff00112233", "type 4", true},
 		"portable digsig": {"050204010203040002aabb", "type 5", true},
@@ -61,6 +63,22 @@ func TestCrypto(t *testing.T) {
 	}
 }
 
+// TestFileID: the bytes are type, hash and digest, whatever the type; without a digest of the hash there are none.
+func TestFileID(t *testing.T) {
+	digest := bytes.Repeat([]byte{7}, 32)
+	for _, kind := range []byte{TypeSignature, TypeVerity} {
+		want := sha256.Sum256(append([]byte{kind, 4}, digest...))
+		if got := (&Signature{Type: kind, Version: 3, Hash: SHA256}).FileID(digest); !bytes.Equal(got, want[:]) {
+			t.Errorf("type %d: %x, want %x", kind, got, want)
+		}
+	}
+	for _, s := range []Signature{{Hash: SHA512}, {Hash: 2}, {Hash: 255}} {
+		if got := s.FileID(digest); !bytes.Equal(got, digest) {
+			t.Errorf("hash %d: %x", s.Hash, got)
+		}
+	}
+}
+
 // FuzzParse writes again what was read: there is one value for each signature.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("\x03\x02\x04\x01\x02\x03\x04\x00\x02\xaa\xbb"))
@@ -72,7 +90,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		n := len(s.Bytes)
-		again := append([]byte{3 * (s.Version - 1), s.Version, byte(s.Hash)}, s.KeyID[:]...)
+		again := append([]byte{s.Type, s.Version, byte(s.Hash)}, s.KeyID[:]...)
 		again = append(append(again, byte(n>>8), byte(n)), s.Bytes...)
 		if !bytes.Equal(again, b) {
 			t.Errorf("%x was read as %+v", b, s)

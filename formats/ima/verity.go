@@ -15,13 +15,15 @@ func FileID(hash HashID, verityDigest []byte) ([]byte, error) {
 // MaxFileID is the length of the longest such bytes.
 const MaxFileID = 2 + 64
 
-// IsFileID reports whether the contents of a file are such bytes, by a hash that
-// signatures are made with. A signature over that file would be good for a file under
-// fs-verity, too, which has this digest and whatever contents.
+// IsFileID reports whether the contents of a file are such bytes, of any type that a version
+// 3 signature may have, by a hash that signatures are made with. A signature over that file
+// would be good for another one, too, which has this digest and whatever contents: for a
+// file under fs-verity, or from Linux 7.1 on for any, or for EVM.
 func IsFileID(contents []byte) bool {
 	switch len(contents) {
 	case 2 + 32, 2 + 48, MaxFileID:
-		return contents[0] == byte(VeritySignature) && HashID(contents[1]).Known()
+		t := Type(contents[0])
+		return (t == VeritySignature || t == Signature || t == EVMPortable) && HashID(contents[1]).Known()
 	}
 	return false
 }

@@ -9,13 +9,15 @@ func TestIsFileID(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !IsFileID(id) {
-			t.Errorf("%v: %x is not known", h, id)
+		for _, kind := range []Type{Signature, EVMPortable, VeritySignature} {
+			if id[0] = byte(kind); !IsFileID(id) {
+				t.Errorf("%v: %x is not known", h, id)
+			}
 		}
 		for name, other := range map[string][]byte{
 			"shorter":         id[:len(id)-1],
 			"longer":          append(id[:len(id):len(id)], 0),
-			"type 3":          append([]byte{3}, id[1:]...),
+			"type 4":          append([]byte{4}, id[1:]...),
 			"of no hash":      append([]byte{id[0], byte(len(hashes))}, id[2:]...),
 			"nothing":         nil,
 			"a type alone":    id[:1],

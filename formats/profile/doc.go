@@ -6,7 +6,7 @@
 //
 // A profile file is text in three lines, each of which ends with a newline:
 //
-//	vmseal-profile 6
+//	vmseal-profile 7
 //	{"release":"6.1.0-56-amd64",...}
 //	signature 030204...
 //

@@ -16,6 +16,7 @@ type Profile struct {
 	Variables Variables       `json:"variables"`
 	Offsets   Offsets         `json:"offsets"`
 	Values    Values          `json:"values"`
+	Build     Build           `json:"build"`
 
 	// The code of the appraisal path, which does not change once user space runs, but for what is left out.
 	Code []Function `json:"code"`
@@ -30,9 +31,10 @@ const MaxRule = 1024
 // HookNames are the functions that the enforcer intercepts. A profile has a hook for each,
 // and no others.
 var HookNames = [...]string{
-	"blkdev_mmap",     // block/fops.c
-	"idle_thread_get", // kernel/smpboot.c; the rest is of security/integrity
-	"ima_appraise_measurement", "ima_bprm_check", "ima_parse_add_rule", "ima_update_policy", "integrity_digsig_verify",
+	"blkdev_mmap",                                                                                    // block/fops.c; from 6.17 on it is blkdev_mmap_prepare
+	"idle_thread_get",                                                                                // kernel/smpboot.c
+	"ima_appraise_measurement", "ima_parse_add_rule", "ima_update_policy", "integrity_digsig_verify", // security/integrity
+	"security_bprm_check", // security/security.c
 }
 
 // Hook is where a function can be intercepted.
@@ -87,18 +89,18 @@ type Variables struct {
 
 // Offsets are those of members in bytes. The size of the member stands behind it.
 type Offsets struct {
-	FileInode  uint32 `json:"file.f_inode"`            // 8
-	InodeSB    uint32 `json:"inode.i_sb"`              // 8
-	SBDev      uint32 `json:"super_block.s_dev"`       // 4
-	SBFlags    uint32 `json:"super_block.s_iflags"`    // 8
-	SBType     uint32 `json:"super_block.s_type"`      // 8
-	SBBlock    uint32 `json:"super_block.s_bdev"`      // 8
-	BlockDisk  uint32 `json:"block_device.bd_disk"`    // 8
-	DiskName   uint32 `json:"gendisk.disk_name"`       // 32
-	DiskState  uint32 `json:"gendisk.state"`           // 8
-	DiskSeq    uint32 `json:"gendisk.diskseq"`         // 8
-	BinprmFile uint32 `json:"linux_binprm.file"`       // 8
-	AreaFlags  uint32 `json:"vm_area_struct.vm_flags"` // 8
+	FileInode  uint32 `json:"file.f_inode"`         // 8
+	InodeSB    uint32 `json:"inode.i_sb"`           // 8
+	SBDev      uint32 `json:"super_block.s_dev"`    // 4
+	SBFlags    uint32 `json:"super_block.s_iflags"` // 8
+	SBType     uint32 `json:"super_block.s_type"`   // 8
+	SBBlock    uint32 `json:"super_block.s_bdev"`   // 8
+	BlockDisk  uint32 `json:"block_device.bd_disk"` // 8
+	DiskName   uint32 `json:"gendisk.disk_name"`    // 32
+	DiskState  uint32 `json:"gendisk.state"`        // 8
+	DiskSeq    uint32 `json:"gendisk.diskseq"`      // 8
+	BinprmFile uint32 `json:"linux_binprm.file"`    // 8
+	AreaFlags  uint32 `json:"blkdev_mmap.vm_flags"` // 8; of struct vm_area_struct, from 6.17 on of struct vm_area_desc
 }
 
 // Values are members of enumerations, and a size.
@@ -109,7 +111,19 @@ type Values struct {
 	SystemRunning uint32            `json:"SYSTEM_RUNNING"`         // enum system_states
 	LockIntegrity uint32            `json:"LOCKDOWN_INTEGRITY_MAX"` // enum lockdown_reason; 0 if the kernel has no lockdown
 	CPUMask       uint32            `json:"struct cpumask"`         // its size in bytes, which is NR_CPUS / 8
+
+	AreaArgument uint32 `json:"blkdev_mmap area"`             // which argument leads to the flags: 0 or 1
+	DigsigAlgo   bool   `json:"integrity_digsig_verify algo"` // its last argument is a hash, and for version 3 the digest is the file's
+}
+
+// Build is how the kernel was built. It is for people and for what makes profiles: the
+// enforcer does without.
+type Build struct {
+	KeepsPolicy      bool `json:"keeps_policy"`             // IMA's file of the policy stays after a policy was loaded
+	ReadPolicy       bool `json:"CONFIG_IMA_READ_POLICY"`   // and can be read
+	IBT              bool `json:"CONFIG_X86_KERNEL_IBT"`    // functions begin with ENDBR64
+	ModuleDecompress bool `json:"CONFIG_MODULE_DECOMPRESS"` // the kernel unpacks modules itself
 }
 
 // Names in Values.Funcs that mean something to the enforcer.
-const FuncFile, FuncBprm = "FILE_CHECK", "BPRM_CHECK"
+const FuncFile, FuncBprm, FuncPolicy = "FILE_CHECK", "BPRM_CHECK", "POLICY_CHECK"

@@ -40,8 +40,9 @@ func sample() *Profile {
 				FuncFile: 1, "MMAP_CHECK": 2, FuncBprm: 3, "MODULE_CHECK": 6, "FIRMWARE_CHECK": 7,
 				"KEXEC_KERNEL_CHECK": 8, "KEXEC_INITRAMFS_CHECK": 9, "POLICY_CHECK": 10, "KEY_CHECK": 12,
 			},
-			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, LockIntegrity: 21, CPUMask: 1024,
+			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, LockIntegrity: 21, CPUMask: 1024, AreaArgument: 1, DigsigAlgo: true,
 		},
+		Build: Build{IBT: true},
 		Code: []Function{
 			{"ima_file_mmap", 0xffffffff81000800, 144, []Span{{4, 5}, {60, 1}}},
 			{"ima_file_mmap.cold", 0xffffffff81000900, 16, []Span{}},
@@ -101,7 +102,7 @@ func TestRoundTrip(t *testing.T) {
 // TestText holds the format to what its description says, by its bytes.
 func TestText(t *testing.T) {
 	lines := strings.SplitAfter(string(seal(t, marshal(t, sample()))), "\n")
-	if len(lines) != 4 || lines[0] != "vmseal-profile 6\n" || lines[3] != "" {
+	if len(lines) != 4 || lines[0] != "vmseal-profile 7\n" || lines[3] != "" {
 		t.Fatalf("%q", lines)
 	}
 	for _, part := range []string{
@@ -110,9 +111,9 @@ func TestText(t *testing.T) {
 		`"hooks":{"blkdev_mmap":{"address":18446744071578845440,"bytes":"0f1f440000","prototype":"void hook(void)"},"idle_thread_get":{`,
 		`}},"hold":{"address":18446744071612403461,"code":"0102030405060708"},"variables":{"linux_banner":18446744071595622400,"ima_appraise":`,
 		`"rootfs_fs_type":18446744071612399632,"kernel_locked_down":18446744071612399636,"ima_rules":18446744071612399640,"phys_base":18446744071612399644,"__cpu_possible_mask":18446744071612399648,"xen_vcpu_info":201664},"offsets":{`,
-		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"super_block.s_bdev":56,"block_device.bd_disk":24,"gendisk.disk_name":12,"gendisk.state":104,"gendisk.diskseq":120,"linux_binprm.file":64,"vm_area_struct.vm_flags":72}`,
+		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"super_block.s_bdev":56,"block_device.bd_disk":24,"gendisk.disk_name":12,"gendisk.state":104,"gendisk.diskseq":120,"linux_binprm.file":64,"blkdev_mmap.vm_flags":72}`,
 		`"values":{"ima_hooks":{"BPRM_CHECK":3,"FILE_CHECK":1,`,
-		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3,"LOCKDOWN_INTEGRITY_MAX":21,"struct cpumask":1024},"code":[{"name":"ima_file_mmap","address":18446744071578847232,"size":144,"patched":[{"at":4,"size":5},{"at":60,"size":1}]},{"name":"ima_file_mmap.cold","address":18446744071578847488,"size":16,"patched":[]}],"policy":["appraise func=BPRM_CHECK uid\u003c1000 appraise_type=imasig","measure\tfunc=MMAP_CHECK"]}` + "\n",
+		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3,"LOCKDOWN_INTEGRITY_MAX":21,"struct cpumask":1024,"blkdev_mmap area":1,"integrity_digsig_verify algo":true},"build":{"keeps_policy":false,"CONFIG_IMA_READ_POLICY":false,"CONFIG_X86_KERNEL_IBT":true,"CONFIG_MODULE_DECOMPRESS":false},"code":[{"name":"ima_file_mmap","address":18446744071578847232,"size":144,"patched":[{"at":4,"size":5},{"at":60,"size":1}]},{"name":"ima_file_mmap.cold","address":18446744071578847488,"size":16,"patched":[]}],"policy":["appraise func=BPRM_CHECK uid\u003c1000 appraise_type=imasig","measure\tfunc=MMAP_CHECK"]}` + "\n",
 	} {
 		if !strings.Contains(lines[1], part) {
 			t.Errorf("%s\nhas no %s", lines[1], part)
@@ -192,7 +193,7 @@ func TestUnsigned(t *testing.T) {
 	}
 	for name, file := range map[string]string{
 		"empty":               "",
-		"another format":      "vmseal-profile 1" + text[len("vmseal-profile 6"):],
+		"another format":      "vmseal-profile 1" + text[len("vmseal-profile 7"):],
 		"no signature":        text,
 		"empty line":          text + "\n",
 		"empty signature":     text + "signature \n",
@@ -240,9 +241,9 @@ func TestForm(t *testing.T) {
 		"fraction":          replace(`"file.f_inode":32`, `"file.f_inode":32.0`),
 		"other escape":      replace(`\u003c`, `<`),
 		"null":              replace(`"values":{`, `"values":null,"x":{`),
-		"no JSON":           "vmseal-profile 6\nhello\n",
-		"nothing":           "vmseal-profile 6\n",
-		"header twice":      "vmseal-profile 6\n" + text,
+		"no JSON":           "vmseal-profile 7\nhello\n",
+		"nothing":           "vmseal-profile 7\n",
+		"header twice":      "vmseal-profile 7\n" + text,
 		"signature in text": text + "signature 00\n",
 	} {
 		if p, err := Open(seal(t, []byte(changed)), verify); err == nil || p != nil {
@@ -256,11 +257,14 @@ func TestForm(t *testing.T) {
 // TestCheck: what is signed, and written well, but would mislead who relies on it.
 func TestCheck(t *testing.T) {
 	for name, change := range map[string]func(*Profile){
-		"no banner":          func(p *Profile) { p.Banner = "" },
-		"no hooks":           func(p *Profile) { p.Hooks = nil },
-		"hook missing":       func(p *Profile) { delete(p.Hooks, "ima_bprm_check") },
-		"another hook":       func(p *Profile) { p.Hooks["ima_file_check"] = p.Hooks["ima_bprm_check"] },
-		"another instead":    func(p *Profile) { p.Hooks["x"] = p.Hooks["ima_bprm_check"]; delete(p.Hooks, "ima_bprm_check") },
+		"no banner":    func(p *Profile) { p.Banner = "" },
+		"no hooks":     func(p *Profile) { p.Hooks = nil },
+		"hook missing": func(p *Profile) { delete(p.Hooks, "security_bprm_check") },
+		"another hook": func(p *Profile) { p.Hooks["ima_file_check"] = p.Hooks["security_bprm_check"] },
+		"another instead": func(p *Profile) {
+			p.Hooks["x"] = p.Hooks["security_bprm_check"]
+			delete(p.Hooks, "security_bprm_check")
+		},
 		"hook without bytes": func(p *Profile) { p.Hooks["blkdev_mmap"] = Hook{Address: 1} },
 		"hook with more":     func(p *Profile) { p.Hooks["blkdev_mmap"] = Hook{1, make(Bytes, HookSize+1), "f"} },
 		"hold with less":     func(p *Profile) { p.Hold.Code = p.Hold.Code[1:] },
@@ -268,6 +272,7 @@ func TestCheck(t *testing.T) {
 		"function too large": func(p *Profile) { p.Code[0].Size = 1<<16 + 1 },
 		"span outside":       func(p *Profile) { p.Code[0].Patched[1].At = 144 },
 		"endless span":       func(p *Profile) { p.Code[0].Patched[1] = Span{1<<32 - 1, 1<<32 - 1} },
+		"a third argument":   func(p *Profile) { p.Values.AreaArgument = 2 },
 		"no policy":          func(p *Profile) { p.Policy = nil },
 		"no rules":           func(p *Profile) { p.Policy = []string{} },
 		"empty rule":         func(p *Profile) { p.Policy[1] = "" },
@@ -287,11 +292,11 @@ func TestCheck(t *testing.T) {
 func TestOtherFormat(t *testing.T) {
 	file := seal(t, marshal(t, sample()))
 	for name, tt := range map[string]struct{ header, says string }{
-		"format 5":  {"vmseal-profile 5", "another format than 6: a new one has to be made"},
-		"format 7":  {"vmseal-profile 7", "another format than 6: a new one has to be made"},
+		"format 6":  {"vmseal-profile 6", "another format than 7: a new one has to be made"},
+		"format 8":  {"vmseal-profile 8", "another format than 7: a new one has to be made"},
 		"something": {"vmseal-manifest 2", "not a profile"},
 	} {
-		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 6"):]...), verify)
+		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 7"):]...), verify)
 		if err == nil || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: %v, want %q", name, err, tt.says)
 		}
@@ -302,7 +307,7 @@ func FuzzOpen(f *testing.F) {
 	file := seal(f, marshal(f, sample()))
 	f.Add(file)
 	f.Add(file[:len(file)/2])
-	f.Add([]byte("vmseal-profile 6\n{}\nsignature 030204010203040001ff\n"))
+	f.Add([]byte("vmseal-profile 7\n{}\nsignature 030204010203040001ff\n"))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		// Whatever is signed: what is opened is what would be written.
 		p, err := Open(file, func(digsig.Signature, []byte) error { return nil })

@@ -14,7 +14,7 @@ import (
 
 const (
 	family    = "vmseal-profile "
-	header    = family + "6\n"
+	header    = family + "7\n"
 	sigPrefix = "signature "
 
 	// MaxSize is beyond what any profile takes, whatever JSON has to escape in its
@@ -61,7 +61,7 @@ func Open(file []byte, verify Verifier) (*Profile, error) {
 	case !bytes.HasPrefix(file, []byte(family)):
 		return nil, errors.New("not a profile")
 	case !bytes.HasPrefix(file, []byte(header)):
-		return nil, errors.New("a profile of another format than 6: a new one has to be made of the kernel")
+		return nil, errors.New("a profile of another format than 7: a new one has to be made of the kernel")
 	}
 	at := bytes.LastIndex(file, []byte("\n"+sigPrefix)) + 1 // 0: there is none
 	line, ok := bytes.CutSuffix(file[at:], []byte("\n"))
@@ -109,8 +109,8 @@ func parse(text []byte) (*Profile, error) {
 // check refuses what its reader relies on without looking: an empty banner would be
 // that of every kernel. Whether the rest can be true was looked at before it was signed.
 func (p *Profile) check() error {
-	if p.Banner == "" || len(p.Hold.Code) != HoldSize || len(p.Policy) == 0 {
-		return errors.New("banner, hold or policy is missing")
+	if p.Banner == "" || len(p.Hold.Code) != HoldSize || len(p.Policy) == 0 || p.Values.AreaArgument > 1 {
+		return errors.New("banner, hold, policy or an argument is missing")
 	}
 	for _, name := range HookNames {
 		if len(p.Hooks[name].Bytes) != HookSize || len(p.Hooks) != len(HookNames) {

@@ -20,14 +20,14 @@ import (
 //	             (ima_collect_measurement, ima_read_xattr, ima_appraise_measurement)
 //	integrity_*  security/integrity: the same before 6.9 (integrity_inode_get), reading the
 //	             file, and integrity_digsig_verify
-//	blkdev_mmap  that no block device is mapped executable
+//	blkdev_mmap  (blkdev_mmap_prepare from 6.17 on) that no block device is mapped executable
 //	idle_thread_get  where the enforcer sees that a virtual CPU is to be started
 //
 // What they call of the rest of the kernel is not among it: reading from a disk, hashes,
 // locks, memory. Nor is data: lists of hooks and rules, function pointers, page tables.
 var (
 	pathPrefixes = []string{"ima_", "integrity_"}
-	pathOthers   = []string{"process_measurement", "xattr_verify", "blkdev_mmap", "idle_thread_get"}
+	pathOthers   = []string{"process_measurement", "xattr_verify", "blkdev_mmap", blkdevMmapPrepare, "idle_thread_get"}
 
 	// lsmHooks are those through which IMA is asked (security/security.c).
 	lsmHooks = []string{

@@ -19,6 +19,25 @@ var (
 	ErrNoFentry      = errors.New("no call of __fentry__ at its entry (CONFIG_FUNCTION_TRACER)")
 )
 
+// Known says which kernels there are profiles of, for people: what decides is whether all
+// that a profile needs is in the file as it is known.
+const Known = "Linux 6.1 to 7.3 for x86-64 with IMA appraisal, BTF and kallsyms, as Debian builds them"
+
+// An UnknownError says that there is no profile of a kernel, and why.
+type UnknownError struct {
+	Release string // as the file says; "" if it does not
+	Reason  error
+}
+
+func (e *UnknownError) Error() string {
+	this := "this one does not tell its release"
+	if e.Release != "" {
+		this = "this is " + e.Release
+	}
+	return fmt.Sprintf("%v (known are %s; %s)", e.Reason, Known, this)
+}
+func (e *UnknownError) Unwrap() error { return e.Reason }
+
 // A SymbolError says that a name does not stand for one thing.
 type SymbolError struct {
 	Name  string

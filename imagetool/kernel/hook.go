@@ -20,8 +20,17 @@ const (
 	callSize  = 5
 )
 
+// function is what the kernel calls the function of a hook.
+func (k *builder) function(hook string) string {
+	if hook == "blkdev_mmap" && len(k.symbols.byName[hook]) == 0 && len(k.symbols.byName[blkdevMmapPrepare]) > 0 {
+		return blkdevMmapPrepare
+	}
+	return hook
+}
+
 // hook makes an interception point of a function.
 func (k *builder) hook(name string) (profile.Hook, error) {
+	name = k.function(name)
 	entry, err := k.symbols.entry(name)
 	if err != nil {
 		return profile.Hook{}, err

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -28,6 +29,22 @@ func (k *builder) identity(p *profile.Profile) (err error) {
 	id, err := k.image.buildID()
 	p.BuildID = hex.EncodeToString(id)
 	return err
+}
+
+// said gives the release that a file says it has; "" if it says none. It needs no symbols,
+// and serves to tell people which kernel it is that has no profile.
+func said(elf []byte) string {
+	for at := 0; ; {
+		n := bytes.Index(elf[at:], []byte(bannerStart))
+		if n < 0 {
+			return ""
+		}
+		at += n + len(bannerStart)
+		text, _, ok := bytes.Cut(elf[at:min(len(elf), at+utsField)], []byte(" ("))
+		if ok && len(text) > 0 && !bytes.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' || c == '%' }) {
+			return string(text)
+		}
+	}
 }
 
 // release reads what uname(2) will tell.

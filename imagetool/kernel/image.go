@@ -45,6 +45,14 @@ func (m *image) section(name string) []byte {
 	return m.file[s.Offset : s.Offset+s.FileSize]
 }
 
+// sectionAddr is where a section lies in memory; 0 if there is none of that name.
+func (m *image) sectionAddr(name string) uint64 {
+	if s := m.elf.Section(name); s != nil {
+		return s.Addr
+	}
+	return 0
+}
+
 // at gives what lies at an address, up to the end of its segment.
 func (m *image) at(addr uint64) ([]byte, error) {
 	size := uint64(len(m.file))

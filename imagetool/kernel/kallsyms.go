@@ -3,6 +3,7 @@ package kernel
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
 // A symbol is an entry of kallsyms.
@@ -13,23 +14,29 @@ type symbol struct {
 	name string
 }
 
-// The tables of kallsyms lie one behind the other in .rodata, each aligned to
-// eight bytes (write_src in scripts/kallsyms.c):
+// The tables of kallsyms lie one behind the other in .rodata (write_src in
+// scripts/kallsyms.c):
 //
 //	before 6.4  offsets, relative_base, num_syms, names, markers, token_table, token_index
 //	from 6.4    num_syms, names, markers, token_table, token_index, offsets, relative_base
+//	from 7.0    the same without relative_base: an offset counts from its own place
 //
-// Since 6.2, and where that was backported to, the order of the names
-// (seqs_of_names) lies behind the markers or at the end.
+// Each is aligned to eight bytes, from 7.1 on to four. Since 6.2, and where that was
+// backported to, the order of the names (seqs_of_names) lies behind the markers or at
+// the end.
 //
 // A name is a length and that many numbers of tokens; the first character of its
 // text is the kind. A marker is the place of each 256th name.
 const (
-	tableAlign  = 8
-	markerEvery = 256
+	minAlign, maxAlign = 4, 8
+	markerEvery        = 256
 
 	maxName    = 2048    // of the text, in bytes; KSYM_NAME_LEN is 512
 	maxSymbols = 1 << 22 // ten times what distributions have
+
+	// minSymbols is less than any kernel has: the smallest has ten times as many. What
+	// looks like a table with fewer is something else.
+	minSymbols = 2000
 
 	// kallsymsWork bounds the search, in steps that cost about the same. A
 	// kernel takes some millions.
@@ -40,24 +47,34 @@ const (
 	kernelMap = 0xffffffff80000000
 )
 
+// everyKernel has symbols that no kernel is without (arch/x86/kernel/vmlinux.lds.S,
+// init/version.c). The second is the text that begins with bannerStart.
+var everyKernel = [...]string{"_text", "linux_banner"}
+
+const bannerStart = "Linux version "
+
 // A search looks for the tables, of which neither the place nor a name is known.
 type search struct {
 	b    []byte // .rodata
+	addr uint64 // where that lies
 	keep func(kind byte, name []byte) bool
 	left int // of kallsymsWork
 }
 
-// kallsyms finds the tables and decodes the symbols that are to be kept.
-func kallsyms(rodata []byte, keep func(kind byte, name []byte) bool) ([]symbol, error) {
-	s := &search{rodata, keep, kallsymsWork}
-	for index := 0; index+indexSize <= len(rodata) && s.spend(1); index += tableAlign {
+// kallsyms finds the tables in .rodata, which lies at an address, and decodes the symbols
+// that are to be kept.
+func kallsyms(rodata []byte, addr uint64, keep func(kind byte, name []byte) bool) ([]symbol, error) {
+	s := &search{rodata, addr, keep, kallsymsWork}
+	for index := 0; index+indexSize <= len(rodata) && s.spend(1); index += minAlign {
 		t := s.tokens(index)
 		if t == nil {
 			continue
 		}
-		for num := t.start - 2*tableAlign; num >= 0 && s.spend(1); num -= tableAlign {
-			if list, ok := s.symbols(t, num); ok {
-				return list, nil
+		for _, align := range []int{maxAlign, minAlign} {
+			for num := t.start - 2*align; num >= 0 && s.spend(1); num -= align {
+				if list, ok := s.symbols(t, num, align); ok {
+					return list, nil
+				}
 			}
 		}
 	}
@@ -72,29 +89,31 @@ func (s *search) spend(n int) bool {
 
 // symbols reads the tables, if the number of symbols lies at this place. Whether
 // it does is seen from the names: there are as many, and the markers fit.
-func (s *search) symbols(t *tokenTable, num int) ([]symbol, bool) {
+func (s *search) symbols(t *tokenTable, num, align int) ([]symbol, bool) {
 	n := int(binary.LittleEndian.Uint32(s.b[num:]))
-	names := s.b[num+tableAlign : t.start]
-	if n < 1 || n > min(maxSymbols, len(names)) || binary.LittleEndian.Uint32(s.b[num+4:]) != 0 {
+	names := s.b[num+align : t.start]
+	if n < minSymbols || n > min(maxSymbols, len(names)) || align > 4 && binary.LittleEndian.Uint32(s.b[num+4:]) != 0 {
 		return nil, false
 	}
-	if !s.checkNames(names, n) {
+	if !s.checkNames(names, n, align) {
 		return nil, false
 	}
-	size := alignInt(4*n) + 8 // of offsets and relative_base
-	if num >= size {
-		if list, ok := s.decode(t, names, s.b[num-size:num], n); ok {
-			return list, true
+	size := alignInt(4*n, align) // of the offsets
+	for _, at := range []int{num - size - 8, t.end} {
+		if at < 0 || len(s.b)-at < size {
+			continue
 		}
-	}
-	if len(s.b)-t.end >= size {
-		return s.decode(t, names, s.b[t.end:t.end+size], n)
+		for _, addr := range s.addresses(at, n, size) {
+			if list, ok := s.decode(t, names, addr, n); ok {
+				return list, true
+			}
+		}
 	}
 	return nil, false
 }
 
 // checkNames walks over n names and compares the markers behind them.
-func (s *search) checkNames(b []byte, n int) bool {
+func (s *search) checkNames(b []byte, n, align int) bool {
 	var markers []byte
 	at := 0
 	for i := range n {
@@ -110,7 +129,7 @@ func (s *search) checkNames(b []byte, n int) bool {
 		}
 		at += size + length
 	}
-	at = alignInt(at)
+	at = alignInt(at, align)
 	return at <= len(b) && bytes.HasPrefix(b[at:], markers)
 }
 
@@ -126,15 +145,15 @@ func nameLen(b []byte) (length, size int) {
 	return 0, 0
 }
 
-// decode puts the n names, which were checked, to the addresses of a table.
-func (s *search) decode(t *tokenTable, names, offsets []byte, n int) ([]symbol, bool) {
-	addr, ok := addresses(offsets, n)
-	if !ok || !s.spend(n) {
+// decode puts the n names, which were checked, to their addresses. It believes them only
+// if every symbol of everyKernel is there, and the banner where its symbol is.
+func (s *search) decode(t *tokenTable, names []byte, addr func(i int) uint64, n int) ([]symbol, bool) {
+	if !s.spend(n) {
 		return nil, false
 	}
 	var list []symbol
 	var text []byte
-	last := uint64(0)
+	last, known := uint64(0), 0
 	for i := range n {
 		length, size := nameLen(names)
 		text = t.expand(text[:0], names[size:size+length])
@@ -147,11 +166,21 @@ func (s *search) decode(t *tokenTable, names, offsets []byte, n int) ([]symbol, 
 			setSizes(list, last, a)
 		}
 		last = a
+		if slices.Contains(everyKernel[:], string(text[1:])) {
+			known++
+		}
+		if string(text[1:]) == everyKernel[1] && !s.hasBanner(a) {
+			return nil, false
+		}
 		if s.keep(text[0], text[1:]) {
 			list = append(list, symbol{addr: a, kind: text[0], name: string(text[1:])})
 		}
 	}
-	return list, true
+	return list, known == len(everyKernel)
+}
+
+func (s *search) hasBanner(at uint64) bool {
+	return at >= s.addr && at-s.addr < uint64(len(s.b)) && bytes.HasPrefix(s.b[at-s.addr:], []byte(bannerStart))
 }
 
 // setSizes completes the symbols at an address, which are the last ones of the list.
@@ -161,28 +190,27 @@ func setSizes(list []symbol, addr, next uint64) {
 	}
 }
 
-// addresses reads the offsets of n symbols and the base behind them. Symbols are
-// sorted by their addresses.
+// addresses gives the ways in which the offsets of n symbols at a place can be read: as
+// relative to the base behind them, if there is one, and as relative to their own places.
+// Symbols are sorted by their addresses, which tells the ways apart.
 //
 // With CONFIG_KALLSYMS_ABSOLUTE_PERCPU, as on x86-64 before 6.15, an offset that is
 // not negative is an address itself, and others count down from base - 1.
-func addresses(table []byte, n int) (addr func(i int) uint64, ok bool) {
-	base := binary.LittleEndian.Uint64(table[alignInt(4*n):])
-	if base < kernelMap {
-		return nil, false
-	}
-	offset := func(i int) uint32 { return binary.LittleEndian.Uint32(table[4*i:]) }
-	for i := range n {
-		if int32(offset(i)) < 0 {
-			return func(i int) uint64 {
-				if o := int32(offset(i)); o < 0 {
-					return base - 1 - uint64(int64(o))
-				}
-				return uint64(offset(i))
-			}, true
+func (s *search) addresses(at, n, size int) (ways []func(i int) uint64) {
+	offset := func(i int) uint32 { return binary.LittleEndian.Uint32(s.b[at+4*i:]) }
+	if len(s.b)-at >= size+8 {
+		base := binary.LittleEndian.Uint64(s.b[at+size:])
+		percpu := func(i int) uint64 {
+			if o := int32(offset(i)); o < 0 {
+				return base - 1 - uint64(int64(o))
+			}
+			return uint64(offset(i))
+		}
+		if base >= kernelMap {
+			ways = append(ways, percpu, func(i int) uint64 { return base + uint64(offset(i)) })
 		}
 	}
-	return func(i int) uint64 { return base + uint64(offset(i)) }, true
+	return append(ways, func(i int) uint64 { return s.addr + uint64(at+4*i) + uint64(int64(int32(offset(i)))) })
 }
 
-func alignInt(n int) int { return (n + tableAlign - 1) &^ (tableAlign - 1) }
+func alignInt(n, to int) int { return (n + to - 1) &^ (to - 1) }

@@ -35,8 +35,9 @@ func checkSizes(t *testing.T, list []symbol) {
 func randomSymbols(n int, percpu bool, seed uint64) []fakekernel.Symbol {
 	r := rand.New(rand.NewPCG(seed, 1))
 	list := make([]fakekernel.Symbol, n)
+	list[0], list[1] = fakekernel.Symbol{Addr: fakekernel.Text, Kind: 'T', Name: "_text"}, fakekernel.Symbol{Addr: fakekernel.Rodata, Kind: 'R', Name: "linux_banner"}
 	at := uint64(fakekernel.Text)
-	for i := range list {
+	for i := 2; i < n; i++ {
 		name := fmt.Sprintf("symbol_%d.%s", i, strings.Repeat("xy_", r.IntN(100)))
 		list[i] = fakekernel.Symbol{Addr: at, Kind: "TtDdBbRr"[r.IntN(8)], Name: name[:1+r.IntN(len(name))]}
 		at += r.Uint64N(100)
@@ -47,16 +48,25 @@ func randomSymbols(n int, percpu bool, seed uint64) []fakekernel.Symbol {
 	return list
 }
 
+// inRodata puts tables of symbols behind the banner and something else.
+func inRodata(l fakekernel.Layout, symbols []fakekernel.Symbol, before string) []byte {
+	b := append([]byte(fakekernel.Banner("6.1.0")), 0)
+	b = append(b, make([]byte, -len(b)&7)...)
+	b = append(b, before...)
+	return append(b, l.Encode(symbols, fakekernel.Rodata+uint64(len(b)))...)
+}
+
+func decode(b []byte) ([]symbol, error) { return kallsyms(b, fakekernel.Rodata, keepAll) }
+
 func TestKallsyms(t *testing.T) {
 	for name, l := range fakekernel.Layouts {
-		for _, n := range []int{1, 2, 255, 256, 257, 5000} {
+		for _, n := range []int{minSymbols, 2047, 2048, 2049, 5000} {
 			t.Run(fmt.Sprintf("%s/%d", name, n), func(t *testing.T) {
 				want := randomSymbols(n, l.PerCPU, uint64(n))
-				tables := l.Encode(want)
 				fakekernel.Sort(want)
 				// What lies around them: nothing, zeros, ones, and what looks like the tables.
 				for _, around := range []string{"", strings.Repeat("\x00", 4096), strings.Repeat("\x01\x00\x00\x00\x00\x00\x00\x00", 512)} {
-					got, err := kallsyms([]byte(around+string(tables)+around), keepAll)
+					got, err := decode(append(inRodata(l, want, around), around...))
 					if err != nil || !sameSymbols(got, want) {
 						t.Fatalf("%d symbols, %v; want %d", len(got), err, len(want))
 					}
@@ -68,8 +78,8 @@ func TestKallsyms(t *testing.T) {
 }
 
 func TestKallsymsKeep(t *testing.T) {
-	tables := fakekernel.Layouts["6.4"].Encode(randomSymbols(1000, true, 1))
-	got, err := kallsyms(tables, func(kind byte, name []byte) bool { return string(name) == "cpu_number" && kind == 'A' })
+	tables := inRodata(fakekernel.Layouts["6.4"], randomSymbols(minSymbols, true, 1), "")
+	got, err := kallsyms(tables, fakekernel.Rodata, func(kind byte, name []byte) bool { return string(name) == "cpu_number" && kind == 'A' })
 	if want := []fakekernel.Symbol{{Addr: 0x1000, Kind: 'A', Name: "cpu_number"}}; err != nil || !sameSymbols(got, want) {
 		t.Fatalf("%v, %v", got, err)
 	}
@@ -83,19 +93,19 @@ func TestKallsymsKeep(t *testing.T) {
 // has other symbols; but never is there a panic, or an endless search.
 func TestKallsymsDamaged(t *testing.T) {
 	for name, l := range fakekernel.Layouts {
-		tables := l.Encode(randomSymbols(300, l.PerCPU, 1))
-		for n := 0; n < len(tables)-alignInt(l.Seqs*302); n += 7 {
-			if _, err := kallsyms(tables[:n], keepAll); !errors.Is(err, ErrNoKallsyms) {
+		tables := inRodata(l, randomSymbols(minSymbols, l.PerCPU, 1), "")
+		for n := 0; n < len(tables)-alignInt(l.Seqs*(minSymbols+2), maxAlign); n += 1511 {
+			if _, err := decode(tables[:n]); !errors.Is(err, ErrNoKallsyms) {
 				t.Fatalf("%s, cut to %d of %d bytes: %v", name, n, len(tables), err)
 			}
 		}
-		for i := 0; i < len(tables); i += 11 {
+		for i := 0; i < len(tables); i += 1009 {
 			tables[i] ^= 0xff
-			kallsyms(tables, keepAll)
+			decode(tables)
 			tables[i] ^= 0xff
 		}
 	}
-	if _, err := kallsyms(nil, keepAll); !errors.Is(err, ErrNoKallsyms) {
+	if _, err := decode(nil); !errors.Is(err, ErrNoKallsyms) {
 		t.Error(err)
 	}
 }
@@ -104,22 +114,48 @@ func TestKallsymsDamaged(t *testing.T) {
 // number of symbols and a name in one. To walk from each of them to the end would
 // take days.
 func TestKallsymsBounded(t *testing.T) {
-	tables := fakekernel.Layouts["6.4"].Encode(randomSymbols(300, true, 1))
+	tables := fakekernel.Layouts["6.4"].Encode(randomSymbols(minSymbols, true, 1), 0)
 	tables[0] ^= 1 // the number of symbols
 	filler := bytes.Repeat([]byte{7, 0xff, 0x3f, 0, 0, 0, 0, 0}, 4<<20)
-	if _, err := kallsyms(append(filler, tables...), keepAll); !errors.Is(err, ErrNoKallsyms) {
+	if _, err := decode(append(filler, tables...)); !errors.Is(err, ErrNoKallsyms) {
 		t.Error(err)
+	}
+}
+
+// TestKallsymsBelieved: what has the form of the tables of a kernel and is none: too few symbols, one missing that every
+// kernel has, another banner where its symbol is, or addresses that lead elsewhere.
+func TestKallsymsBelieved(t *testing.T) {
+	for name, l := range fakekernel.Layouts {
+		for what, change := range map[string]func(symbols []fakekernel.Symbol, b []byte){
+			"few":          nil,
+			"no _text":     func(s []fakekernel.Symbol, _ []byte) { s[0].Name = "text" },
+			"no banner":    func(s []fakekernel.Symbol, _ []byte) { s[1].Name = "banner" },
+			"other banner": func(_ []fakekernel.Symbol, b []byte) { b[0] = 'l' },
+			"elsewhere":    func(s []fakekernel.Symbol, _ []byte) { s[1].Addr += 8 },
+		} {
+			symbols, b := randomSymbols(minSymbols, l.PerCPU, 1), []byte(nil)
+			if change == nil {
+				symbols = randomSymbols(minSymbols-3, l.PerCPU, 1)
+			} else {
+				change(symbols, make([]byte, 1))
+			}
+			if b = inRodata(l, symbols, ""); change != nil {
+				change(make([]fakekernel.Symbol, 2), b)
+			}
+			if list, err := decode(b); !errors.Is(err, ErrNoKallsyms) {
+				t.Errorf("%s, %s: %d symbols, %v", name, what, len(list), err)
+			}
+		}
 	}
 }
 
 func FuzzKallsyms(f *testing.F) {
 	for _, l := range fakekernel.Layouts {
-		f.Add(l.Encode(randomSymbols(3, l.PerCPU, 1)))
-		f.Add(l.Encode(randomSymbols(300, l.PerCPU, 2)))
+		f.Add(inRodata(l, randomSymbols(minSymbols, l.PerCPU, 2), ""))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		last := uint64(0)
-		list, err := kallsyms(b, keepAll)
+		list, err := decode(b)
 		if err != nil && list != nil {
 			t.Errorf("%d symbols, and the error %v", len(list), err)
 		}

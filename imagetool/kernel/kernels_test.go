@@ -265,7 +265,7 @@ func TestKernelMapping(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		all, err := kallsyms(k.image.section(".rodata"), func(byte, []byte) bool { return true })
+		all, err := kallsyms(k.image.section(".rodata"), k.image.sectionAddr(".rodata"), func(byte, []byte) bool { return true })
 		if err != nil {
 			t.Fatal(err)
 		}

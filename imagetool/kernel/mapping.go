@@ -66,7 +66,7 @@ func (t *types) asksForEffective() (bool, error) {
 func (k *builder) remapping() error {
 	const name, hook = "_sys_remap_file_pages", "security_mmap_file"
 	// All symbols, since a function ends where the next begins.
-	all, err := kallsyms(k.image.section(".rodata"), func(byte, []byte) bool { return true })
+	all, err := kallsyms(k.image.section(".rodata"), k.image.sectionAddr(".rodata"), func(byte, []byte) bool { return true })
 	if err != nil {
 		return err
 	}

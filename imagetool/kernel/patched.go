@@ -243,9 +243,13 @@ func (k *builder) addSwitch(f *function, at uint64, size int, what string, key u
 }
 
 // lockPrefixes reads .smp_locks, in which 0 fills the last page (alternatives_smp_lock,
-// arch/x86/kernel/alternative.c).
+// arch/x86/kernel/alternative.c). Kernels from 7.3 on leave the prefixes alone, and have
+// no such table.
 func (k *builder) lockPrefixes(list []*function) error {
 	const size = 4
+	if len(k.symbols.byName["__smp_locks"])+len(k.symbols.byName["__smp_locks_end"]) == 0 && k.image.elf.Section(".smp_locks") == nil {
+		return nil
+	}
 	addr, b, err := k.table("__smp_locks", "__smp_locks_end", size)
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"crypto/sha256"
+	"errors"
 	"iter"
 	"reflect"
 	"strings"
@@ -21,18 +22,25 @@ func Profile(file []byte, o Options) (*profile.Profile, error) {
 	if err != nil {
 		return nil, err
 	}
+	p, err := build(elf, o)
+	if errors.Is(err, ErrNotKernel) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, &UnknownError{said(elf), err}
+	}
+	sum := sha256.Sum256(file)
+	p.Kernel = sum[:]
+	return p, nil
+}
+
+func build(elf []byte, o Options) (*profile.Profile, error) {
 	k, err := newBuilder(elf)
 	if err != nil {
 		return nil, err
 	}
 	k.options = o
-	p, err := k.profile()
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(file)
-	p.Kernel = sum[:]
-	return p, nil
+	return k.profile()
 }
 
 // A builder has what a profile is taken from.
@@ -45,7 +53,8 @@ type builder struct {
 
 // symbolNames are all that is looked up.
 var symbolNames = func() []string {
-	names := append([]string{"_text", "_etext", "__fentry__", "init_uts_ns", "sched_init", isLockedDown}, profile.HookNames[:]...)
+	names := append([]string{"_text", "_etext", "__fentry__", "init_uts_ns", "sched_init", isLockedDown, blkdevMmapPrepare}, profile.HookNames[:]...)
+	names = append(names, buildNames...)
 	names = append(names, tableNames...)
 	for name := range fields[uint64](new(profile.Variables)) {
 		names = append(names, name)
@@ -71,7 +80,7 @@ func newBuilder(elf []byte) (*builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := readSymbols(m.section(".rodata"), symbolNames)
+	s, err := readSymbols(m, symbolNames)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +101,7 @@ func newBuilder(elf []byte) (*builder, error) {
 func (k *builder) profile() (*profile.Profile, error) {
 	p := new(profile.Profile)
 	for _, step := range []func(*profile.Profile) error{
-		k.text, k.variables, k.lockdown, k.identity, k.hooks, k.hold, k.offsets, k.values, k.mapping, k.code, check,
+		k.text, k.variables, k.lockdown, k.identity, k.hooks, k.hold, k.offsets, k.values, k.build, k.mapping, k.code, check,
 	} {
 		if err := step(p); err != nil {
 			return nil, err
@@ -136,25 +145,42 @@ func (k *builder) hooks(p *profile.Profile) (err error) {
 
 // members says of what type those are whose offsets a profile has.
 var members = map[string]member{
-	"file.f_inode":            {kind: "struct inode *", size: 8},
-	"inode.i_sb":              {kind: "struct super_block *", size: 8},
-	"super_block.s_dev":       {kind: "dev_t", size: 4},
-	"super_block.s_iflags":    {kind: "unsigned long", size: 8},
-	"super_block.s_type":      {kind: "struct file_system_type *", size: 8},
-	"super_block.s_bdev":      {kind: "struct block_device *", size: 8},
-	"block_device.bd_disk":    {kind: "struct gendisk *", size: 8},
-	"gendisk.disk_name":       {kind: "char[32]", size: 32},
-	"gendisk.state":           {kind: "unsigned long", size: 8},
-	"gendisk.diskseq":         {kind: "u64", size: 8}, // since 5.15
-	"linux_binprm.file":       {kind: "struct file *", size: 8},
-	"vm_area_struct.vm_flags": {kind: "unsigned long|const vm_flags_t", size: 8}, // before 6.3 | from then on
+	"file.f_inode":         {kind: "struct inode *", size: 8},
+	"inode.i_sb":           {kind: "struct super_block *", size: 8},
+	"super_block.s_dev":    {kind: "dev_t", size: 4},
+	"super_block.s_iflags": {kind: "unsigned long", size: 8},
+	"super_block.s_type":   {kind: "struct file_system_type *", size: 8},
+	"super_block.s_bdev":   {kind: "struct block_device *", size: 8},
+	"block_device.bd_disk": {kind: "struct gendisk *", size: 8},
+	"gendisk.disk_name":    {kind: "char[32]", size: 32},
+	"gendisk.state":        {kind: "unsigned long", size: 8},
+	"gendisk.diskseq":      {kind: "u64", size: 8}, // since 5.15
+	"linux_binprm.file":    {kind: "struct file *", size: 8},
+}
+
+// areaFlags are where the flags of a mapping stand, the newest first. What a function is
+// called with decides on the structure.
+var areaFlags = map[string][]member{
+	"blkdev_mmap": {{"vm_area_struct", "vm_flags", "unsigned long|const vm_flags_t", 8}}, // before 6.3 | from then on
+	blkdevMmapPrepare: {
+		{"vm_area_desc", "vma_flags", "vma_flags_t", 8}, // from 6.19; a bitmap, with the bits in the same order
+		{"vm_area_desc", "vm_flags", "vm_flags_t", 8},
+	},
 }
 
 func (k *builder) offsets(p *profile.Profile) (err error) {
 	for name, to := range fields[uint32](&p.Offsets) {
-		m := members[name]
-		m.structure, m.name, _ = strings.Cut(name, ".")
-		if *to, err = k.types.offset(m); err != nil {
+		wanted := areaFlags[k.function("blkdev_mmap")]
+		if m, ok := members[name]; ok {
+			m.structure, m.name, _ = strings.Cut(name, ".")
+			wanted = []member{m}
+		}
+		for _, m := range wanted {
+			if *to, err = k.types.offset(m); err == nil {
+				break
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -175,6 +201,10 @@ func (k *builder) values(p *profile.Profile) (err error) {
 	if v.SystemRunning, err = k.types.value("system_states", "SYSTEM_RUNNING"); err != nil {
 		return err
 	}
+	if v.AreaArgument = 1; k.function("blkdev_mmap") == blkdevMmapPrepare {
+		v.AreaArgument = 0
+	}
+	v.DigsigAlgo = p.Hooks["integrity_digsig_verify"].Prototype == digsigAlgo
 	v.CPUMask, err = k.types.cpuMask()
 	return err
 }

@@ -50,7 +50,7 @@ func TestProfile(t *testing.T) {
 	hooks := map[string]profile.Hook{}
 	for name, prototype := range map[string]string{
 		"ima_appraise_measurement": prototypes["ima_appraise_measurement"][0],
-		"ima_bprm_check":           "int ima_bprm_check(struct linux_binprm *bprm)",
+		"security_bprm_check":      "int security_bprm_check(struct linux_binprm *bprm)",
 		"ima_parse_add_rule":       "ssize_t ima_parse_add_rule(char *rule)",
 		"ima_update_policy":        "void ima_update_policy(void)",
 		"integrity_digsig_verify":  prototypes["integrity_digsig_verify"][0],
@@ -88,7 +88,7 @@ func TestProfile(t *testing.T) {
 				"FILE_CHECK": 1, "MMAP_CHECK": 2, "BPRM_CHECK": 3, "CREDS_CHECK": 4, "POST_SETATTR": 5, "MODULE_CHECK": 6,
 				"FIRMWARE_CHECK": 7, "KEXEC_KERNEL_CHECK": 8, "KEXEC_INITRAMFS_CHECK": 9, "POLICY_CHECK": 10,
 			},
-			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, LockIntegrity: 21, CPUMask: 1024,
+			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, LockIntegrity: 21, CPUMask: 1024, AreaArgument: 1,
 		},
 		Code: code,
 	}
@@ -99,7 +99,7 @@ func TestProfile(t *testing.T) {
 
 // TestAccepted: kernels that differ in what may differ.
 func TestAccepted(t *testing.T) {
-	at, bprm := fakekernel.Hook("ima_appraise_measurement"), fakekernel.Hook("ima_bprm_check")
+	at, bprm := fakekernel.Hook("ima_appraise_measurement"), fakekernel.Hook("security_bprm_check")
 	for name, c := range map[string]struct {
 		change func(*fakekernel.Kernel)
 		check  func(*profile.Profile) bool
@@ -131,7 +131,7 @@ func TestAccepted(t *testing.T) {
 				f.Patch(sched+9, []byte("12345678"))
 			},
 			func(p *profile.Profile) bool {
-				return p.Hold.Address == fakekernel.Sched+9 && string(p.Hold.Code) == "12345678"
+				return p.Hold.Address == fakekernel.Sched+9 && string(p.Hold.Code) == "12345678" && p.Build.IBT
 			},
 		},
 		"no Xen": {
@@ -146,6 +146,60 @@ func TestAccepted(t *testing.T) {
 			func(p *profile.Profile) bool {
 				return strings.Contains(p.Hooks["ima_appraise_measurement"].Prototype, "struct ima_iint_cache *iint")
 			},
+		},
+		"bprm_is_check": {
+			func(f *fakekernel.Kernel) {
+				fn := typeOf[*btf.Func](t, f, "ima_appraise_measurement").Type.(*btf.FuncProto)
+				fn.Params[1].Type.(*btf.Pointer).Target.(*btf.Struct).Name = "ima_iint_cache"
+				fn.Params = append(fn.Params, btf.FuncParam{Name: "bprm_is_check", Type: &btf.Typedef{Name: "bool", Type: &btf.Int{Name: "_Bool", Size: 1, Encoding: btf.Bool}}})
+			},
+			func(p *profile.Profile) bool {
+				return strings.HasSuffix(p.Hooks["ima_appraise_measurement"].Prototype, "modsig, bool bprm_is_check)")
+			},
+		},
+		"algo": {
+			func(f *fakekernel.Kernel) {
+				fn := typeOf[*btf.Func](t, f, "integrity_digsig_verify").Type.(*btf.FuncProto)
+				fn.Params = append(fn.Params, btf.FuncParam{Name: "algo", Type: &btf.Typedef{Name: "u8", Type: &btf.Int{Name: "unsigned char", Size: 1}}})
+			},
+			func(p *profile.Profile) bool { return p.Values.DigsigAlgo && p.Values.AreaArgument == 1 },
+		},
+		"blkdev_mmap_prepare of 6.17": {
+			func(f *fakekernel.Kernel) { mapsByDescription(f, "vm_flags_t", "vm_flags") },
+			func(p *profile.Profile) bool {
+				return p.Values.AreaArgument == 0 && p.Offsets.AreaFlags == 48 && p.Hooks["blkdev_mmap"].Prototype == prototypes[blkdevMmapPrepare][0] && !p.Values.DigsigAlgo
+			},
+		},
+		"blkdev_mmap_prepare of 6.19": {
+			func(f *fakekernel.Kernel) { mapsByDescription(f, "vma_flags_t", "vma_flags") },
+			func(p *profile.Profile) bool { return p.Values.AreaArgument == 0 && p.Offsets.AreaFlags == 48 },
+		},
+		"no lock prefixes": {
+			func(f *fakekernel.Kernel) { f.Rename("__smp_locks", ""); f.Rename("__smp_locks_end", "") },
+			func(*profile.Profile) bool { return true },
+		},
+		"policy that stays": {
+			func(f *fakekernel.Kernel) {
+				f.Patch(fakekernel.Function("ima_release_policy")+5, nop5)
+				f.Add(fakekernel.Rodata+0x200, 'r', "ima_policy_seqops")
+			},
+			func(p *profile.Profile) bool { return p.Build.KeepsPolicy && p.Build.ReadPolicy },
+		},
+		"policy removed in a cold part": {
+			func(f *fakekernel.Kernel) {
+				f.Patch(fakekernel.Function("ima_release_policy")+5, nop5)
+				f.Add(fakekernel.Spare, 't', "ima_release_policy.cold")
+				f.Patch(fakekernel.Spare, fakekernel.CallTo(fakekernel.Spare, fakekernel.Remove))
+			},
+			func(p *profile.Profile) bool { return !p.Build.KeepsPolicy },
+		},
+		"no securityfs_remove": {
+			func(f *fakekernel.Kernel) { f.Rename("securityfs_remove", "") },
+			func(p *profile.Profile) bool { return p.Build.KeepsPolicy },
+		},
+		"modules unpacked": {
+			func(f *fakekernel.Kernel) { f.Add(fakekernel.Spare, 'T', "module_decompress") },
+			func(p *profile.Profile) bool { return p.Build.ModuleDecompress && !p.Build.IBT },
 		},
 		"rules for what a program asks for": { // from 6.3 on; the compiler may have put ima_file_mmap into its only caller
 			func(f *fakekernel.Kernel) {
@@ -170,18 +224,18 @@ func TestAccepted(t *testing.T) {
 		},
 		"cold part": {
 			func(f *fakekernel.Kernel) {
-				f.Add(fakekernel.Spare, 't', "ima_bprm_check.cold")
-				f.Add(fakekernel.Spare+16, 't', "ima_bprm_check.cold.7")
+				f.Add(fakekernel.Spare, 't', "security_bprm_check.cold")
+				f.Add(fakekernel.Spare+16, 't', "security_bprm_check.cold.7")
 			},
-			func(p *profile.Profile) bool { return p.Hooks["ima_bprm_check"].Address == bprm },
+			func(p *profile.Profile) bool { return p.Hooks["security_bprm_check"].Address == bprm },
 		},
 		"other functions cloned": {
 			func(f *fakekernel.Kernel) {
-				f.Add(fakekernel.Spare, 't', "ima_bprm_check_other.isra.0")
+				f.Add(fakekernel.Spare, 't', "security_bprm_check_other.isra.0")
 				f.Add(fakekernel.Spare+16, 't', "twin")
 				f.Add(fakekernel.Spare+16, 't', "twin")
 			},
-			func(p *profile.Profile) bool { return p.Hooks["ima_bprm_check"].Address == bprm },
+			func(p *profile.Profile) bool { return p.Hooks["security_bprm_check"].Address == bprm },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -208,6 +262,20 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
+// mapsByDescription makes a kernel map block devices as from 6.17 on, with flags of a type.
+func mapsByDescription(f *fakekernel.Kernel, kind, member string) {
+	f.Rename("blkdev_mmap", blkdevMmapPrepare)
+	flags := &btf.Typedef{Name: kind, Type: &btf.Int{Name: "long unsigned int", Size: 8}}
+	area := &btf.Struct{Name: "vm_area_desc", Size: 80, Members: []btf.Member{{Name: member, Type: flags, Offset: 8 * 48}}}
+	f.Types = append(f.Types, area)
+	for _, typ := range f.Types {
+		if fn, ok := typ.(*btf.Func); ok && fn.Name == "blkdev_mmap" {
+			fn.Name = blkdevMmapPrepare
+			fn.Type.(*btf.FuncProto).Params = []btf.FuncParam{{Name: "desc", Type: &btf.Pointer{Target: area}}}
+		}
+	}
+}
+
 // TestSegments: addresses that lead out of the file, or around the end of the
 // address space.
 func TestSegments(t *testing.T) {
@@ -228,8 +296,10 @@ func TestSegments(t *testing.T) {
 
 // TestPrototypes: there is one for each hook of a profile, and none for anything else.
 func TestPrototypes(t *testing.T) {
-	if names := slices.Sorted(maps.Keys(prototypes)); !slices.Equal(names, profile.HookNames[:]) {
-		t.Errorf("prototypes of %q, hooks of %q", names, profile.HookNames)
+	wanted := append(profile.HookNames[:], blkdevMmapPrepare)
+	slices.Sort(wanted)
+	if names := slices.Sorted(maps.Keys(prototypes)); !slices.Equal(names, wanted) {
+		t.Errorf("prototypes of %q, want %q", names, wanted)
 	}
 }
 

@@ -18,16 +18,28 @@ var prototypes = map[string][]string{
 		// from 6.9
 		"int ima_appraise_measurement(enum ima_hooks func, struct ima_iint_cache *iint, struct file *file, " +
 			"const unsigned char *filename, struct evm_ima_xattr_data *xattr_value, int xattr_len, const struct modsig *modsig)",
+		// from 6.19, and in stable series
+		"int ima_appraise_measurement(enum ima_hooks func, struct ima_iint_cache *iint, struct file *file, " +
+			"const unsigned char *filename, struct evm_ima_xattr_data *xattr_value, int xattr_len, const struct modsig *modsig, bool bprm_is_check)",
 	},
 	"integrity_digsig_verify": {
 		"int integrity_digsig_verify(const unsigned int id, const char *sig, int siglen, const char *digest, int digestlen)",
+		digsigAlgo, // from 7.1
 	},
 	"ima_parse_add_rule": {"ssize_t ima_parse_add_rule(char *rule)"},
 	"ima_update_policy":  {"void ima_update_policy(void)"},
-	"ima_bprm_check":     {"int ima_bprm_check(struct linux_binprm *bprm)"},
 	"idle_thread_get":    {"struct task_struct *idle_thread_get(unsigned int cpu)"},
 	"blkdev_mmap":        {"int blkdev_mmap(struct file *file, struct vm_area_struct *vma)"},
+	blkdevMmapPrepare:    {"int blkdev_mmap_prepare(struct vm_area_desc *desc)"}, // from 6.17
+
+	// Of what it calls, ima_bprm_check would do, but its type is missing in some kernels.
+	"security_bprm_check": {"int security_bprm_check(struct linux_binprm *bprm)"},
 }
+
+const (
+	blkdevMmapPrepare = "blkdev_mmap_prepare"
+	digsigAlgo        = "int integrity_digsig_verify(const unsigned int id, const char *sig, int siglen, const char *digest, int digestlen, u8 algo)"
+)
 
 // prototype gives the declaration of a function, which has to be a known one.
 func (t *types) prototype(name string) (string, error) {

@@ -33,6 +33,36 @@ func TestRefused(t *testing.T) {
 			change: func(f *fakekernel.Kernel) { f.Rename("ima_appraise_measurement", "") },
 			is:     ErrNoAppraisal, says: "CONFIG_IMA_APPRAISE",
 		},
+		"no appraisal in a kernel of another layout": {
+			change: func(f *fakekernel.Kernel) {
+				f.Layout = fakekernel.Layouts["7.1"]
+				f.Rename("fixed_percpu_data", "")
+				f.Rename("xen_vcpu_info", "")
+				f.Rename("ima_appraise_measurement", "")
+			},
+			is: ErrNoAppraisal, says: "CONFIG_IMA_APPRAISE",
+		},
+		"a table of a few symbols": {
+			change: func(f *fakekernel.Kernel) {
+				f.Symbols = slices.DeleteFunc(f.Symbols, func(s fakekernel.Symbol) bool { return strings.HasPrefix(s.Name, "filler_") })
+			},
+			is: ErrNoKallsyms, says: "CONFIG_KALLSYMS",
+		},
+		"mapping of block devices of another kind": {
+			change: func(f *fakekernel.Kernel) { f.Rename("blkdev_mmap", "blkdev_mmap_prepare") },
+			is:     btf.ErrNotFound, says: "type of function blkdev_mmap_prepare",
+		},
+		"no flags of the mapping of a block device": {
+			change: func(f *fakekernel.Kernel) {
+				mapsByDescription(f, "vm_flags_t", "vm_flags")
+				typeOf[*btf.Struct](t, f, "vm_area_desc").Members[0].Name = "flags"
+			},
+			as: &typeError, says: "struct vm_area_desc: member vm_flags is missing",
+		},
+		"half of the lock prefixes": {
+			change: func(f *fakekernel.Kernel) { f.Rename("__smp_locks", "") },
+			as:     &symbolError, says: "no symbol __smp_locks",
+		},
 		"no symbols": {
 			change: func(f *fakekernel.Kernel) {
 				f.Layout = fakekernel.Layout{}
@@ -67,9 +97,9 @@ func TestRefused(t *testing.T) {
 		"hook missing": {change: func(f *fakekernel.Kernel) { f.Rename("ima_update_policy", "") }, as: &symbolError, says: "no symbol ima_update_policy"},
 		"hook twice": {
 			change: func(f *fakekernel.Kernel) {
-				f.Add(fakekernel.Spare, 't', "ima_bprm_check")
+				f.Add(fakekernel.Spare, 't', "security_bprm_check")
 			},
-			as: &symbolError, says: "symbol ima_bprm_check is ambiguous: there are 2",
+			as: &symbolError, says: "symbol security_bprm_check is ambiguous: there are 2",
 		},
 		"hook as a clone only": {
 			change: func(f *fakekernel.Kernel) { f.Rename("ima_parse_add_rule", "ima_parse_add_rule.isra.0") },
@@ -83,9 +113,9 @@ func TestRefused(t *testing.T) {
 		},
 		"hook and a clone": {
 			change: func(f *fakekernel.Kernel) {
-				f.Add(fakekernel.Spare, 't', "ima_bprm_check.part.0")
+				f.Add(fakekernel.Spare, 't', "security_bprm_check.part.0")
 			},
-			as: &symbolError, says: "symbol ima_bprm_check is ambiguous: the compiler also made ima_bprm_check.part.0",
+			as: &symbolError, says: "symbol security_bprm_check is ambiguous: the compiler also made security_bprm_check.part.0",
 		},
 		"variable missing": {change: func(f *fakekernel.Kernel) { f.Rename("ima_policy_flag", "ima_policy_flags") }, as: &symbolError, says: "no symbol ima_policy_flag"},
 		"variable twice": {
@@ -96,12 +126,12 @@ func TestRefused(t *testing.T) {
 		},
 		"no end of the text": {change: func(f *fakekernel.Kernel) { f.Rename("_etext", "") }, as: &symbolError, says: "_etext"},
 
-		"another parameter": { // as in 7.0
+		"another parameter": {
 			change: func(f *fakekernel.Kernel) {
 				p := proto(f, "ima_appraise_measurement")
-				p.Params = append(p.Params, btf.FuncParam{Name: "bprm_is_check", Type: &btf.Int{Name: "_Bool", Size: 1, Encoding: btf.Bool}})
+				p.Params = append(p.Params, btf.FuncParam{Name: "unheard_of", Type: &btf.Int{Name: "_Bool", Size: 1, Encoding: btf.Bool}})
 			},
-			as: &prototypeError, says: "const struct modsig *modsig, _Bool bprm_is_check)",
+			as: &prototypeError, says: "const struct modsig *modsig, _Bool unheard_of)",
 		},
 		"one parameter less": {
 			change: func(f *fakekernel.Kernel) { p := proto(f, "integrity_digsig_verify"); p.Params = p.Params[1:] },
@@ -118,14 +148,16 @@ func TestRefused(t *testing.T) {
 			as: &prototypeError, says: "ssize_t ima_parse_add_rule(void *rule)",
 		},
 		"another result": {
-			change: func(f *fakekernel.Kernel) { proto(f, "ima_update_policy").Return = proto(f, "ima_bprm_check").Return },
-			as:     &prototypeError, says: "int ima_update_policy(void)",
+			change: func(f *fakekernel.Kernel) {
+				proto(f, "ima_update_policy").Return = proto(f, "security_bprm_check").Return
+			},
+			as: &prototypeError, says: "int ima_update_policy(void)",
 		},
 		"a pointer to a function": {
 			change: func(f *fakekernel.Kernel) {
-				proto(f, "ima_bprm_check").Params[0].Type.(*btf.Pointer).Target = proto(f, "ima_update_policy")
+				proto(f, "security_bprm_check").Params[0].Type.(*btf.Pointer).Target = proto(f, "ima_update_policy")
 			},
-			as: &prototypeError, says: "int ima_bprm_check([*btf.FuncProto] *bprm)",
+			as: &prototypeError, says: "int security_bprm_check([*btf.FuncProto] *bprm)",
 		},
 		"no type of a hook": {
 			change: func(f *fakekernel.Kernel) { typeOf[*btf.Func](t, f, "ima_update_policy").Name = "other" },
@@ -133,7 +165,7 @@ func TestRefused(t *testing.T) {
 		},
 		"two types of a hook": {
 			change: func(f *fakekernel.Kernel) {
-				f.Types = append(f.Types, &btf.Func{Name: "ima_update_policy", Type: proto(f, "ima_bprm_check")})
+				f.Types = append(f.Types, &btf.Func{Name: "ima_update_policy", Type: proto(f, "security_bprm_check")})
 			},
 			is: btf.ErrMultipleMatches, says: "function ima_update_policy",
 		},
@@ -230,13 +262,15 @@ func TestRefused(t *testing.T) {
 		"shorter release": {change: func(f *fakekernel.Kernel) { f.Data[fakekernel.Release+len(fakeRelease)-1] = 0 }, as: &bannerError, says: `"6.1.0-fak"`},
 		"no release":      {change: func(f *fakekernel.Kernel) { f.Data[fakekernel.Release] = 0 }, as: &bannerError, says: `release ""`},
 		"banner cut":      {change: func(f *fakekernel.Kernel) { f.Rodata[len(fakekernel.Banner(fakeRelease))-1] = 0 }, as: &bannerError, says: "the banner"},
-		"endless banner":  {change: func(f *fakekernel.Kernel) { f.Rodata = slices.Repeat([]byte("x"), 1000) }, says: "linux_banner: the text at address 0xffffffff82000000 does not end within 512 bytes"},
-		"no build id":     {change: func(f *fakekernel.Kernel) { f.Notes = fakekernel.Note("Linux", noteBuildID, []byte{1}) }, says: "no build id"},
-		"long note":       {change: func(f *fakekernel.Kernel) { f.Notes[4] = 0xff }, says: ".notes: a note is longer"},
+		"endless banner": {change: func(f *fakekernel.Kernel) {
+			f.Rodata = append([]byte(bannerStart), slices.Repeat([]byte("x"), 1000)...)
+		}, says: "linux_banner: the text at address 0xffffffff82000000 does not end within 512 bytes"},
+		"no build id": {change: func(f *fakekernel.Kernel) { f.Notes = fakekernel.Note("Linux", noteBuildID, []byte{1}) }, says: "no build id"},
+		"long note":   {change: func(f *fakekernel.Kernel) { f.Notes[4] = 0xff }, says: ".notes: a note is longer"},
 		"hooks at one place": {
 			change: func(f *fakekernel.Kernel) {
 				for i := range f.Symbols {
-					if f.Symbols[i].Name == "ima_bprm_check" {
+					if f.Symbols[i].Name == "ima_update_policy" {
 						f.Symbols[i].Addr = appraise
 					}
 				}
@@ -246,7 +280,7 @@ func TestRefused(t *testing.T) {
 		"hook outside of the file": {
 			change: func(f *fakekernel.Kernel) {
 				for i := range f.Symbols {
-					if f.Symbols[i].Name == "ima_bprm_check" {
+					if f.Symbols[i].Name == "security_bprm_check" {
 						f.Symbols[i].Addr = fakekernel.TextEnd - 4
 					}
 				}
@@ -261,7 +295,7 @@ func TestRefused(t *testing.T) {
 					}
 				}
 			},
-			says: "linux_banner: nothing lies at address 0xffffffff90000000",
+			is: ErrNoKallsyms, says: "(known are Linux 6.1 to 7.3 for x86-64 with IMA appraisal, BTF and kallsyms, as Debian builds them; this is 6.1.0-fake)",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -275,6 +309,29 @@ func TestRefused(t *testing.T) {
 				t.Errorf("%T %v\nwant %v %T with %q", err, err, c.is, c.as, c.says)
 			}
 		})
+	}
+}
+
+// TestUnknown: a refusal says which kernel it is, if the file says that.
+func TestUnknown(t *testing.T) {
+	var unknown *UnknownError
+	for banner, release := range map[string]string{
+		"":                         fakeRelease,
+		"Linux version %s (%s)":    "",
+		"Linux version 6.6.6\n(x)": "",
+		"Linux version " + strings.Repeat("6", 100) + " (x)": "",
+	} {
+		f := newFake()
+		if f.Types = nil; banner != "" {
+			f.Rodata = append([]byte(banner), 0)
+		}
+		_, err := Profile(fakeELF(t, f), Options{})
+		if !errors.As(err, &unknown) || unknown.Release != release {
+			t.Errorf("%q: %v", banner, err)
+		}
+	}
+	if _, err := Profile([]byte("text"), Options{}); errors.As(err, &unknown) {
+		t.Errorf("of no kernel: %v", err)
 	}
 }
 

@@ -16,13 +16,13 @@ type symbols struct {
 
 // readSymbols finds the symbols with these names, those of the appraisal path, and the
 // switches of LSMs.
-func readSymbols(rodata []byte, names []string) (*symbols, error) {
+func readSymbols(m *image, names []string) (*symbols, error) {
 	s := &symbols{byName: make(map[string][]symbol), lsm: make(map[uint64]bool)}
 	wanted := make(map[string]bool)
 	for _, name := range names {
 		wanted[name] = true
 	}
-	list, err := kallsyms(rodata, func(kind byte, name []byte) bool {
+	list, err := kallsyms(m.section(".rodata"), m.sectionAddr(".rodata"), func(kind byte, name []byte) bool {
 		s.data = s.data || strings.IndexByte("dDbB", kind) >= 0
 		return wanted[stem(string(name))] || inPath(kind, string(name)) || isLSMSwitch(string(name))
 	})

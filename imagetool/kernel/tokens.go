@@ -30,7 +30,7 @@ func (s *search) tokens(index int) *tokenTable {
 	}
 	// How long the last token is, and so where the first one lies, is not known.
 	last := offset(tokenCount - 1)
-	for start := (index - last - 1) &^ (tableAlign - 1); start >= 0 && start >= index-last-maxToken-tableAlign; start -= tableAlign {
+	for start := (index - last - 1) &^ (minAlign - 1); start >= 0 && start >= index-last-maxToken-maxAlign; start -= minAlign {
 		if !s.spend(last) {
 			return nil
 		}
@@ -54,7 +54,7 @@ func readTokens(b []byte, offset func(int) int) *tokenTable {
 		t.text[i] = string(b[at : at+n])
 		at += n + 1
 	}
-	if alignInt(at) != len(b) {
+	if at > len(b) || len(b)-at >= maxAlign {
 		return nil
 	}
 	return t

@@ -15,7 +15,7 @@ func (k *Kernel) ELF() ([]byte, error) {
 	}
 	return writeELF([]part{
 		{".text", Text, k.Text},
-		{".rodata", Rodata, append(pad(k.Rodata), k.Layout.Encode(k.Symbols)...)},
+		{".rodata", Rodata, append(pad(k.Rodata), k.Layout.Encode(k.Symbols, Rodata+uint64(len(pad(k.Rodata))))...)},
 		{".data", Data, k.Data},
 		{".tables", Tables, k.Tables},
 		{".notes", 0, k.Notes},

@@ -3,6 +3,7 @@ package fakekernel
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"github.com/cilium/ebpf/btf"
@@ -31,6 +32,7 @@ const (
 	Remap   = Text + 0x40  // of remap_file_pages(2)
 	hooks   = Text + 0x100 // of the functions in profile.HookNames, hookSize bytes each
 	Sched   = Text + 0x2c0 // of sched_init
+	Remove  = Text + 0x2e0 // of securityfs_remove, which ima_release_policy calls
 	Spare   = Text + 0x300 // nothing
 	path    = Text + 0x400 // of the functions in Path, pathSize bytes each
 	MapHook = path         // of security_mmap_file
@@ -39,6 +41,9 @@ const (
 	Tables  = 0xffffffff84000000
 
 	PerCPUVCPUInfo = 0x313c0 // of xen_vcpu_info, in what each CPU has
+
+	// Filler is how many symbols there are beside those that count.
+	Filler = 2000
 
 	hookSize  = 64
 	pathSize  = 128
@@ -59,7 +64,7 @@ func Hook(name string) uint64 {
 }
 
 // Path has the functions that IMA appraises with and the enforcer does not intercept.
-var Path = [...]string{"security_mmap_file", "security_bprm_check", "security_kernel_read_file", "process_measurement", "ima_file_mmap"}
+var Path = [...]string{"security_mmap_file", "ima_release_policy", "security_kernel_read_file", "process_measurement", "ima_file_mmap"}
 
 // Function is where one of them lies.
 func Function(name string) uint64 { return path + pathSize*uint64(slices.Index(Path[:], name)) }
@@ -104,6 +109,10 @@ func New(release string) *Kernel {
 		{locks, 'R', "__smp_locks"},
 		{locks, 'R', "__smp_locks_end"},
 		{tablesEnd, 'R', "__data_nosave"},
+		{Remove, 'T', "securityfs_remove"},
+	}
+	for i := range Filler { // a table of symbols has thousands
+		k.Add(Rodata+0x100000+uint64(i), 'R', fmt.Sprintf("filler_%d", i))
 	}
 	k.Patch(Remap, append(CallTo(Remap, Fentry), CallTo(Remap+5, MapHook)...))
 	k.Patch(Sched, append(CallTo(Sched, Fentry), SchedCode...))
@@ -117,6 +126,8 @@ func New(release string) *Kernel {
 		k.Symbols = append(k.Symbols, Symbol{at, 'T', name})
 		k.Patch(at, CallTo(at, Fentry))
 	}
+	at := Function("ima_release_policy") + 5
+	k.Patch(at, CallTo(at, Remove))
 	return k
 }
 

@@ -20,6 +20,8 @@ type Layout struct {
 	PerCPU       bool // CONFIG_KALLSYMS_ABSOLUTE_PERCPU
 	Seqs         int  // bytes for each symbol in kallsyms_seqs_of_names
 	SeqsLast     bool // behind all tables, not behind the markers
+	OwnPlace     bool // offsets count from their own places, and there is no base
+	Align        int  // of the tables; 0: 8
 }
 
 // Layouts by the first version that has them.
@@ -29,6 +31,8 @@ var Layouts = map[string]Layout{
 	"6.2":     {OffsetsFirst: true, PerCPU: true, Seqs: 3},
 	"6.4":     {PerCPU: true, Seqs: 3, SeqsLast: true},
 	"6.15":    {Seqs: 3, SeqsLast: true},
+	"7.0":     {Seqs: 3, SeqsLast: true, OwnPlace: true},
+	"7.1":     {Seqs: 3, SeqsLast: true, OwnPlace: true, Align: 4},
 }
 
 // Sort brings symbols into the order in which they are written.
@@ -36,8 +40,8 @@ func Sort(symbols []Symbol) {
 	slices.SortStableFunc(symbols, func(a, b Symbol) int { return cmp.Compare(a.Addr, b.Addr) })
 }
 
-// Encode writes the tables, each aligned to eight bytes.
-func (l Layout) Encode(symbols []Symbol) []byte {
+// Encode writes the tables as they are to lie at an address.
+func (l Layout) Encode(symbols []Symbol, at uint64) []byte {
 	symbols = slices.Clone(symbols)
 	Sort(symbols)
 	tokens, index := tokensFor(symbols)
@@ -70,14 +74,28 @@ func (l Layout) Encode(symbols []Symbol) []byte {
 	if !l.OffsetsFirst {
 		order = append(order, offsets, base)
 	}
+	if l.OwnPlace {
+		order = order[:len(order)-1] // the base
+	}
 	if l.SeqsLast {
 		order = append(order, seqs)
 	}
 	var out []byte
-	for _, table := range order {
-		out = pad(append(out, table...))
+	for i, table := range order {
+		if l.OwnPlace && len(table) > 0 && &table[0] == &offsets[0] {
+			l.fromOwnPlace(table, symbols, at+uint64(len(out)))
+		}
+		out = append(out, order[i]...)
+		out = append(out, make([]byte, -len(out)&(cmp.Or(l.Align, 8)-1))...)
 	}
 	return out
+}
+
+// fromOwnPlace makes offsets that lie at an address count from where each of them is.
+func (l Layout) fromOwnPlace(offsets []byte, symbols []Symbol, at uint64) {
+	for i, s := range symbols {
+		binary.LittleEndian.PutUint32(offsets[4*i:], uint32(s.Addr-(at+uint64(4*i))))
+	}
 }
 
 // offsets are relative to the lowest address that is not absolute.

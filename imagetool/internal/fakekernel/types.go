@@ -63,7 +63,7 @@ func types() []btf.Type {
 			btf.FuncParam{Name: "siglen", Type: i}, btf.FuncParam{Name: "digest", Type: to(constant(char))}, btf.FuncParam{Name: "digestlen", Type: i}),
 		fn("ima_parse_add_rule", ssize, btf.FuncParam{Name: "rule", Type: to(char)}),
 		fn("ima_update_policy", &btf.Void{}),
-		fn("ima_bprm_check", i, btf.FuncParam{Name: "bprm", Type: to(bprm)}),
+		fn("security_bprm_check", i, btf.FuncParam{Name: "bprm", Type: to(bprm)}),
 		fn("ima_file_mmap", i, btf.FuncParam{Name: "file", Type: to(file)}, btf.FuncParam{Name: "reqprot", Type: ul},
 			btf.FuncParam{Name: "prot", Type: ul}, btf.FuncParam{Name: "flags", Type: ul}),
 		fn("idle_thread_get", named("task_struct"), btf.FuncParam{Name: "cpu", Type: u}),
