@@ -84,7 +84,7 @@ type Variables struct {
 	Rules             uint64 `json:"ima_rules"`           // struct list_head *, the list that is in force
 	PhysBase          uint64 `json:"phys_base"`           // unsigned long: the physical address of what is mapped at __START_KERNEL_map
 	PossibleCPUs      uint64 `json:"__cpu_possible_mask"` // struct cpumask, of Values.CPUMask bytes
-	XenVCPUInfo       uint64 `json:"xen_vcpu_info"`       // struct vcpu_info of the CPU whose gs base is added; 0 if there is none
+	XenVCPUInfo       uint64 `json:"xen_vcpu_info"`       // struct vcpu_info of the CPU whose gs base is added, from 6.15 on in the image of the kernel; 0 if there is none
 }
 
 // Offsets are those of members in bytes. The size of the member stands behind it.

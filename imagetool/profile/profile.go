@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/policy"
@@ -28,12 +29,19 @@ type Boot struct {
 	NoLockdown bool           // the kernel does not need to be locked down
 }
 
+// ErrPolicyStays is given, wrapped, for a kernel that takes more rules than those of its policy.
+var ErrPolicyStays = errors.New("it keeps IMA's file of the policy (CONFIG_IMA_WRITE_POLICY or CONFIG_IMA_READ_POLICY), " +
+	"and the policy does not appraise every file for POLICY_CHECK: root could add rules that nobody has looked at")
+
 // Seal makes and signs the profile of a kernel that is booted so. Of the options Key and
 // KeyID count; the hash of profiles is fixed.
 func Seal(k *Kernel, boot Boot, o signer.Options) (*Sealed, error) {
 	p, err := kernel.Profile(k.Data, kernel.Options{NoLockdown: boot.NoLockdown})
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", k.Path, err)
+	}
+	if p.Build.KeepsPolicy && slices.Contains(boot.Policy.Unappraised(), profile.FuncPolicy) {
+		return nil, fmt.Errorf("kernel %s: %w", k.Path, ErrPolicyStays)
 	}
 	p.Policy, p.Initrd = boot.Policy.Rules(), boot.Initrd
 	text, err := p.Marshal()

@@ -20,7 +20,7 @@ func TestPlainBoot(t *testing.T) {
 			v := boot(t, o)
 			t.Logf("ready after %v", time.Since(begin).Round(100*time.Millisecond))
 			v.expectHealthy(o)
-			for _, k := range kindsFor(o.kernel) {
+			for _, k := range g.kindsFor(o.kernel) {
 				for _, c := range signatureCases {
 					v.expect(0, k.use(c.name))
 				}

@@ -60,8 +60,15 @@ var kinds = []kind{
 	{"script", ".sh", func(_ string, c int) ([]byte, error) {
 		return fmt.Appendf(nil, "#!/bin/sh\necho \"$@\"\n# %s\n", signatureCases[c].name), nil
 	}},
-	{"module-6.1", ".ko", func(root string, c int) ([]byte, error) { return module(root, "6.1", c) }},
-	{"module-6.12", ".ko", func(root string, c int) ([]byte, error) { return module(root, "6.12", c) }},
+}
+
+// kindsOf adds the modules of these kernels.
+func kindsOf(kernels map[string]kernel) []kind {
+	all := slices.Clone(kinds)
+	for name, k := range kernels {
+		all = append(all, kind{"module-" + name, ".ko", func(root string, c int) ([]byte, error) { return module(root, k.release, c) }})
+	}
+	return all
 }
 
 // data is a file that nobody executes: it is only read, and a shell can take it as its configuration.
@@ -70,8 +77,8 @@ var data = kind{"data", ".conf", func(_ string, c int) ([]byte, error) {
 }}
 
 // kindsFor leaves out the modules of other kernels.
-func kindsFor(kernel string) []kind {
-	return slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool {
+func (g *guest) kindsFor(kernel string) []kind {
+	return slices.DeleteFunc(slices.Clone(g.kinds), func(k kind) bool {
 		return strings.HasPrefix(k.name, "module-") && k.name != "module-"+kernel
 	})
 }
@@ -88,10 +95,10 @@ func marked(root, name string, c int) ([]byte, error) {
 // module is a kernel module. A mark would break Debian's own signature, so each case is another module: tables of
 // letters, which depend on nothing. Compressed ones are unpacked, since Debian 12's insmod would do the same and hand
 // over the contents instead of the file.
-func module(root, version string, c int) ([]byte, error) {
-	found, err := filepath.Glob(filepath.Join(root, "lib/modules", version+".*", "kernel/fs/nls/nls_cp*.ko*"))
+func module(root, release string, c int) ([]byte, error) {
+	found, err := filepath.Glob(filepath.Join(root, "lib/modules", release, "kernel/fs/nls/nls_cp*.ko*"))
 	if err != nil || len(found) < len(signatureCases) {
-		return nil, fmt.Errorf("the kernel %s has only %d modules nls_cp", version, len(found))
+		return nil, fmt.Errorf("the kernel %s has only %d modules nls_cp", release, len(found))
 	}
 	if filepath.Ext(found[c]) == ".xz" {
 		return bed.Output(bed.Peer("xz", "-dc", found[c]))
@@ -102,7 +109,7 @@ func module(root, version string, c int) ([]byte, error) {
 // addCases puts a file of each kind and each case into the root.
 func (g *guest) addCases(root string) error {
 	g.denied = make(map[string]string)
-	for _, k := range append(slices.Clone(kinds), data) {
+	for _, k := range append(slices.Clone(g.kinds), data) {
 		for i, c := range signatureCases {
 			contents, err := k.contents(root, i)
 			if err != nil {
@@ -129,7 +136,7 @@ func (g *guest) spoil(keys *keySet) error {
 	if _, err := bed.Output(bed.Peer("mount", "-o", "loop", g.image, at)); err != nil {
 		return err
 	}
-	for _, k := range append(slices.Clone(kinds), data) {
+	for _, k := range append(slices.Clone(g.kinds), data) {
 		for _, c := range signatureCases {
 			if c.spoil == nil {
 				continue

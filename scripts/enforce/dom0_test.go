@@ -29,7 +29,7 @@ func testPlainDomain(t *testing.T) {
 	d.awaitAgent()
 	d.expectVCPUs(2)
 	d.expect(0, loadHypercalls+" && test -c /dev/xen/privcmd")
-	for _, k := range kindsFor("6.1") {
+	for _, k := range kindsOf(map[string]kernel{"6.1": {}}) {
 		for _, c := range signatureCases {
 			d.expect(0, k.use(c.name))
 		}

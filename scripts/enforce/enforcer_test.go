@@ -66,11 +66,11 @@ func (gd *guard) makeOverlay(policy, to string) error {
 }
 
 // guarded are the words on the kernel's command line that enforcement needs. Debian 12's kmod hands the compressed
-// modules of 6.12 over as contents and not as files, which IMA lets pass only if the kernel itself insists on Debian's
+// modules of later kernels over as contents and not as files, which IMA lets pass only if the kernel itself insists on Debian's
 // signatures.
 func (gd *guard) guarded() string {
 	words := "rdinit=/vmseal-init ima_appraise=enforce lockdown=integrity"
-	if gd.kernel == "6.12" {
+	if gd.kernel != "6.1" {
 		words += " module.sig_enforce=1"
 	}
 	return words

@@ -12,8 +12,7 @@ func TestGuarded(t *testing.T) {
 	for _, kernel := range []string{"6.1", "6.12"} {
 		t.Run(kernel, func(t *testing.T) {
 			t.Parallel()
-			gd := newGuard(t, g, kernel)
-			v, e := bootGuarded(t, gd, options{})
+			v, e := bootGuarded(t, newGuard(t, g, kernel), options{})
 			expectNoDenial(t, e)
 			e.await(0, "a warning", func(r record) bool { return r.Type == "warning" && strings.Contains(r.Text, "without --device") })
 			for _, r := range e.records() {
@@ -21,12 +20,37 @@ func TestGuarded(t *testing.T) {
 					t.Errorf("QEMU has the recommended command line, and the enforcer warns: %s", r.Text)
 				}
 			}
-			for _, k := range kindsFor(kernel) {
-				for _, c := range signatureCases {
-					v.expectCase(e, k, c)
-				}
-			}
+			v.expectCases(e, kernel)
 		})
+	}
+}
+
+// TestLaterKernels does the same with kernels that are newer than those of Debian 12, looks at them all the time, and tries
+// what TestBypass tries.
+func TestLaterKernels(t *testing.T) {
+	t.Parallel()
+	g := theNewGuest(t)
+	for _, kernel := range laterKernels {
+		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
+			gd := newGuard(t, g, kernel)
+			v, e := bootGuarded(t, gd, options{vcpus: 2}, "--heartbeat", "1")
+			v.expectHealthy(options{kernel: kernel, vcpus: 2})
+			expectNoDenial(t, e)
+			v.expectCases(e, kernel)
+			v.awaitStops(4)
+			v.bypass(gd, e)
+		})
+	}
+}
+
+// expectCases uses every case of each kind that there is for a kernel.
+func (v *vm) expectCases(e *enforcer, kernel string) {
+	v.t.Helper()
+	for _, k := range v.guest.kindsFor(kernel) {
+		for _, c := range signatureCases {
+			v.expectCase(e, k, c)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ type guest struct {
 	kernels map[string]kernel
 	dracut  string            // an initrd of dracut for the kernel 6.1
 	denied  map[string]string // SHA-256 of the files that the deny list names, by path
+	kinds   []kind            // of files that there are cases of
 }
 
 type kernel struct{ release, image, initrd string }
@@ -33,12 +35,31 @@ func theGuest(t *testing.T) *guest {
 	return g
 }
 
-var madeGuest = sync.OnceValues(func() (*guest, error) {
+var madeGuest = sync.OnceValues(func() (*guest, error) { return makeGuest("6.1", "6.12") })
+
+// theNewGuest has later kernels beside 6.1: the long-term series 6.18, and the newest.
+func theNewGuest(t *testing.T) *guest {
+	t.Helper()
+	need(t)
+	g, err := madeNewGuest()
+	must(t, err)
+	return g
+}
+
+var madeNewGuest = sync.OnceValues(func() (*guest, error) { return makeGuest(append([]string{"6.1"}, laterKernels...)...) })
+
+// laterKernels are the series that are not in Debian 12, as scripts/kernels --system names them.
+var laterKernels = []string{"6.18", "newest"}
+
+func makeGuest(kernels ...string) (*guest, error) {
 	dir, err := bed.NewDir()
 	if err != nil {
 		return nil, err
 	}
 	g := &guest{dir: dir, image: filepath.Join(dir, "signed.img"), kernels: make(map[string]kernel)}
+	for _, name := range kernels {
+		g.kernels[name] = kernel{}
+	}
 	keys, err := theKeys()
 	if err != nil {
 		return nil, err
@@ -57,7 +78,7 @@ var madeGuest = sync.OnceValues(func() (*guest, error) {
 		return nil, err
 	}
 	return g, g.takeOut()
-})
+}
 
 // foreignCert is a certificate that guest root would like the kernel to trust.
 const foreignCert = "/opt/t/foreign.der"
@@ -80,7 +101,7 @@ func (g *guest) build(image string, keys *keySet) error {
 	if err := furnish(root); err != nil {
 		return err
 	}
-	if err := g.findKernels(root); err != nil {
+	if err := g.addKernels(root); err != nil {
 		return err
 	}
 	if err := g.addCases(root); err != nil {
@@ -170,16 +191,43 @@ func furnish(root string) error {
 	return os.Mkdir(filepath.Join(root, "data"), 0o755) // where a second disk is mounted
 }
 
-// findKernels learns which releases the root has.
-func (g *guest) findKernels(root string) error {
-	for _, version := range []string{"6.1", "6.12"} {
-		found, err := filepath.Glob(filepath.Join(root, "lib/modules", version+".*"))
-		if err != nil || len(found) != 1 {
-			return fmt.Errorf("the guest has %d kernels %s, want 1", len(found), version)
+// addKernels puts the later kernels into the root, and learns which releases it has.
+func (g *guest) addKernels(root string) error {
+	for name := range g.kernels {
+		release := name + ".*"
+		if slices.Contains(laterKernels, name) {
+			var err error
+			if release, err = addKernel(root, name); err != nil {
+				return err
+			}
 		}
-		g.kernels[version] = kernel{release: filepath.Base(found[0])}
+		found, err := filepath.Glob(filepath.Join(root, "lib/modules", release))
+		if err != nil || len(found) != 1 {
+			return fmt.Errorf("the guest has %d kernels %s, want 1", len(found), name)
+		}
+		g.kernels[name] = kernel{release: filepath.Base(found[0])}
 	}
+	g.kinds = kindsOf(g.kernels)
 	return nil
+}
+
+// addKernel puts a kernel into the root, as installing its packages would: with an initrd that the root's own tools make.
+func addKernel(root, series string) (release string, err error) {
+	script, err := filepath.Abs("../kernels")
+	if err != nil {
+		return "", err
+	}
+	archive, err := bed.Output(bed.Peer(script, "--system", series))
+	if err != nil {
+		return "", err
+	}
+	path := strings.TrimSpace(string(archive))
+	if _, err := bed.Output(bed.Peer("tar", "-x", "--keep-directory-symlink", "-f", path, "-C", root)); err != nil {
+		return "", err
+	}
+	release = strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "system-"), ".tar")
+	_, err = bed.Output(bed.Peer("chroot", root, "sh", "-c", "depmod "+release+" && update-initramfs -c -k "+release))
+	return release, err
 }
 
 // takeOut reads kernels and initrds from the signed image, as whoever boots it would.
@@ -197,6 +245,9 @@ func (g *guest) takeOut() error {
 			return err
 		}
 		g.kernels[version] = k
+	}
+	if g.kernels["6.12"].release == "" {
+		return nil
 	}
 	var err error
 	g.dracut, err = take("/boot/dracut-" + g.kernels["6.1"].release + ".img")

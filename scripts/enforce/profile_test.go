@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"testing"
 )
 
@@ -23,8 +24,8 @@ func TestProfile(t *testing.T) {
 				Text            uint64
 				TextEnd         uint64 `json:"text_end"`
 				Hooks           map[string]struct {
-					Address uint64
-					Bytes   string
+					Address   uint64
+					Prototype string
 				}
 				Variables map[string]uint64
 			}
@@ -45,12 +46,13 @@ func TestProfile(t *testing.T) {
 			for name, address := range p.Variables {
 				same(name, address)
 			}
-			for name, h := range p.Hooks {
+			for _, h := range p.Hooks {
 				behind := uint64(0)
-				if kernel == "6.12" {
+				if kernel != "6.1" {
 					behind = 4 // ENDBR64
 				}
-				same(name, h.Address-behind)
+				function := regexp.MustCompile(`(\w+)\(`).FindStringSubmatch(h.Prototype)[1]
+				same(function, h.Address-behind)
 			}
 		})
 	}

@@ -50,7 +50,7 @@ func testGuardedDomain(t *testing.T) {
 			if !strings.Contains(e.log.String(), trap) {
 				t.Errorf("the enforcer does not say that it took the %s: %s", trap, e.log)
 			}
-			for _, k := range kindsFor("6.1") {
+			for _, k := range kindsOf(map[string]kernel{"6.1": {}}) {
 				for _, c := range signatureCases {
 					d.expectCase(e, k, c)
 				}

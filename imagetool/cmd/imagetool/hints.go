@@ -80,6 +80,8 @@ func hint(err error) string {
 		return "file systems are matched by the number of their partition, 0 for a whole disk; 'imagetool inspect IMAGE' lists them"
 	case errors.Is(err, profile.ErrNoKernel):
 		return "name it with --kernel PATH; a kernel that lies outside of the image can be given in its place"
+	case errors.Is(err, profile.ErrPolicyStays):
+		return "add the rule 'appraise func=POLICY_CHECK appraise_type=imasig' to the policy: the kernel then takes rules from files alone that it has asked about, and the enforcer denies them all"
 	case errors.Is(err, kernel.ErrNotKernel):
 		return "wanted is vmlinuz as it is booted, or the vmlinux in it"
 	case errors.Is(err, kernel.ErrNoLockdown):

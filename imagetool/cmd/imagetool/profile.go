@@ -22,6 +22,7 @@ type profileFlags struct {
 	policy   string
 	initrd   string
 	unlocked bool
+	explains bool
 	out      string
 	force    bool
 }
@@ -57,7 +58,8 @@ key of its trust store. The same kernel, policy, key and version give the same b
 
 A kernel is refused with the reason if anything about it is missing, ambiguous or
 unknown: a kernel without IMA appraisal, for instance, without BTF, or one in which a
-function has other parameters than the enforcer knows.
+function has other parameters than the enforcer knows. --explain prints, as a table, what
+a profile records of how the kernel was built, and writes none.
 
 ` + lockdownHelp,
 		Example: `  imagetool initrd --print-policy > vm.policy
@@ -67,7 +69,8 @@ function has other parameters than the enforcer knows.
   imagetool profile --key key/private.pem --policy vm.policy /boot/vmlinuz-$(uname -r) \
       --out host.profile
   imagetool profile --key key/private.pem --policy vm.policy --initrd guest.initrd \
-      vmlinuz --out guest.profile`,
+      vmlinuz --out guest.profile
+  imagetool profile --explain signed.raw`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
@@ -80,6 +83,7 @@ function has other parameters than the enforcer knows.
 	flags.StringVar(&f.initrd, "initrd", "", "`file` with the initrd that the guest is booted with")
 	registerKernel(cmd, &f.kernel, "`path` of the kernel in the image")
 	registerUnlocked(cmd, &f.unlocked)
+	flags.BoolVar(&f.explains, "explain", false, "print how the kernel was built, and write nothing")
 	return cmd
 }
 
@@ -106,11 +110,13 @@ func registerKernel(cmd *cobra.Command, path *string, usage string) {
 	}
 }
 
-// registerKey adds the flags of a key, but for the hash: profiles have only one.
+// registerKey adds the flags of a key, but for the hash: profiles have only one. That there has to be a key
+// is for run to say, since --explain goes without.
 func registerKey(cmd *cobra.Command, key *cli.KeyFlags) {
 	all := new(cobra.Command)
 	key.Register(all)
 	all.Flags().VisitAll(func(f *pflag.Flag) {
+		delete(f.Annotations, cobra.BashCompOneRequiredFlag)
 		if f.Name != "hash" {
 			cmd.Flags().AddFlag(f)
 		}
@@ -119,6 +125,12 @@ func registerKey(cmd *cobra.Command, key *cli.KeyFlags) {
 
 // run reads policy, initrd and kernel before it asks for a passphrase.
 func (f *profileFlags) run(cmd *cobra.Command, path string) error {
+	if f.explains {
+		return f.explain(cmd, path)
+	}
+	if !cmd.Flags().Changed("key") {
+		return cli.Usagef(`required flag(s) "key" not set`)
+	}
 	if f.out == "" {
 		return cli.Usagef("the profile has to go somewhere: --out is missing")
 	}
