@@ -28,8 +28,8 @@ func shells(t *testing.T) map[string][]string {
 }
 
 // TestScriptFails runs the script in a folder that looks like a kernel until a
-// certain step. Each must end it, with its name; and a kernel that keeps its policy
-// file has been handed every rule by then, as it stands.
+// certain step. Each must end it, with its name; and a kernel that goes on to take lines
+// has been handed every rule by then, as it stands.
 func TestScriptFails(t *testing.T) {
 	rules := strings.Join(debian(t).Rules(), "\n") + "\n"
 	for name, shell := range shells(t) {
@@ -43,7 +43,7 @@ func TestScriptFails(t *testing.T) {
 			{fail: "opening the IMA policy of the kernel", setup: locked + "touch $KEXEC"},
 			{fail: "opening the IMA policy of the kernel", setup: locked + "touch $KEXEC; mkdir -p $IMA"},
 			{fail: "giving the kernel the rule: " + debian(t).Rules()[0], setup: locked + "touch $KEXEC; mkdir -p $IMA; ln -s /dev/full $POLICY; exit"},
-			{fail: "putting the policy into force", setup: locked + "touch $KEXEC; mkdir -p $IMA; touch $POLICY", policy: rules},
+			{fail: "putting the policy into force", setup: locked + "touch $KEXEC; mkdir -p $IMA; touch $POLICY", policy: rules + "#\n"},
 		} {
 			t.Run(name+"/"+step.fail, func(t *testing.T) {
 				root := t.TempDir()
@@ -98,8 +98,38 @@ func TestScriptLockdown(t *testing.T) {
 	}
 }
 
+// TestScriptKeptPolicy: a kernel may keep the file of the policy, if it takes no more lines.
+func TestScriptKeptPolicy(t *testing.T) {
+	rules := strings.Join(debian(t).Rules(), "\n") + "\n"
+	for name, shell := range shells(t) {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			// What is unmounted last before the rules are written exchanges the file that is open.
+			setup := locked + "touch $KEXEC; mkdir -p $IMA; touch $POLICY\n" +
+				`printf '#!/bin/sh\n[ -h %s ] || { mv %s %s.was; ln -s /dev/full %s; }\n' $POLICY $POLICY $POLICY $POLICY >${IMA%/sys/*}/bin/umount`
+			out, stderr, err := scriptOutput(t, shell, root, script(Options{}), setup, rules)
+			if err != nil || out != "started\n" {
+				t.Errorf("the script did not go on: %v, %q, %q", err, out, stderr)
+			}
+			got, err := os.ReadFile(filepath.Join(root, "sys/kernel/security/ima/policy.was"))
+			if err != nil || string(got) != rules {
+				t.Errorf("the kernel has %v, %q", err, got)
+			}
+		})
+	}
+}
+
 // runScript gives what the script says when it fails, with / for the folder.
 func runScript(t *testing.T, shell []string, root, script, setup, rules string) string {
+	t.Helper()
+	out, stderr, err := scriptOutput(t, shell, root, script, setup, rules)
+	if err == nil || len(out) > 0 {
+		t.Errorf("the script went on: %v, %q", err, out)
+	}
+	return stderr
+}
+
+func scriptOutput(t *testing.T, shell []string, root, script, setup, rules string) (out, said string, err error) {
 	t.Helper()
 	kernel := "KEXEC=" + root + "/proc/sys/kernel/kexec_load_disabled IMA=" + root + "/sys/kernel/security/ima\nPOLICY=$IMA/policy LOCKDOWN=${IMA%/*}/lockdown\n"
 	stub := "#!/bin/sh\n" + kernel + "mkdir -p $4 " + root + "/proc/sys/kernel\n[ $2 = securityfs ] || exit 0\n" + setup + "\n"
@@ -121,9 +151,6 @@ func runScript(t *testing.T, shell []string, root, script, setup, rules string) 
 	cmd := exec.Command(shell[0], append(shell[1:], filepath.Join(root, "vmseal-init"))...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err == nil || len(out) > 0 {
-		t.Errorf("the script went on: %v, %q", err, out)
-	}
-	return strings.ReplaceAll(stderr.String(), root, "")
+	b, err := cmd.Output()
+	return string(b), strings.ReplaceAll(stderr.String(), root, ""), err
 }
