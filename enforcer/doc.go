@@ -22,5 +22,5 @@
 //
 // Sources: security/integrity/ima/ima_main.c (process_measurement), ima_appraise.c
 // (ima_appraise_measurement, xattr_verify), ima_policy.c (ima_parse_add_rule,
-// ima_update_policy), security/integrity/digsig.c of Linux 6.1 and 6.12.
+// ima_update_policy), security/integrity/digsig.c and digsig_asymmetric.c, block/fops.c of Linux 6.1 to 7.3.
 package enforcer

@@ -3,7 +3,7 @@
 //
 // The text is read as the kernel does (security/integrity/ima/ima_policy.c): a rule
 // a line, words between blanks, '#' for comments. Only what is known, from 6.1 to
-// 6.12, to mean the same to the kernel and to this package is let through.
+// 7.3, to mean the same to the kernel and to this package is let through.
 //
 // # What protects
 //

@@ -17,6 +17,7 @@
 //	arch/x86/kernel/alternative.c                  the same, when it starts and for SMP
 //	security/security.c                            what leads to the hooks of LSMs
 //	security/lockdown/lockdown.c                   the level of lockdown
+//	security/integrity/ima/ima_fs.c                whether the file of the policy stays
 //
 // A file may be anything: reading it takes bounded memory and time.
 package kernel

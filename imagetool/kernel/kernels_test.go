@@ -23,9 +23,15 @@ import (
 )
 
 // findKernels gives the files that scripts/kernels finds or fetches, and what it
-// says about those that it has not.
-var findKernels = sync.OnceValues(func() (files []string, missing error) {
+// says about those that it has not; findFew one of each series.
+var (
+	findKernels = sync.OnceValues(func() ([]string, error) { return runScript() })
+	findFew     = sync.OnceValues(func() ([]string, error) { return runScript("VMSEAL_KERNELS=few") })
+)
+
+func runScript(env ...string) (files []string, missing error) {
 	cmd := exec.Command("../../scripts/kernels")
+	cmd.Env = append(os.Environ(), env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -33,15 +39,15 @@ var findKernels = sync.OnceValues(func() (files []string, missing error) {
 		missing = fmt.Errorf("scripts/kernels: %v\n%s", err, &stderr)
 	}
 	return strings.Fields(string(out)), missing
-})
+}
 
-// kernels gives those files, or skips the test if there are none.
-func kernels(t *testing.T) []string {
+// kernels gives the files that are found, or skips the test if there are none.
+func kernels(t *testing.T, find func() ([]string, error)) []string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("works on real kernels, which takes long")
 	}
-	files, missing := findKernels()
+	files, missing := find()
 	switch {
 	case missing != nil && os.Getenv("VMSEAL_REQUIRE_TOOLS") == "1":
 		t.Fatal(missing)
@@ -111,31 +117,40 @@ func (k *unpacked) elf(t *testing.T) []byte {
 	return b
 }
 
-// eachKernel runs a test for each kernel, one after the other.
+// eachKernel runs a test for one kernel of each series, one after the other.
 func eachKernel(t *testing.T, test func(t *testing.T, k *unpacked)) {
-	for _, path := range kernels(t) {
-		t.Run(strings.TrimPrefix(filepath.Base(path), "vmlinuz-"), func(t *testing.T) { test(t, unpack(t, path)) })
+	for _, path := range kernels(t, findFew) {
+		t.Run(releaseOf(path), func(t *testing.T) { test(t, unpack(t, path)) })
 	}
 }
 
-// TestKernelFiles unpacks real kernels as scripts/extract-vmlinux does: by looking
-// for what each tool begins its output with, and trying.
+func releaseOf(path string) string { return strings.TrimPrefix(filepath.Base(path), "vmlinuz-") }
+
+// TestKernelFiles makes profiles of every kernel, and unpacks them as scripts/extract-vmlinux
+// does: by looking for what each tool begins its output with, and trying.
 func TestKernelFiles(t *testing.T) {
 	tools := map[string][]string{
 		"\xfd7zXZ\x00":     {"xz", "-dc", "--single-stream"},
 		"\x02\x21\x4c\x18": {"lz4", "-dc"},
 		"\x28\xb5\x2f\xfd": {"zstd", "-dc"},
 	}
-	eachKernel(t, func(t *testing.T, k *unpacked) {
-		path, elf, p := k.path, k.elf(t), k.profile
-		if want := strings.TrimPrefix(filepath.Base(path), "vmlinuz-"); p.Release != want {
-			t.Errorf("release %s, want %s", p.Release, want)
-		}
-		checkSeries(t, p)
+	test := func(t *testing.T, path string) {
 		file, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
+		elf, err := vmlinux(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := Profile(file, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := releaseOf(path); p.Release != want {
+			t.Errorf("release %s, want %s", p.Release, want)
+		}
+		checkSeries(t, p)
 		for magic, command := range tools {
 			tool(t, command[0])
 			for at := 0; ; at++ {
@@ -153,7 +168,10 @@ func TestKernelFiles(t *testing.T) {
 			}
 		}
 		t.Errorf("no tool finds the same kernel in %s", path)
-	})
+	}
+	for _, path := range kernels(t, findKernels) {
+		t.Run(releaseOf(path), func(t *testing.T) { test(t, path) })
+	}
 }
 
 // checkSeries: what is told from the file is what came with a release, as far as stable series have not got it earlier.
@@ -373,7 +391,7 @@ func squeeze(c string) string {
 // TestRunningKernels boots real kernels, and compares with what they say.
 func TestRunningKernels(t *testing.T) {
 	tool(t, "qemu-system-x86_64")
-	kernels(t) // before anything is built
+	kernels(t, findFew) // before anything is built
 	initrd := makeInitrd(t)
 	eachKernel(t, func(t *testing.T, k *unpacked) {
 		p := k.profile
