@@ -392,14 +392,14 @@ func squeeze(c string) string {
 func TestRunningKernels(t *testing.T) {
 	tool(t, "qemu-system-x86_64")
 	kernels(t, findFew) // before anything is built
-	initrd := makeInitrd(t)
+	initrd := withFile(t, makeInitrd(t), "symbols", []byte(strings.Join(symbolNames, "\n")))
 	eachKernel(t, func(t *testing.T, k *unpacked) {
 		p := k.profile
 		var list strings.Builder
 		for _, f := range p.Code {
 			fmt.Fprintf(&list, "%d %d %s\n", f.Address-p.Text, f.Size, f.Name)
 		}
-		r := boot(t, k.path, withFile(t, initrd, "code", []byte(list.String())), symbolNames)
+		r := boot(t, k.path, withFile(t, initrd, "code", []byte(list.String())))
 		if got := r.files["/proc/version"]; got != p.Banner {
 			t.Errorf("banner %q, the kernel has %q", p.Banner, got)
 		}

@@ -1,5 +1,5 @@
-// Command guest is what a kernel starts to tell about itself. Its arguments are
-// names of symbols; it prints all that kallsyms has of them, with the first bytes
+// Command guest is what a kernel starts to tell about itself. /symbols has names of
+// symbols, one a line; it prints all that kallsyms has of them, with the first bytes
 // that lie at each. Then it prints the code of the functions that /code lists, has the
 // kernel change what it can of it, and prints it again.
 package main
@@ -53,7 +53,11 @@ func tell() error {
 	if err != nil {
 		return err
 	}
-	text, err := symbols(core, os.Args[1:])
+	names, err := os.ReadFile("/symbols")
+	if err != nil {
+		return err
+	}
+	text, err := symbols(core, strings.Fields(string(names)))
 	if err != nil {
 		return err
 	}
