@@ -38,9 +38,26 @@ func TestLaterKernels(t *testing.T) {
 			v.expectHealthy(options{kernel: kernel, vcpus: 2})
 			expectNoDenial(t, e)
 			v.expectCases(e, kernel)
+			v.expectInterpreted(e)
 			v.awaitStops(4)
 			v.bypass(gd, e)
 		})
+	}
+}
+
+// expectInterpreted is an interpreter that asks about its scripts before it reads them, which kernels answer from 6.14 on.
+func (v *vm) expectInterpreted(e *enforcer) {
+	v.t.Helper()
+	for _, c := range signatureCases {
+		before := len(e.records())
+		path := "/opt/t/script/" + c.name + ".sh"
+		out, code := v.run("probe interpret " + path)
+		if (code == 0) != c.allowed || !c.allowed && !strings.Contains(out, "EACCES") {
+			v.t.Errorf("interpreting %s: exit code %d, allowed should be %v:\n%s", path, code, c.allowed, out)
+		}
+		if !c.allowed {
+			e.await(before, "denying "+path, func(r record) bool { return r.Verdict == "deny" && r.Func == "BPRM_CHECK" && r.Path == path })
+		}
 	}
 }
 

@@ -28,7 +28,7 @@ func TestLibvirt(t *testing.T) {
 		v.awaitReady()
 		expectNoDenial(t, e)
 		var changed []string // each is denied once in this test
-		for _, k := range kindsFor("6.1") {
+		for _, k := range g.kindsFor("6.1") {
 			for _, c := range signatureCases {
 				if !c.allowed && k.name != "library" {
 					changed = append(changed, k.use(c.name))

@@ -46,6 +46,7 @@ var attempts = map[string]attempt{
 	"direct-read":     {"FILE: read it with O_DIRECT", 1, directRead},
 	"uring-read":      {"FILE: open it through io_uring", 1, uringRead},
 	"sendfile":        {"FILE: send it into a pipe", 1, sendFile},
+	"interpret":       {"FILE: ask, as an interpreter does, whether what is in it may be executed (AT_EXECVE_CHECK)", 1, interpret},
 	"fentry":          {"FUNCTION PIPE: run a BPF program with each call of it, until something is written to PIPE", 2, fentry},
 }
 
