@@ -81,7 +81,7 @@ func (m *Image) treeOn(disk block.Device, opt fsys.EditOptions) (*Tree, error) {
 	for _, s := range m.Systems {
 		copied, err := openSystem(s.Volume, disk)
 		if err != nil {
-			return nil, fmt.Errorf("copy of %s: %s: %w", m.Path(), s.Volume, err)
+			return nil, fmt.Errorf("copy of %s: %w", m.Path(), &VolumeError{s.Volume, err})
 		}
 		t.systems = append(t.systems, copied)
 	}

@@ -138,7 +138,7 @@ func (m *Image) openSystems(mode LockMode) error {
 			err = s.Writable()
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %s: %w", m.Path(), v, err)
+			return fmt.Errorf("%s: %w", m.Path(), &VolumeError{v, err})
 		}
 		m.Systems = append(m.Systems, s)
 	}

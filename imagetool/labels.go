@@ -2,7 +2,6 @@ package imagetool
 
 import (
 	"context"
-	"fmt"
 	"iter"
 
 	"github.com/vmseal/vmseal/imagetool/fsys"
@@ -30,7 +29,7 @@ func (l *labels) Blocks() iter.Seq2[undo.Block, error] {
 
 func (l *labels) Commit(ctx context.Context) error {
 	if err := l.tx.Commit(ctx, l.system.dev); err != nil {
-		return fmt.Errorf("%s: %w", l.system.Volume, err)
+		return &VolumeError{l.system.Volume, err}
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func (t *Tree) Space() ([]Space, error) {
 		s := t.systems[i]
 		needed, free, err := e.NewBlocks()
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.Volume, err)
+			return nil, &VolumeError{s.Volume, err}
 		}
 		spaces = append(spaces, Space{s.Volume, s.Info().BlockSize, needed, free})
 		if needed > free {

@@ -45,7 +45,7 @@ func (t *Tree) Files(ctx context.Context) ([]signer.File, error) {
 	for i, s := range t.systems {
 		l, err := s.Check(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", s.Volume, err)
+			return nil, &VolumeError{s.Volume, err}
 		}
 		e, err := l.Edit(t.opt)
 		if err != nil {
@@ -124,7 +124,7 @@ func (t *Tree) Commit(ctx context.Context) error {
 	for i, e := range t.edits {
 		tx, err := e.Prepare()
 		if err != nil {
-			return fmt.Errorf("%s: %w", t.systems[i].Volume, err)
+			return &VolumeError{t.systems[i].Volume, err}
 		}
 		all = append(all, &labels{tx, t.systems[i]})
 	}

@@ -18,9 +18,10 @@ type memory struct {
 	reads *[]Range
 }
 
-func (m memory) Name() string { return "memory" }
-func (m memory) Size() int64  { return int64(len(m.bytes)) }
-func (m memory) Sync() error  { return nil }
+func (m memory) Name() string  { return "memory" }
+func (m memory) Size() int64   { return int64(len(m.bytes)) }
+func (m memory) Sync() error   { return nil }
+func (m memory) Forget() error { return nil }
 
 func (m memory) ReadAt(p []byte, off int64) (int, error) {
 	*m.reads = append(*m.reads, Range{off, off + int64(len(p))})

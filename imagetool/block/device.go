@@ -17,6 +17,10 @@ type Device interface {
 	// Sync makes all that was written durable.
 	Sync() error
 
+	// Forget drops what the host keeps of the device in memory, as far as it is durable:
+	// what is read next comes from the medium.
+	Forget() error
+
 	// Size is how many bytes there are.
 	Size() int64
 

@@ -1,24 +1,22 @@
 package disk
 
+// qemuFormats are what qemu-img calls containers. It does not recognise all of them.
+var qemuFormats = map[string]string{
+	"qcow2": "qcow2", "QED": "qed", "VMDK": "vmdk", "VHD": "vpc", "VHDX": "vhdx", "VDI": "vdi", "Parallels": "parallels", "DMG": "dmg",
+}
+
 // Advice says what to do about something that is not an ext file system.
 func Advice(kind string) string {
+	if format := qemuFormats[kind]; format != "" {
+		return "convert it first: 'qemu-img convert -f " + format + " -O raw IMAGE image.raw'"
+	}
 	switch kind {
-	case "qcow2", "QED", "VMDK", "VHD", "VHDX", "VDI", "Parallels", "DMG":
-		return "convert it first: qemu-img convert -O raw IMAGE image.raw"
-	case "gzip":
-		return "decompress it first: gzip -dk IMAGE"
-	case "xz":
-		return "decompress it first: xz -dk IMAGE"
-	case "zstd":
-		return "decompress it first: zstd -dk IMAGE"
-	case "bzip2":
-		return "decompress it first: bzip2 -dk IMAGE"
-	case "lz4":
-		return "decompress it first: lz4 -d IMAGE image.raw"
+	case "gzip", "xz", "zstd", "bzip2", "lz4":
+		return "decompress it first: '" + kind + " -dc IMAGE >image.raw'"
 	case "zip", "7z", "tar":
 		return "unpack the archive first; the disk image is one of its files"
 	case "Android sparse":
-		return "expand it first: simg2img IMAGE image.raw"
+		return "expand it first: 'simg2img IMAGE image.raw'"
 	case "iso9660", "squashfs", "erofs":
 		return "it is read-only by design: sign the files before it is made, or use a disk image with ext4"
 	case "crypto_LUKS":
@@ -28,9 +26,11 @@ func Advice(kind string) string {
 	case "linux_raid_member":
 		return "it is one half of a mirror or stripe: assemble the array and sign a copy of that"
 	case "jbd":
-		return "this is the journal of another file system: name the image of that, with its journal moved inside (tune2fs -j)"
-	case "xfs", "btrfs", "f2fs", "ntfs", "exfat", "vfat":
-		return "only ext2, ext3 and ext4 are supported: mount it and use the signer command on the live tree"
+		return "this is the journal of another file system: name the image of that"
+	case "xfs", "btrfs", "f2fs":
+		return "only ext2, ext3 and ext4 are supported; where it is mounted, 'signer sign --key KEY DIR' signs what it holds"
+	case "exfat", "vfat":
+		return "it has no extended attributes, and so no place for labels"
 	}
 	return ""
 }

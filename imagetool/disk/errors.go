@@ -3,6 +3,7 @@ package disk
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // A RefusedError says why an image is not used although it could be read, and
@@ -21,12 +22,24 @@ func refuse(hint, format string, args ...any) *RefusedError {
 	return &RefusedError{Reason: fmt.Sprintf(format, args...), Hint: hint}
 }
 
+// A command in a hint stands between single quotes, and works as it stands there, with
+// IMAGE for the image.
 const (
-	hintVerify = "sgdisk --verify, sfdisk --verify and partx --show tell more"
-	hintChoose = "say which one is meant: --partition N, or --partition 0 for the whole disk; 'imagetool inspect IMAGE' lists them"
-	hintCut    = "compare the size of the image with that of the original: its end may be missing"
-	hintSector = "say what sectors the guest's disk has: --sector-size 512 or --sector-size 4096"
+	hintRestore = "on a copy of the image, 'sgdisk --move-second-header IMAGE' writes the protective MBR and both GPTs anew"
+	hintOthers  = "what lies outside of it can be signed alone, with --partition N; 'imagetool inspect IMAGE' lists the partitions"
+	hintChoose  = "say which one is meant: --partition N, or --partition 0 for the whole disk; 'imagetool inspect IMAGE' lists them"
+	hintCut     = "compare the size of the image with that of the original: its end may be missing"
+	hintSector  = "say what sectors the guest's disk has: --sector-size 512 or --sector-size 4096"
 )
+
+// hintLeaveOut is for what is wrong with these volumes alone.
+func hintLeaveOut(numbers ...int) string {
+	var flags strings.Builder
+	for _, n := range numbers {
+		fmt.Fprintf(&flags, "--leave-out %d ", n)
+	}
+	return flags.String() + "signs the others"
+}
 
 // AnyVolume stands for all volumes of a disk.
 const AnyVolume = -1

@@ -48,11 +48,16 @@ type gptCopy struct {
 }
 
 // An invalidError says why the kernel does not take a GPT.
-type invalidError struct{ reason string }
+type invalidError struct {
+	reason string
+	cut    bool // as if the end of the image were missing
+}
 
 func (e *invalidError) Error() string { return e.reason }
 
-func invalid(format string, args ...any) error { return &invalidError{fmt.Sprintf(format, args...)} }
+func invalid(format string, args ...any) error {
+	return &invalidError{reason: fmt.Sprintf(format, args...)}
+}
 
 // readGPT reads the GPT whose header lies at a sector and checks what is_gpt_valid of
 // block/partitions/efi.c does. It is an *invalidError if that would not take it.
@@ -94,7 +99,7 @@ func (h *gptHeader) check(raw []byte, lba, sectors uint64) error {
 	case h.MyLBA != lba:
 		return invalid("the header at sector %d says that it lies at sector %d", lba, h.MyLBA)
 	case h.FirstUsable >= sectors || h.LastUsable >= sectors:
-		return invalid("it describes a disk of at least %d sectors, but the image has %d", max(h.FirstUsable, h.LastUsable)+1, sectors)
+		return &invalidError{fmt.Sprintf("it describes a disk of at least %d sectors, but the image has %d", max(h.FirstUsable, h.LastUsable)+1, sectors), true}
 	case h.LastUsable < h.FirstUsable:
 		return invalid("its usable sectors are %d to %d", h.FirstUsable, h.LastUsable)
 	case h.EntrySize != gptEntrySize:
@@ -175,15 +180,18 @@ func brokenGPT(v *view, sizes []int, why error) (*table, error) {
 			return nil, err
 		}
 		if err == nil {
-			t := &table{kind: "gpt", sector: sector}
-			// Needed: the kernel finds no partition, but a tool that restores the backup does.
-			t.problem(AnyVolume, "on a copy of the image, 'sgdisk --move-second-header IMAGE' writes the primary anew from the backup",
-				"the primary GPT is damaged (%v): only the backup at the end of the image is intact", why)
-			return t, nil
+			hint := hintRestore
+			if sector != sectorSizes[0] { // which sgdisk takes for granted in a file
+				hint = ""
+			}
+			return &table{kind: "none", unread: refuse(hint, "the primary GPT is damaged (%v): only the backup at the end of the image is intact", why)}, nil
 		}
 	}
-	// Needed: the kernel finds no partition.
-	return &table{kind: "none", unread: refuse(hintVerify, "the MBR announces a GPT, but there is none that the kernel takes: %v", why)}, nil
+	hint := ""
+	if e, ok := why.(*invalidError); ok && e.cut {
+		hint = hintCut
+	}
+	return &table{kind: "none", unread: refuse(hint, "the MBR announces a GPT, but there is none that the kernel takes: %v", why)}, nil
 }
 
 // table decodes the entries.
@@ -197,7 +205,7 @@ func (g *gptCopy) table(v *view, boot bootRecord) (*table, error) {
 	partitions, err := g.decode()
 	if err != nil {
 		// Needed: nobody else reads these bytes for us.
-		t.problem(AnyVolume, hintVerify, "damaged GPT: %s", oneLine(err))
+		t.problem(AnyVolume, "", "damaged GPT: %s", oneLine(err))
 		return t, nil
 	}
 	s, last := uint64(g.sector), uint64(v.dev.Size())/uint64(g.sector)-1
@@ -209,7 +217,7 @@ func (g *gptCopy) table(v *view, boot bootRecord) (*table, error) {
 			continue
 		case p.Start > p.End:
 			// Needed: the kernel would make a partition of a negative size, and refuses.
-			t.problem(p.Index, hintVerify, "partition %d spans sectors %d to %d", p.Index, p.Start, p.End)
+			t.problem(p.Index, hintLeaveOut(p.Index), "partition %d spans sectors %d to %d", p.Index, p.Start, p.End)
 			continue
 		case p.Start < g.header.FirstUsable || p.End > g.header.LastUsable:
 			t.warn("partition %d spans sectors %d to %d, but usable ones are %d to %d", p.Index, p.Start, p.End, g.header.FirstUsable, g.header.LastUsable)

@@ -82,14 +82,15 @@ func partx(t testing.TB, path string, sectorSize int) (list []partition) {
 	}
 	for line := range strings.Lines(string(out)) {
 		var p partition
+		var size uint64
 		var kind string
-		if _, err := fmt.Sscan(line, &p.Number, &p.Start, &p.Size, &kind); err != nil {
+		if _, err := fmt.Sscan(line, &p.Number, &p.Start, &size, &kind); err != nil {
 			t.Fatalf("partx: %q: %v", line, err)
 		}
 		if kind == "0x5" || kind == "0xf" || kind == "0x85" {
 			continue
 		}
-		p.Start, p.Size = p.Start*512, p.Size*512
+		p.Start, p.Size = p.Start*512, int64(size)*512 // negative where one ends before it begins
 		list = append(list, p)
 	}
 	return list

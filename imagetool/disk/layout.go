@@ -127,7 +127,7 @@ func (l *Layout) noteContents(v Volume, in *view, kinds []string, t *table) {
 	} else if v.Number == 0 {
 		return
 	}
-	if r := ambiguous(where, kinds); r != nil {
+	if r := ambiguous(v, where, kinds); r != nil {
 		l.problem(v.Number, r)
 	}
 	l.Volumes = append(l.Volumes, v)
@@ -159,13 +159,16 @@ func (l *Layout) noteDisk(in *view, kinds []string, t *table) {
 
 // ambiguous refuses two kinds of content in one place where one of them could be
 // taken for ours. Elsewhere it does not matter which it is.
-func ambiguous(where string, kinds []string) *RefusedError {
+func ambiguous(v Volume, where string, kinds []string) *RefusedError {
 	if len(kinds) < 2 || !slices.ContainsFunc(kinds, isExtKind) {
 		return nil
 	}
+	hint := hintLeaveOut(v.Number)
+	if others := slices.DeleteFunc(slices.Clone(kinds), isExtKind); v.Number == 0 {
+		hint = fmt.Sprintf("if the %s is what is meant, remove the rest on a copy of the image: 'wipefs --all --types %s IMAGE'", kinds[0], strings.Join(others, ","))
+	}
 	// Needed: a guest may take it for either, and writing for one spoils the other.
-	return refuse("wipefs shows what was found where; remove what is stale on a copy of the image",
-		"%s has the signatures of more than one content: %s", where, strings.Join(kinds, ", "))
+	return refuse(hint, "%s has the signatures of more than one content: %s", where, strings.Join(kinds, ", "))
 }
 
 func isExtKind(kind string) bool { return strings.HasPrefix(kind, "ext") }

@@ -136,7 +136,7 @@ func (t *table) readExtended(v *view, number int, whole bootEntry, next int) (in
 		if seen[at] {
 			t.volumes = t.volumes[:kept]
 			// Needed: where the chain ends depends on who follows it.
-			t.problem(AnyVolume, hintVerify, "the logical partitions in partition %d form a ring", number)
+			t.problem(AnyVolume, hintOthers, "the logical partitions in partition %d form a ring", number)
 			return next, nil
 		}
 		seen[at] = true

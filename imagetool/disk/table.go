@@ -63,11 +63,11 @@ func readTable(v *view, sectorSize int) (*table, error) {
 	switch {
 	case boot.mentionsGPT():
 		// Needed: the kernel finds no partition.
-		none.unread = refuse(hintVerify, "the MBR has a protective entry that does not begin at sector 1: the kernel takes neither the MBR nor a GPT")
+		none.unread = refuse(hintRestore, "the MBR has a protective entry that does not begin at sector 1: the kernel takes neither the MBR nor a GPT")
 		return none, nil
 	case !boot.isTable() && gpt:
 		// Needed: the kernel finds no partition.
-		none.unread = refuse(hintVerify, "there is a GPT, but no protective MBR in front of it: the kernel does not take it")
+		none.unread = refuse(hintRestore, "there is a GPT, but no protective MBR in front of it: the kernel does not take it")
 		return none, nil
 	case !boot.isTable():
 		return none, nil
@@ -84,16 +84,10 @@ func readTable(v *view, sectorSize int) (*table, error) {
 // (blk_add_partition), and gives up one that begins there.
 func (t *table) check(size int64) {
 	t.volumes = slices.DeleteFunc(t.volumes, func(v Volume) bool {
-		switch {
-		case v.Size <= 0 || v.Start < 0:
-			// Needed: the kernel makes no such partition.
-			t.problem(v.Number, hintVerify, "partition %d has no extent", v.Number)
-		case v.Start >= size:
-			// Needed: the kernel makes no such partition (blk_add_partition).
-			t.problem(v.Number, hintCut, "the partition table lies: partition %d begins at byte %d, but the image has %d bytes", v.Number, v.Start, size)
-		default:
+		if v.Start < size {
 			return false
 		}
+		t.problem(v.Number, hintCut, "the partition table lies: partition %d begins at byte %d, but the image has %d bytes", v.Number, v.Start, size)
 		return true
 	})
 	for i := range t.volumes {
@@ -105,7 +99,7 @@ func (t *table) check(size int64) {
 		for _, a := range t.own {
 			if v.Start < a.end && a.start < v.Start+v.Size {
 				// Needed: writing to the one would change the other.
-				t.problem(v.Number, hintVerify, "partition %d lies over %s", v.Number, a.what)
+				t.problem(v.Number, hintLeaveOut(v.Number), "partition %d lies over %s", v.Number, a.what)
 			}
 		}
 	}
@@ -121,7 +115,7 @@ func (t *table) checkOverlaps() {
 			}
 			for _, n := range []int{a.Number, b.Number} {
 				// Needed: writing to the one would change the other.
-				t.problem(n, hintVerify, "partitions %d and %d overlap", a.Number, b.Number)
+				t.problem(n, hintLeaveOut(a.Number, b.Number), "partitions %d and %d overlap", a.Number, b.Number)
 			}
 		}
 	}

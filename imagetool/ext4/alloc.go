@@ -11,7 +11,8 @@ import (
 type allocator struct {
 	sb     *superblock
 	groups map[uint64]*groupAlloc // groups that were touched
-	next   map[uint64]uint64      // wanted group -> group where there was still room
+	full   map[uint64]uint64      // groups without room -> a group behind it, where there may be some
+	looks  uint64                 // how often a group was looked at
 	l      *Listing
 }
 
@@ -22,26 +23,37 @@ type groupAlloc struct {
 }
 
 func newAllocator(l *Listing) *allocator {
-	return &allocator{sb: l.fs.sb, l: l, groups: map[uint64]*groupAlloc{}, next: map[uint64]uint64{}}
+	return &allocator{sb: l.fs.sb, l: l, groups: map[uint64]*groupAlloc{}, full: map[uint64]uint64{}}
 }
 
 // alloc returns the first block of a free cluster, in group goal if it has one, else in one behind it.
 func (a *allocator) alloc(goal uint64) (uint64, error) {
-	start, ok := a.next[goal]
-	if !ok {
-		start = goal
-	}
-	for i := range a.sb.groups {
-		g := (start + i) % a.sb.groups
-		if block, ok := a.take(g); ok {
-			a.next[goal] = g
-			return block, nil
+	for _, from := range []uint64{goal, 0} {
+		for g := a.skipFull(from); g < a.sb.groups; g = a.skipFull(g) {
+			if block, ok := a.take(g); ok {
+				return block, nil
+			}
+			a.full[g] = g + 1
 		}
 	}
 	return 0, fmt.Errorf("no free block left")
 }
 
+// skipFull is the first group from g on that may have room. Each group on the way then
+// leads there directly, so that nobody walks over all full groups twice.
+func (a *allocator) skipFull(g uint64) uint64 {
+	to := g
+	for next, ok := a.full[to]; ok; next, ok = a.full[to] {
+		to = next
+	}
+	for g != to {
+		g, a.full[g] = a.full[g], to
+	}
+	return to
+}
+
 func (a *allocator) take(g uint64) (uint64, bool) {
+	a.looks++
 	size := a.sb.groupClusters(g)
 	ga := a.groups[g]
 	if ga == nil {
@@ -71,7 +83,7 @@ func (a *allocator) take(g uint64) (uint64, bool) {
 func (p *plan) assign(l *Listing) (*allocator, error) {
 	if needed, free := p.newBlocks(l.fs.sb), l.fs.sb.freeBlocks; needed > free {
 		// Needed: the kernel, too, says ENOSPC.
-		return nil, refuse("enlarge the image (truncate, resize2fs), or make it with larger inodes (mke2fs -I 1024), which hold the values themselves",
+		return nil, refuse("enlarge the file system, or make it anew with larger inodes, which hold the values themselves",
 			"values need %d new blocks, but only %d are free", needed, free)
 	}
 	a := newAllocator(l)

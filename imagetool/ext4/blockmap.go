@@ -18,7 +18,7 @@ func newBlockMap(sb *superblock) *blockMap {
 func (m *blockMap) mark(block, count uint64) error {
 	if !m.sb.holds(block) || count > m.sb.blocks-block {
 		// Needed: nobody can have them.
-		return damaged("blocks %d+%d lie outside the file system", block, count)
+		return incurable("blocks %d+%d lie outside the file system", block, count)
 	}
 	if count == 0 {
 		return nil
@@ -46,7 +46,7 @@ func (m *blockMap) word(g, bit uint64) *uint64 {
 
 func (sb *superblock) twoOwners(block uint64) error {
 	if sb.clusterBits > 0 {
-		return damaged("the cluster that begins with block %d has two owners", block)
+		return incurable("the cluster that begins with block %d has two owners", block)
 	}
 	return damaged("block %d has two owners", block)
 }

@@ -110,7 +110,7 @@ func (l *Listing) markMetadata() error {
 			continue
 		}
 		if s.block < end {
-			return damaged("metadata of block groups: block %d has two owners", s.block)
+			return incurable("metadata of block groups: block %d has two owners", s.block)
 		}
 		end = s.block + s.count
 		if from := max(s.block, claimed); from < end {

@@ -25,16 +25,16 @@ func (sb *superblock) decodeClusters() {
 // e2fsck accept.
 func (sb *superblock) checkClusters() []*RefusedError {
 	bad := func(format string, args ...any) []*RefusedError {
-		return []*RefusedError{damaged("superblock: "+format, args...)}
+		return []*RefusedError{incurable("superblock: "+format, args...)}
 	}
 	block, cluster := sb.u32(sbLogBlockSize), sb.u32(sbLogClusterSize)
 	switch bigalloc := sb.has(roCompat, roBigalloc); {
 	case !bigalloc && (cluster != block || sb.clustersPerGroup != sb.blocksPerGroup):
 		return bad("clusters are not blocks, but the feature bigalloc is missing")
 	case bigalloc && !sb.has(incompat, incompatExtents):
-		return bad("has the feature bigalloc, but not extent")
+		return []*RefusedError{damaged("superblock: has the feature bigalloc, but not extent")}
 	case cluster == maxLogClusterSize+1:
-		return []*RefusedError{refuse("make it with smaller clusters (mke2fs -C)", "clusters of 512 MiB are more than e2fsck can check")}
+		return []*RefusedError{refuse("make it anew with smaller clusters", "clusters of 512 MiB are more than e2fsck can check")}
 	case cluster < block || cluster > maxLogClusterSize:
 		return bad("s_log_cluster_size %d is out of range", cluster)
 	case sb.clustersPerGroup < minClustersPerGroup || sb.clustersPerGroup > min(sb.blockSize*8, maxClustersPerGroup) || sb.clustersPerGroup%8 != 0:

@@ -155,7 +155,7 @@ func (fs *FS) checkSymlink(in *Inode) error {
 	}
 	// ext2fs_inode_has_valid_blocks2 goes by i_blocks, where values count too.
 	if fs.isFastSymlink(in) && in.acl == 0 && in.units > 0 {
-		return refuse("remove it with setfattr -h -x where the image is mounted: e2fsck would clear the link",
+		return refuse("remove that attribute where the image is mounted; e2fsck would clear the link",
 			"inode %d: symbolic link has an extended attribute with a value in an inode of its own, which e2fsck does not expect", in.Number)
 	}
 	target, err := fs.Readlink(in)

@@ -74,7 +74,7 @@ func (d *dirReader) inline() error {
 	}
 	if d.in.Size != int64(inBlockSize+len(rest)) {
 		// Needed: whether entries behind the size count, nobody can tell.
-		return damaged("size is %d, but %d bytes lie in the inode", d.in.Size, inBlockSize+len(rest))
+		return incurable("size is %d, but %d bytes lie in the inode", d.in.Size, inBlockSize+len(rest))
 	}
 	d.parent = le.Uint32(d.in.iBlock())
 	if err := d.parse(d.in.iBlock()[4:], d.add); err != nil {

@@ -34,11 +34,11 @@ func (fs *FS) checkValueInode(in *Inode) error {
 	area := in.bodyArea()
 	switch {
 	case in.Number < fs.sb.firstInode || in.Links != 1 || !in.IsRegular() || in.has(flInlineData) || !in.has(flEAInode):
-		return damaged("inode %d is not one for the value of an extended attribute", in.Number)
+		return incurable("inode %d is not one for the value of an extended attribute", in.Number)
 	case in.acl != 0 || area != nil && le.Uint32(area) == xaMagic:
-		return damaged("inode %d has the value of an extended attribute, but extended attributes itself", in.Number)
+		return incurable("inode %d has the value of an extended attribute, but extended attributes itself", in.Number)
 	case in.Size > maxValueSize:
-		return damaged("inode %d has the value of an extended attribute, but %d bytes", in.Number, in.Size)
+		return incurable("inode %d has the value of an extended attribute, but %d bytes", in.Number, in.Size)
 	}
 	return nil
 }
@@ -47,7 +47,7 @@ func (fs *FS) checkValueInode(in *Inode) error {
 // against the other (ext4_xattr_inode_iget, ext4_xattr_inode_verify_hashes).
 func (fs *FS) valueInode(owner *Inode, e *entry) (*Inode, error) {
 	if !fs.sb.has(incompat, incompatEAInode) {
-		return nil, damaged("value of %q lies in inode %d, but the file system lacks the feature ea_inode", e.fullName(), e.inode)
+		return nil, incurable("value of %q lies in inode %d, but the file system lacks the feature ea_inode", e.fullName(), e.inode)
 	}
 	in, err := fs.anyInode(e.inode)
 	if err == nil {
@@ -63,10 +63,10 @@ func (fs *FS) valueInode(owner *Inode, e *entry) (*Inode, error) {
 		return nil, refuse("", "value of %q lies in inode %d as old versions of Lustre wrote it, which is not supported", e.fullName(), e.inode)
 	}
 	if in.Size != int64(e.outside) {
-		return nil, damaged("value of %q has %d bytes, but its inode %d has %d", e.fullName(), e.outside, e.inode, in.Size)
+		return nil, incurable("value of %q has %d bytes, but its inode %d has %d", e.fullName(), e.outside, e.inode, in.Size)
 	}
 	if !e.hashValidFor(le.AppendUint32(nil, in.valueHash())) {
-		return nil, damaged("hash of %q, whose value lies in inode %d, is wrong", e.fullName(), e.inode)
+		return nil, incurable("hash of %q, whose value lies in inode %d, is wrong", e.fullName(), e.inode)
 	}
 	return in, nil
 }
@@ -79,14 +79,14 @@ func (fs *FS) readValue(in *Inode) ([]byte, error) {
 	}
 	blocks := (uint64(in.Size) + fs.sb.blockSize - 1) / fs.sb.blockSize
 	if firstHole(c.runs, blocks) < blocks {
-		return nil, damaged("inode %d has the value of an extended attribute, but a hole", in.Number)
+		return nil, incurable("inode %d has the value of an extended attribute, but a hole", in.Number)
 	}
 	value := make([]byte, in.Size)
 	if _, err := io.ReadFull(c, value); err != nil {
 		return nil, err
 	}
 	if got := crc32c(fs.sb.seed, value); got != in.valueHash() { // ext4_xattr_inode_hash
-		return nil, damaged("inode %d: hash of the value is %#08x, computed %#08x", in.Number, in.valueHash(), got)
+		return nil, incurable("inode %d: hash of the value is %#08x, computed %#08x", in.Number, in.valueHash(), got)
 	}
 	return value, nil
 }
@@ -162,9 +162,11 @@ func (l *Listing) checkValues() error {
 	for _, number := range slices.Sorted(maps.Keys(l.values)) {
 		switch c := l.values[number]; {
 		case !c.scanned: // Needed: its blocks would be given to others.
-			return damaged("inode %d has the value of an extended attribute, but is free", number)
+			return incurable("inode %d has the value of an extended attribute, but is free", number)
 		case c.found == 0:
-			return damaged("inode %d has the value of an extended attribute, but nothing refers to it", number)
+			// e2fsck gives the inode a name in lost+found, and is content. Whoever looks that
+			// name up makes the kernel report an error of the file system (check_igot_inode).
+			return refuse(fmt.Sprintf(`on a copy of the image, 'debugfs -w -R "clri <%d>" FILESYSTEM && e2fsck -fy FILESYSTEM' removes it`, number), "inode %d has the value of an extended attribute, but nothing refers to it", number)
 		case c.found != c.stored:
 			return damaged("inode %d has the value of an extended attribute: reference count is %d, but there are %d", number, c.stored, c.found)
 		}

@@ -269,7 +269,7 @@ func TestValueInodeWithName(t *testing.T) {
 	root := m[blockOf(t, fs, inode(t, fs, inoRoot), 0)*fs.sb.blockSize:][:fs.sb.blockSize]
 	at := bytes.Index(root, []byte("plain")) - deHeader
 	le.PutUint32(root[at:], e.inode)
-	refusedFor(t, m, "free or reserved")
+	refusedFor(t, m, "which has the value of an extended attribute")
 	fs, err := Open(m, int64(len(m)))
 	if err != nil {
 		t.Fatal(err)

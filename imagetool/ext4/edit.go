@@ -15,6 +15,7 @@ type Device interface {
 	io.ReaderAt
 	io.WriterAt
 	Sync() error
+	Forget() error // as that of a block.Device
 }
 
 // EditOptions say what changes besides the values.

@@ -102,7 +102,7 @@ func parseEntries(area []byte, first int) ([]entry, error) {
 		case e.inode != 0:
 			e.outside = uint32(size)
 		case size > int64(len(area)) || from+int64(pad4(int(size))) > int64(len(area)): // empty ones too
-			return nil, damaged("value of %q runs past its area", e.fullName())
+			return nil, incurable("value of %q runs past its area", e.fullName())
 		case size > 0:
 			e.value = bytes.Clone(area[from : from+size])
 			spans = append(spans, span{int(from), int(from) + pad4(int(size))})

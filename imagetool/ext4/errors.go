@@ -28,11 +28,18 @@ func refuse(hint, format string, args ...any) *RefusedError {
 	return &RefusedError{Reason: fmt.Sprintf(format, args...), Hint: hint}
 }
 
+// A command in a hint stands between single quotes, and works as it stands there, with
+// FILESYSTEM for the file system.
 const (
-	hintFsck    = "run e2fsck -f on a copy of the image first"
-	hintRecover = "the file system was not unmounted cleanly: mount it once or run e2fsck -fy, then try again; but if 'imagetool sign --in-place' was cut short, under another name of the image, '" +
-		"imagetool recover --log LOG IMAGE' has to come first"
+	hintFsck    = "on a copy of the image, 'e2fsck -fy FILESYSTEM' mends it"
+	hintRecover = "it was not unmounted cleanly: on a copy of the image, 'e2fsck -fy FILESYSTEM' does what mounting it would; " +
+		"but if 'imagetool sign --in-place' was cut short, under another name of the image, 'imagetool recover --log LOG IMAGE' has to come first"
 )
+
+// incurable is damaged, for what e2fsck does not mend: it sees nothing wrong, or gives up.
+func incurable(format string, args ...any) *RefusedError {
+	return refuse("", format, args...)
+}
 
 // damaged reports metadata that contradicts itself or its checksum.
 func damaged(format string, args ...any) *RefusedError {

@@ -79,7 +79,7 @@ var features = []feature{
 	{incompat, incompatFlexBG, "flex_bg", nil},
 	{incompat, incompatEAInode, "ea_inode", nil},
 	{incompat, 0x1000, "dirdata",
-		refuse("rebuild the image without this feature (mke2fs -O ^dirdata)", "file system feature dirdata is not supported")},
+		refuse("copy the files to a file system without this feature", "file system feature dirdata is not supported")},
 	{incompat, incompatCsumSeed, "metadata_csum_seed", nil},
 	{incompat, incompatLargeDir, "large_dir", nil},
 	{incompat, incompatInlineData, "inline_data", nil},
@@ -150,7 +150,7 @@ func (sb *superblock) refusedFeatures() (out []*RefusedError) {
 func (sb *superblock) readOnlyFeatures() (out []*RefusedError) {
 	if sb.has(roCompat, roReadOnly) {
 		// Needed: whoever set it wants nothing to be written, and the kernel obeys.
-		out = append(out, refuse("clear it with tune2fs -O ^read-only", "file system is marked read-only"))
+		out = append(out, refuse("on a copy of the image, 'tune2fs -O ^read-only FILESYSTEM' takes the mark away", "file system is marked read-only"))
 	}
 	for _, w := range []featureWord{compat, roCompat} {
 		if bits := sb.unknownFeatures()[w]; bits != 0 {

@@ -61,7 +61,7 @@ func (fs *FS) readBlock(block uint64) ([]byte, error) {
 func (fs *FS) readInto(b []byte, block uint64) error {
 	if !fs.sb.holds(block) {
 		// Needed: it cannot be read.
-		return damaged("block %d is outside the file system", block)
+		return incurable("block %d is outside the file system", block)
 	}
 	n, err := fs.r.ReadAt(b, int64(block*fs.sb.blockSize))
 	if n == len(b) {

@@ -139,6 +139,11 @@ func runDebugfs(t testing.TB, command string, args ...string) {
 	}
 }
 
+// file is one on the host's disk as a Device.
+type file struct{ *os.File }
+
+func (file) Forget() error { return nil }
+
 func openImage(t testing.TB, path string) (*os.File, *FS, error) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)

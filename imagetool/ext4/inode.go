@@ -42,7 +42,7 @@ func (fs *FS) Inode(number uint32) (*Inode, error) {
 	in, err := fs.anyInode(number)
 	if err == nil && in.has(flEAInode) {
 		// Needed: it is no file that anybody could open.
-		err = damaged("inode %d has the value of an extended attribute (ea_inode)", number)
+		err = incurable("inode %d has the value of an extended attribute (ea_inode)", number)
 	}
 	return in, err
 }
@@ -136,7 +136,7 @@ func (fs *FS) checkInode(in *Inode) error {
 	case in.has(flCasefold):
 		return refuse("", "inode %d is case-folded, which is not supported", in.Number)
 	case in.has(flEAInode) && !fs.sb.has(incompat, incompatEAInode):
-		return damaged("inode %d has the value of an extended attribute, but the file system lacks the feature", in.Number)
+		return incurable("inode %d has the value of an extended attribute, but the file system lacks the feature", in.Number)
 	case in.has(flInlineData) && !fs.sb.has(incompat, incompatInlineData):
 		return damaged("inode %d: has inline data, but the file system lacks the feature", in.Number)
 	case in.has(flInlineData) && in.has(flExtents):

@@ -50,7 +50,7 @@ func (fs *FS) checkJournal() error {
 		return nil
 	}
 	if dev, ino := fs.sb.u32(sbJournalDev), fs.sb.u32(sbJournalInum); dev != 0 || ino == 0 {
-		return refuse("move the journal inside with tune2fs -O ^has_journal and tune2fs -j", "file system has an external journal")
+		return refuse("on a copy of the image, 'tune2fs -f -O ^has_journal FILESYSTEM && tune2fs -j FILESYSTEM' moves the journal inside", "file system has an external journal")
 	}
 	in, err := fs.Inode(fs.journalInode())
 	if err != nil {
@@ -77,7 +77,7 @@ func (fs *FS) checkJournalSuper(b []byte, size uint64) error {
 	}
 	kind := be.Uint32(b[jbBlockType:])
 	if kind != journalSuperV1 && kind != journalSuperV2 {
-		return damaged("journal superblock has block type %d", kind)
+		return incurable("journal superblock has block type %d", kind)
 	}
 	if kind == journalSuperV2 && be.Uint32(b[jbIncompat:])&journalCsumV2V3 != 0 {
 		if b[jbChecksumType] != journalCRC32CType {
@@ -98,11 +98,14 @@ func (fs *FS) checkJournalSuper(b []byte, size uint64) error {
 		return damaged("journal has blocks of %d bytes, the file system of %d", n, fs.sb.blockSize)
 	}
 	n := be.Uint32(b[jbMaxLen:])
-	if uint64(n) > size/fs.sb.blockSize || n < journalMinBlocks {
+	if uint64(n) > size/fs.sb.blockSize {
 		return damaged("journal has %d blocks, its inode %d", n, size/fs.sb.blockSize)
 	}
+	if n < journalMinBlocks {
+		return incurable("journal has %d blocks, fewer than %d", n, journalMinBlocks)
+	}
 	if first := be.Uint32(b[jbFirst:]); first == 0 || first >= n {
-		return damaged("journal begins at its block %d of %d", first, n)
+		return incurable("journal begins at its block %d of %d", first, n)
 	}
 	if n := int32(be.Uint32(b[jbErrno:])); n != 0 {
 		return refuse(hintFsck, "journal records error %d", n)

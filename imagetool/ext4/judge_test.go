@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,9 +21,11 @@ import (
 
 // book has every refusal of the package, and who else refuses.
 var book = refusals.Book{Makers: refusals.Makers{
-	"damaged": {Argument: 0},
-	"refuse":  {Argument: 1},
-	"bad":     {Argument: 0, Prefix: "superblock: "},
+	"damaged":   {Argument: 0},
+	"refuse":    {Argument: 1},
+	"incurable": {Argument: 0},
+	"bad":       {Argument: 0, Prefix: "superblock: "},
+	"mendable":  {Argument: 0, Prefix: "superblock: "},
 }}
 
 func TestMain(m *testing.M) { os.Exit(book.Run(m)) }
@@ -43,6 +46,50 @@ func judged(t *testing.T, m memory, err error, want string) {
 		return
 	}
 	book.Note(t, refused.Reason, verdict(t, m, book.Needed(t, refused.Reason)))
+	leadsOut(t, m, refused)
+}
+
+// commandIn finds the command of a hint, as errors.go says it is written.
+var commandIn = regexp.MustCompile(`'((?:e2fsck|tune2fs|debugfs) [^']*)'`)
+
+// leadsOut does what a hint says, if it names a command: afterwards the file system is not
+// refused any more, or for something else that nothing mends. It may take several hints, or
+// the same one several times.
+func leadsOut(t *testing.T, m memory, refused *RefusedError) {
+	t.Helper()
+	img, first := imageOf(t, m), refused
+	for range 4 {
+		command := commandIn.FindStringSubmatch(refused.Hint)
+		if command == nil {
+			if refused != first && strings.Contains(refused.Reason, first.Reason) {
+				break
+			}
+			return
+		}
+		out, err := exec.Command("sh", "-c", strings.ReplaceAll(command[1], "FILESYSTEM", img)).CombinedOutput()
+		if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1 || !strings.Contains(command[1], "e2fsck -fy")) {
+			t.Errorf("%s: the hint %q: %v\n%s", refused.Reason, refused.Hint, err, out)
+			return
+		}
+		after, err := os.ReadFile(img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fs, _, err := checkAll(after)
+		if err == nil {
+			err = fs.Writable()
+		}
+		if err == nil {
+			return
+		}
+		next, ok := errors.AsType[*RefusedError](err)
+		if !ok {
+			t.Errorf("%q leads from %q to %v\n%s", command[1], refused.Reason, err, out)
+			return
+		}
+		refused = next
+	}
+	t.Errorf("the hints lead from %q to %q", first.Reason, refused.Reason)
 }
 
 // patience with e2fsck, which some superblocks keep busy for hours.

@@ -197,6 +197,7 @@ func TestMapLies(t *testing.T) {
 		{"magic", "no magic number", node(put16(0, 7))},
 		{"depth", "has depth 6", root(put16(exOffDepth, 6))},
 		{"depth of a node", "has depth 1, expected 0", node(put16(exOffDepth, 1))},
+		{"large depth of a node", "has depth 61729, expected 0", node(put16(exOffDepth, 0xf121))},
 		{"empty", "extent node is empty", node(put16(exOffEntries, 0))},
 		{"order", "out of order", node(func(b []byte) { copy(b[2*exEntrySize:][:4], b[3*exEntrySize:]) })},
 		{"order of nodes", "extent index at file block", root(put32(2*exEntrySize, 0))},

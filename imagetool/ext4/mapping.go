@@ -193,10 +193,10 @@ func (w *mapWalker) extents(node []byte, parent *promise, end uint64) error {
 	entries, limit, d := int(le.Uint16(node[exOffEntries:])), int(le.Uint16(node[exOffMax:])), int(le.Uint16(node[exOffDepth:]))
 	room := (len(node) - exEntrySize) / exEntrySize
 	switch {
+	case parent != nil && d != parent.depth: // __ext4_ext_check; e2fsck goes by the root
+		return incurable("extent node has depth %d, expected %d", d, parent.depth)
 	case d > exMaxDepth:
 		return damaged("extent tree has depth %d", d)
-	case parent != nil && d != parent.depth:
-		return damaged("extent node has depth %d, expected %d", d, parent.depth)
 	case limit > room || limit < room-exSpare || entries > limit:
 		return damaged("extent node has %d of %d entries, but room for %d", entries, limit, room)
 	case entries == 0 && (d > 0 || parent != nil):

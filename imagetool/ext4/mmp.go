@@ -24,7 +24,7 @@ const (
 	mmpOwnName     = "vmseal"
 )
 
-const hintMMP = "wait until it is no longer used; if nobody uses it any more, tell so with tune2fs -f -E clear_mmp"
+const hintMMP = "wait until it is no longer used; if nobody uses it any more, 'tune2fs -f -E clear_mmp FILESYSTEM' says so"
 
 // mmpBlock is where the block lies, 0 without the feature.
 func (sb *superblock) mmpBlock() uint64 {
@@ -40,7 +40,7 @@ func (sb *superblock) mmpOffset() int64 { return int64(sb.mmpBlock() * sb.blockS
 func (sb *superblock) readMMP(r io.ReaderAt) ([]byte, error) {
 	block := sb.mmpBlock()
 	if block <= sb.firstData || block >= sb.blocks {
-		return nil, damaged("MMP block %d is outside the file system", block)
+		return nil, incurable("MMP block %d is outside the file system", block)
 	}
 	raw := make([]byte, mmpSize)
 	if n, err := r.ReadAt(raw, sb.mmpOffset()); n < mmpSize {

@@ -104,7 +104,10 @@ func (l *Listing) walkDir(dir dirNode, pending []dirNode) ([]dirNode, error) {
 // name checks what one directory entry refers to.
 func (l *Listing) name(e DirEntry, path string) (*facts, error) {
 	f := l.inode[e.Ino]
-	if f == nil || e.Ino < l.fs.sb.firstInode || l.fs.isHidden(e.Ino) || f.value {
+	switch {
+	case f != nil && f.value: // check_igot_inode
+		return nil, incurable("%q refers to inode %d, which has the value of an extended attribute", path, e.Ino)
+	case f == nil || e.Ino < l.fs.sb.firstInode || l.fs.isHidden(e.Ino):
 		return nil, damaged("%q refers to inode %d, which is free or reserved", path, e.Ino)
 	}
 	if l.fs.sb.has(incompat, incompatFiletype) && e.fileType != fileTypes[f.mode&modeType] {

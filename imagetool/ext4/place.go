@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
@@ -83,7 +84,7 @@ func (fs *FS) place(c *change, dropEVM bool) error {
 		if e.inode != 0 && (e.is(indexSecurity, imaName) || dropEVM && e.is(indexSecurity, evmName)) {
 			// Needed: the inode with the old value would have to be freed. An Edit frees
 			// nothing, so that one that was cut short leaves nothing that two could own.
-			return refuse("remove it with setfattr -x where the image is mounted", "value of %s lies in inode %d (ea_inode), which cannot be replaced", e.fullName(), e.inode)
+			return refuse(fmt.Sprintf(`on a copy of the image, 'debugfs -w -R "ea_rm <%d> %s" FILESYSTEM' removes it`, c.inode.Number, e.fullName()), "value of %s lies in inode %d (ea_inode), which cannot be replaced", e.fullName(), e.inode)
 		}
 	}
 	c.others = othersDigest(all, dropEVM)
@@ -116,7 +117,7 @@ func (fs *FS) place(c *change, dropEVM bool) error {
 		return nil
 	}
 	// Needed: the kernel, too, says ENOSPC.
-	return refuse("shorten or remove other extended attributes of the file", "value of %d bytes does not fit beside its other extended attributes", len(c.value))
+	return refuse("leave the file out with a line 'skip PATH' in a file for --rules, or shorten its other extended attributes", "value of %d bytes does not fit beside its other extended attributes", len(c.value))
 }
 
 func (fs *FS) fitsBody(in *Inode, entries []entry) bool {

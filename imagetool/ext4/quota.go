@@ -57,7 +57,7 @@ func (sb *superblock) checkQuotaInodes() *RefusedError {
 		switch {
 		case n == 0 || n < sb.firstInode && !sb.has(roCompat, roQuota) || n > sb.inodes && !sb.has(roCompat, roQuota):
 		case !sb.has(roCompat, roQuota):
-			return damaged("superblock names inode %d as file of %s quotas, but the feature quota is missing", n, k.name)
+			return incurable("superblock names inode %d as file of %s quotas, but the feature quota is missing", n, k.name)
 		case k.inode != 0 && n != k.inode: // as made by the first e2fsprogs that could
 			return damaged("file of %s quotas is inode %d, expected %d", k.name, n, k.inode)
 		case k.inode == 0 && (n < sb.firstInode || n > sb.inodes || sb.has(compat, compatOrphanFile) && n == sb.u32(sbOrphanFileInum)):
@@ -121,7 +121,7 @@ func (q *quota) read(l *Listing) error {
 	}
 	if f := l.inode[number]; f == nil || !in.IsRegular() || in.has(flInlineData) {
 		// Needed: the kernel reads the usage from a regular file, and signing has to bring it up to date there.
-		return damaged("inode %d is not a regular file in use", number)
+		return incurable("inode %d is not a regular file in use", number)
 	}
 	if q.file, err = l.fs.Contents(in); err != nil {
 		return err

@@ -63,7 +63,7 @@ const (
 // kernel, which sets quotas up anew from what it finds.
 func readQuota(r io.ReaderAt, size int64, magic uint32) (map[uint32]dquot, error) {
 	if size < (qtRoot+1)*qtBlockSize || size > qtMaxSize {
-		return nil, damaged("size %d is impossible", size)
+		return nil, incurable("size %d is impossible", size)
 	}
 	head := make([]byte, qtHeader)
 	if _, err := r.ReadAt(head, 0); err != nil {
@@ -71,7 +71,7 @@ func readQuota(r io.ReaderAt, size int64, magic uint32) (map[uint32]dquot, error
 	}
 	t := &quotaTree{r: r, blocks: le.Uint32(head[qtOffBlocks:]), dquots: map[uint32]dquot{}}
 	if le.Uint32(head) != magic {
-		return nil, damaged("magic number is %#08x, expected %#08x", le.Uint32(head), magic)
+		return nil, incurable("magic number is %#08x, expected %#08x", le.Uint32(head), magic)
 	}
 	if v := le.Uint32(head[qtOffVersion:]); v != qtVersion {
 		return nil, refuse("", "format version %d is not supported", v)
@@ -90,7 +90,7 @@ func readQuota(r io.ReaderAt, size int64, magic uint32) (map[uint32]dquot, error
 	}
 	for id, d := range t.dquots {
 		if !d.linked {
-			return nil, damaged("the tree does not lead to the record at offset %d, of id %d", d.off, id)
+			return nil, incurable("the tree does not lead to the record at offset %d, of id %d", d.off, id)
 		}
 	}
 	return t.dquots, nil
@@ -102,7 +102,7 @@ func readQuota(r io.ReaderAt, size int64, magic uint32) (map[uint32]dquot, error
 // Needed: see readQuota.
 func (t *quotaTree) node(block uint32, depth int, upper uint32) error {
 	if t.kind[block] != 0 {
-		return damaged("the tree leads to block %d twice", block)
+		return incurable("the tree leads to block %d twice", block)
 	}
 	t.kind[block] = nodeSeen
 	b, err := t.read(block)
@@ -134,7 +134,7 @@ func (t *quotaTree) node(block uint32, depth int, upper uint32) error {
 func (t *quotaTree) link(block, id uint32) error {
 	switch t.kind[block] {
 	case nodeSeen:
-		return damaged("block %d is both a node and a leaf of the tree", block)
+		return incurable("block %d is both a node and a leaf of the tree", block)
 	case 0:
 		if err := t.leaf(block); err != nil {
 			return err
@@ -142,7 +142,7 @@ func (t *quotaTree) link(block, id uint32) error {
 	}
 	d, ok := t.dquots[id]
 	if !ok || d.off/qtBlockSize != int64(block) || d.linked {
-		return damaged("the tree leads to block %d for id %d, which is not there", block, id)
+		return incurable("the tree leads to block %d for id %d, which is not there", block, id)
 	}
 	d.linked = true
 	t.dquots[id] = d

@@ -29,6 +29,8 @@ func (m memory) WriteAt(p []byte, off int64) (int, error) {
 
 func (m memory) Sync() error { return nil }
 
+func (m memory) Forget() error { return nil }
+
 // checkAll opens and checks a file system.
 func checkAll(m memory) (*FS, *Listing, error) {
 	fs, err := Open(m, int64(len(m)))

@@ -102,7 +102,7 @@ func (fs *FS) checkBackups(block uint64) error {
 		}
 		if got := uint64(le.Uint32(b[4*i:])); got != want {
 			// Needed: the blocks that are named here are kept for growing. If they are others, nobody knows which are free.
-			return damaged("block %d, entry %d: is %d, expected %d", block, i, got, want)
+			return incurable("block %d, entry %d: is %d, expected %d", block, i, got, want)
 		}
 	}
 	return nil

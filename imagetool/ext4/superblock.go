@@ -110,7 +110,7 @@ func (sb *superblock) check(r io.ReaderAt, size int64) ([]*RefusedError, error) 
 			return []*RefusedError{refuse("a newer vmseal may know it", "unknown s_checksum_type %d", t)}, nil
 		}
 		if got, want := sb.u32(sbChecksum), crc32c(^uint32(0), sb.raw[:sbChecksum]); got != want {
-			return []*RefusedError{damaged("superblock checksum is %#08x, computed %#08x", got, want)}, nil
+			return []*RefusedError{incurable("superblock checksum is %#08x, computed %#08x", got, want)}, nil
 		}
 	}
 	geometry := sb.checkGeometry(size)
@@ -141,15 +141,15 @@ func (sb *superblock) checkState() (out []*RefusedError) {
 	}
 	switch n, has := sb.u32(sbOrphanFileInum), sb.has(compat, compatOrphanFile); {
 	case has && n == 0:
-		out = append(out, damaged("file system has the feature orphan_file, but names no such file"))
+		out = append(out, incurable("file system has the feature orphan_file, but names no such file"))
 	case !has && n >= sb.firstInode && n <= sb.inodes: // another number means nothing
-		out = append(out, damaged("superblock names inode %d as orphan file, but the feature orphan_file is missing", n))
+		out = append(out, incurable("superblock names inode %d as orphan file, but the feature orphan_file is missing", n))
 	}
 	if refused := sb.checkQuotaInodes(); refused != nil {
 		out = append(out, refused)
 	}
 	if u := sb.raw[sbJournalUUID : sbJournalUUID+16]; !isZero(u) {
-		out = append(out, damaged("superblock names an external journal, %x", u))
+		out = append(out, incurable("superblock names an external journal, %x", u))
 	}
 	if n := sb.u32(sbLastOrphan); n != 0 {
 		// Needed: the kernel deletes it at the next mount, or cuts off its end.
@@ -164,6 +164,9 @@ func (sb *superblock) checkState() (out []*RefusedError) {
 // checkGeometry holds the sizes to what ext4_fill_super accepts, and to the image.
 func (sb *superblock) checkGeometry(size int64) []*RefusedError {
 	bad := func(format string, args ...any) []*RefusedError {
+		return []*RefusedError{incurable("superblock: "+format, args...)}
+	}
+	mendable := func(format string, args ...any) []*RefusedError {
 		return []*RefusedError{damaged("superblock: "+format, args...)}
 	}
 	wantFirst := uint64(0)
@@ -174,7 +177,7 @@ func (sb *superblock) checkGeometry(size int64) []*RefusedError {
 	case sb.u32(sbLogBlockSize) > maxLogBlockSize:
 		return bad("s_log_block_size %d is out of range", sb.u32(sbLogBlockSize))
 	case sb.blocks > uint64(size)/sb.blockSize:
-		return []*RefusedError{refuse("the image was cut short, or the partition is too small: e2fsck or resize2fs can tell",
+		return []*RefusedError{refuse("the image was cut short, or the partition is too small",
 			"file system has %d blocks of %d bytes, but only %d bytes are there", sb.blocks, sb.blockSize, size)}
 	case sb.firstData != wantFirst:
 		return bad("s_first_data_block is %d, expected %d", sb.firstData, wantFirst)
@@ -188,7 +191,7 @@ func (sb *superblock) checkGeometry(size int64) []*RefusedError {
 		sb.inodesPerGroup%(sb.blockSize/sb.inodeSize) != 0:
 		return bad("s_inodes_per_group %d is out of range", sb.inodesPerGroup)
 	case uint64(sb.inodes) != sb.inodesPerGroup*sb.groups:
-		return bad("s_inodes_count is %d, but %d groups have %d inodes each", sb.inodes, sb.groups, sb.inodesPerGroup)
+		return mendable("s_inodes_count is %d, but %d groups have %d inodes each", sb.inodes, sb.groups, sb.inodesPerGroup)
 	case sb.firstInode < goodOldFirstInode || sb.firstInode > sb.inodes:
 		return bad("s_first_ino %d is out of range", sb.firstInode)
 	case bits.OnesCount16(sb.u16(sbDescSize)) > 1 || sb.u16(sbDescSize) > maxDescSize: // for e2fsck, without 64bit too
@@ -198,13 +201,13 @@ func (sb *superblock) checkGeometry(size int64) []*RefusedError {
 	case sb.reservedGDT > sb.blockSize/4:
 		return bad("s_reserved_gdt_blocks %d is out of range", sb.reservedGDT)
 	case sb.reservedGDT != 0 && !sb.has(compat, compatResizeInode):
-		return bad("blocks are reserved for descriptors, but the feature resize_inode is missing")
+		return mendable("blocks are reserved for descriptors, but the feature resize_inode is missing")
 	case sb.raw[sbLogGroupsPerFlex] > maxLogGroupsPerFlex:
 		return bad("s_log_groups_per_flex %d is out of range", sb.raw[sbLogGroupsPerFlex])
 	case sb.has(incompat, incompatMetaBG) && sb.firstMetaBG > sb.descBlocks():
-		return bad("s_first_meta_bg %d is out of range", sb.firstMetaBG)
+		return mendable("s_first_meta_bg %d is out of range", sb.firstMetaBG)
 	case sb.freeBlocks > sb.blocks || sb.freeInodes > sb.inodes:
-		return bad("there are more free blocks or inodes than blocks or inodes")
+		return mendable("there are more free blocks or inodes than blocks or inodes")
 	}
 	return sb.checkClusters()
 }

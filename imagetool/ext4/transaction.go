@@ -77,8 +77,8 @@ func (t *Transaction) Blocks() iter.Seq2[Block, error] {
 // Commit marks the file system as not clean, and as in use where hosts may share
 // it, and then writes in steps that are each durable before the next: the new
 // attribute blocks, which nothing refers to yet; the bitmaps and counts; the inodes
-// and the attribute blocks that stay. It reads all of it back and checks the whole
-// file system again. The marks, clean again, come last.
+// and the attribute blocks that stay. It reads all of it back, from the medium, and checks
+// the whole file system again. The marks, clean again, come last.
 //
 // dev must hold what the FS was opened on. A failed Commit leaves it in any
 // state in between.
@@ -97,13 +97,22 @@ func (t *Transaction) Commit(ctx context.Context, dev Device) error {
 			return fmt.Errorf("writing %s: %w", s.name, err)
 		}
 	}
+	if err := dev.Forget(); err != nil {
+		return err
+	}
 	if err := t.readBack(ctx, t.marks.hide(dev)); err != nil {
 		return fmt.Errorf("reading back: %w", err)
 	}
 	if err := t.marks.expect(dev, (*mark).isDuring); err != nil {
 		return err
 	}
-	return t.marks.put(ctx, dev, (*mark).isAfter)
+	if err := t.marks.put(ctx, dev, (*mark).isAfter); err != nil {
+		return err
+	}
+	if err := dev.Forget(); err != nil {
+		return err
+	}
+	return t.marks.expect(dev, (*mark).isAfter)
 }
 
 // A write is one stretch of bytes and where it goes.

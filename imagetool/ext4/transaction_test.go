@@ -148,3 +148,44 @@ func TestChangedMeanwhile(t *testing.T) {
 		t.Error("something was written")
 	}
 }
+
+// lossy is a disk that loses every write to one block, which the cache before it hides
+// until it is forgotten.
+type lossy struct {
+	memory // the cache
+	medium memory
+	lost   Block
+}
+
+func (l *lossy) Sync() error {
+	before := bytes.Clone(l.medium[l.lost.Offset:][:len(l.lost.Versions[0])])
+	copy(l.medium, l.memory)
+	copy(l.medium[l.lost.Offset:], before)
+	return nil
+}
+
+func (l *lossy) Forget() error {
+	copy(l.memory, l.medium)
+	return nil
+}
+
+// TestLostWrite: what is read back comes from the medium, for each block that is written.
+func TestLostWrite(t *testing.T) {
+	image := smallImage(t)
+	_, l := mustCheck(t, image)
+	tx, err := stage(t, l, EditOptions{DropEVM: true}, 265).Prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for b, err := range tx.Blocks() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Equal(image[b.Offset:][:len(b.Versions[0])], b.Versions[len(b.Versions)-1]) {
+			continue // nothing is lost
+		}
+		if err := tx.Commit(context.Background(), &lossy{bytes.Clone(image), bytes.Clone(image), b}); err == nil {
+			t.Errorf("a write of %d bytes at %d was lost, and nobody noticed", len(b.Versions[0]), b.Offset)
+		}
+	}
+}

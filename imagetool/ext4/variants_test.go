@@ -137,7 +137,7 @@ func label(t *testing.T, img string, n int, opt EditOptions) map[string][]byte {
 			values[p] = v
 		}
 	}
-	if err := e.Commit(context.Background(), f); err != nil {
+	if err := e.Commit(context.Background(), file{f}); err != nil {
 		t.Fatal(err)
 	}
 	return values

@@ -41,7 +41,7 @@ func (in *Inode) bodyEntries() ([]entry, error) {
 		}
 		// Needed: the kernel takes the first one, and finds the other when that is removed.
 		if e.matters() && contains(entries[:i], e) {
-			return nil, damaged("inode %d: extended attribute %q is there twice", in.Number, e.fullName())
+			return nil, incurable("inode %d: extended attribute %q is there twice", in.Number, e.fullName())
 		}
 	}
 	return entries, nil
@@ -100,7 +100,7 @@ func (fs *FS) parseXattrBlock(block uint64, raw []byte) ([]entry, error) {
 		// Needed: looking for a name, the kernel stops at the first that comes after it
 		// (xattr_find_entry): it would not see what stands out of order, nor what is put there.
 		if i > 0 && compareEntries(&entries[i-1], e) >= 0 {
-			return nil, damaged("%q stands out of order or twice", e.fullName())
+			return nil, incurable("%q stands out of order or twice", e.fullName())
 		}
 	}
 	return entries, nil
@@ -138,7 +138,7 @@ func (in *Inode) checkDistinct(body, block []entry) error {
 	for i := range body {
 		// Needed: the kernel takes that in the inode, and finds the other when it is removed.
 		if body[i].matters() && contains(block, &body[i]) {
-			return damaged("inode %d: extended attribute %q is there twice", in.Number, body[i].fullName())
+			return incurable("inode %d: extended attribute %q is there twice", in.Number, body[i].fullName())
 		}
 	}
 	return nil

@@ -15,6 +15,10 @@ import (
 // invalidate. EditOptions.DropEVM removes it instead.
 var ErrEVM = errors.New("file has a security.evm value, which covers security.ima")
 
+// AdvicePlace stands for the file system in the commands that a refusal advises: its name
+// depends on where in the image it lies.
+const AdvicePlace = "FILESYSTEM"
+
 // A Driver knows one family of file systems.
 type Driver interface {
 	// Describe tells what a superblock says. It refuses no more than it must: what

@@ -38,6 +38,16 @@ func (h handle) WriteAt(p []byte, off int64) (int, error) {
 
 func (h handle) Sync() error { return h.f.Sync() }
 
+// Forget drops the file's pages, which a file system in memory keeps all the same: they
+// are its medium. Whatever else is in the way, such as another process that has mapped the
+// file, costs no more than that some pages are read from memory.
+func (h handle) Forget() error {
+	if err := unix.Fadvise(int(h.f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return &os.PathError{Op: "fadvise", Path: h.Name(), Err: err}
+	}
+	return nil
+}
+
 // Data asks the file system. Where it cannot tell, or for a block device, all is one
 // range.
 func (h handle) Data(from, to int64) iter.Seq[block.Range] {

@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmseal/vmseal/imagetool/block"
 )
@@ -85,4 +88,63 @@ func TestIsZero(t *testing.T) {
 	if _, err := block.IsZero(ctx, p); err == nil {
 		t.Error("it went on when it was told to end")
 	}
+}
+
+// TestForget looks for the pages of a file in memory.
+func TestForget(t *testing.T) {
+	path := sparse(t, mib)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if onTmpfs(t, f) {
+		t.Skip("the folder for temporary files lies on a tmpfs, which is memory")
+	}
+	dev := Device(f, mib)
+	if _, err := dev.WriteAt(bytes.Repeat([]byte("x"), mib), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := dev.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if n := resident(t, f, mib); n == 0 {
+		t.Fatal("nothing of the file is in memory, so that forgetting it would not show")
+	}
+	if err := dev.Forget(); err != nil {
+		t.Fatal(err)
+	}
+	if n := resident(t, f, mib); n > 0 {
+		t.Errorf("%d pages are still in memory", n)
+	}
+	if b := data(t, path); !bytes.Equal(b, bytes.Repeat([]byte("x"), mib)) {
+		t.Error("the contents are not what was written")
+	}
+}
+
+func onTmpfs(t *testing.T, f *os.File) bool {
+	t.Helper()
+	var s unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s.Type == unix.TMPFS_MAGIC
+}
+
+// resident counts the pages of a file that are in memory, by mincore(2).
+func resident(t *testing.T, f *os.File, size int) (n int) {
+	t.Helper()
+	m, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(m)
+	pages := make([]byte, size/os.Getpagesize())
+	if _, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&m[0])), uintptr(size), uintptr(unsafe.Pointer(&pages[0]))); errno != 0 {
+		t.Fatal(errno)
+	}
+	for _, p := range pages {
+		n += int(p & 1)
+	}
+	return n
 }

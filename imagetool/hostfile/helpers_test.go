@@ -14,6 +14,7 @@ var (
 	run         = disktest.Run
 	sparse      = disktest.Sparse
 	poke        = disktest.Poke
+	data        = disktest.Data
 	sum         = disktest.Sum
 	extDisk     = disktest.ExtDisk
 	loop        = disktest.Loop

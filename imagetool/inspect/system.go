@@ -26,12 +26,14 @@ func (r *Report) inspectSystem(ctx context.Context, v disk.Volume, out *Volume) 
 		Blocks: info.Blocks, FreeBlocks: info.FreeBlocks, Inodes: info.Inodes, FreeInodes: info.FreeInodes,
 		Features: info.Features,
 	}
+	s, err := r.image.OpenSystem(v)
+	if err != nil {
+		r.problem(v.Number, err) // has a hint
+	}
 	for _, reason := range info.Problems {
 		r.problem(v.Number, errors.New(reason))
 	}
-	s, err := r.image.OpenSystem(v)
-	if err != nil {
-		r.problem(v.Number, err)
+	if s == nil {
 		return ctx.Err()
 	}
 	if err := r.inspectFiles(ctx, s, out); err != nil {

@@ -72,6 +72,8 @@ func (p *platter) Sync() error {
 	return p.ask()
 }
 
+func (p *platter) Forget() error { return nil }
+
 // section is a part of a platter as a device of its own.
 type section struct {
 	*platter

@@ -14,6 +14,7 @@ type Device interface {
 	io.ReaderAt
 	io.WriterAt
 	Sync() error
+	Forget() error // as that of a block.Device
 }
 
 // A Truncater is a device whose end can be moved. What is read beyond it is zeros.
@@ -40,7 +41,7 @@ func (e *MismatchError) Error() string {
 }
 
 // Restore gives each block of the log the bytes that it had, makes that durable and
-// reads it back. If any sector is a *MismatchError, nothing is written.
+// reads it back from the medium. If any sector is a *MismatchError, nothing is written.
 //
 // The marks are first set to what they were during the change, since a change that
 // came to its end has left none, and have their old bytes when all else has: whoever
@@ -70,6 +71,9 @@ func (l *Log) Restore(dev Device) (Summary, error) {
 		if err := l.shrink(dev); err != nil {
 			return s, err
 		}
+	}
+	if err := dev.Forget(); err != nil {
+		return s, err
 	}
 	for i := range l.frames {
 		r, b, err := l.both(dev, i)

@@ -15,6 +15,7 @@ type memory []byte
 func (m memory) ReadAt(p []byte, off int64) (int, error)  { return bytes.NewReader(m).ReadAt(p, off) }
 func (m memory) WriteAt(p []byte, off int64) (int, error) { return copy(m[off:], p), nil }
 func (m memory) Sync() error                              { return nil }
+func (m memory) Forget() error                            { return nil }
 
 // run is an image, the blocks that are going to change, and the log of that.
 type run struct {

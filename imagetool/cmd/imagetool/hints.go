@@ -27,7 +27,7 @@ type refused interface {
 
 // hint is what a person can do about an error.
 func hint(err error) string {
-	if e, ok := errors.AsType[refused](err); ok {
+	if e, ok := errors.AsType[refused](err); ok && e.Advice() != "" {
 		return e.Advice()
 	}
 	if e, ok := errors.AsType[*imagetool.NoSpaceError](err); ok {
@@ -119,7 +119,11 @@ func hasLog(err error) bool {
 
 func spaceHint(e *imagetool.NoSpaceError) string {
 	missing := ((e.Needed-e.Free)*uint64(e.BlockSize) + 1023) / 1024
-	return fmt.Sprintf("enlarge the file system on a copy by at least %d KiB (truncate, the partition, resize2fs), or make it with larger inodes, which hold the labels themselves (mke2fs -I 512)", missing)
+	if e.Volume.Number > 0 {
+		return fmt.Sprintf("enlarge the partition and its file system on a copy of the image by at least %d KiB, or make it anew with larger inodes, which hold the labels themselves", missing)
+	}
+	const group = 16 << 10 // enough for what ext4 keeps of a new group of blocks for itself
+	return fmt.Sprintf("on a copy of the image, 'truncate --size=+%dK IMAGE && e2fsck -fp IMAGE && resize2fs IMAGE' makes room; or make it anew with larger inodes, which hold the labels themselves", missing+missing/4+group)
 }
 
 func contentHint(e *imagetool.NoFileSystemError) string {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/inspect"
 	"github.com/vmseal/vmseal/signer"
 	"github.com/vmseal/vmseal/signer/cli"
@@ -113,13 +114,23 @@ func newInspectObject(r *inspect.Report) inspectObject {
 	escaped.Seals = escapeSeals(r.Seals)
 	o := inspectObject{"image", &escaped, leftOut(r.LeftOut).objects(), []problemObject{}}
 	for _, p := range r.Problems {
-		object := problemObject{Reason: cli.Escape(p.Err.Error()), Hint: hint(p.Err)}
+		object := problemObject{Reason: cli.Escape(p.Err.Error()), Hint: problemHint(r, p)}
 		if p.Partition != imagetool.AnyPartition {
 			object.Partition = &p.Partition
 		}
 		o.Problems = append(o.Problems, object)
 	}
 	return o
+}
+
+// problemHint knows where in the image a partition lies.
+func problemHint(r *inspect.Report, p inspect.Problem) string {
+	for _, v := range r.Partitions {
+		if v.Number == p.Partition {
+			return hint(&imagetool.VolumeError{Volume: disk.Volume{Number: v.Number, Start: v.Start}, Err: p.Err})
+		}
+	}
+	return hint(p.Err)
 }
 
 func printInspection(out *cli.Output, r *inspect.Report) {
@@ -157,7 +168,7 @@ func printInspection(out *cli.Output, r *inspect.Report) {
 			where = fmt.Sprintf("partition %d: ", p.Partition)
 		}
 		out.Printf("  %s%s\n", where, cli.Line(p.Err))
-		if h := hint(p.Err); h != "" {
+		if h := problemHint(r, p); h != "" {
 			out.Printf("    %s\n", h)
 		}
 	}
