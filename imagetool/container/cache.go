@@ -28,6 +28,14 @@ type cache struct {
 
 func newCache(dev block.Device) *cache { return &cache{dev: dev, blocks: map[int64][]byte{}} }
 
+// forget has everything read from the device again.
+func (c *cache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.blocks)
+	c.order = nil
+}
+
 func (c *cache) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 || len(p) >= cacheBlock {
 		return c.dev.ReadAt(p, off)

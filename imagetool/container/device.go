@@ -3,9 +3,11 @@ package container
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/vmseal/vmseal/imagetool/block"
+	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/imagetool/nbd"
 )
 
@@ -15,6 +17,7 @@ type Disk struct {
 	*nbd.Client
 	cache  *cache
 	daemon *daemon
+	file   *os.File // the container, or its copy
 }
 
 var _ block.Device = (*Disk)(nil)
@@ -33,7 +36,7 @@ func openDisk(name string, h *Header, chain []node, writable bool) (*Disk, error
 	if err != nil {
 		return nil, d.explain(fmt.Errorf("opening it as %s: %w", h.Format, err))
 	}
-	disk := &Disk{client, newCache(client), d}
+	disk := &Disk{client, newCache(client), d, chain[0].file}
 	// QEMU counts in sectors.
 	if size := client.Size(); size/512 != (h.Size+511)/512 && size/512 != h.Size/512 {
 		err := refuse("convert it with the program that made it, to raw or qcow2", "%s: the disk has %d bytes by its header, and QEMU reads %d", h.Format, h.Size, size)
@@ -56,6 +59,13 @@ func (d *Disk) WriteAt(p []byte, off int64) (int, error) {
 
 // Sync has the daemon write all to its file. Whoever owns that makes it durable.
 func (d *Disk) Sync() error { return d.explain(d.Client.Sync()) }
+
+// Forget drops what is in memory of the disk, here and of the daemon's file. The daemon itself
+// keeps the format's tables, and no data.
+func (d *Disk) Forget() error {
+	d.cache.forget()
+	return hostfile.Forget(d.file)
+}
 
 // explain tells what became of the daemon, if the connection to it is broken.
 func (d *Disk) explain(err error) error {

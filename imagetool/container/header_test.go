@@ -177,6 +177,7 @@ type inMemory []byte
 func (m inMemory) Name() string                            { return "image" }
 func (m inMemory) Size() int64                             { return int64(len(m)) }
 func (m inMemory) Sync() error                             { return nil }
+func (m inMemory) Forget() error                           { return nil }
 func (m inMemory) WriteAt([]byte, int64) (int, error)      { panic("written") }
 func (m inMemory) Data(int64, int64) iter.Seq[block.Range] { return nil }
 func (m inMemory) ReadAt(p []byte, off int64) (int, error) {

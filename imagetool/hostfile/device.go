@@ -41,9 +41,12 @@ func (h handle) Sync() error { return h.f.Sync() }
 // Forget drops the file's pages, which a file system in memory keeps all the same: they
 // are its medium. Whatever else is in the way, such as another process that has mapped the
 // file, costs no more than that some pages are read from memory.
-func (h handle) Forget() error {
-	if err := unix.Fadvise(int(h.f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
-		return &os.PathError{Op: "fadvise", Path: h.Name(), Err: err}
+func (h handle) Forget() error { return Forget(h.f) }
+
+// Forget does so for a file that others write to, too.
+func Forget(f *os.File) error {
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return &os.PathError{Op: "fadvise", Path: f.Name(), Err: err}
 	}
 	return nil
 }

@@ -41,6 +41,9 @@ func (g Growing) WriteAt(p []byte, off int64) (int, error) { return g.f.WriteAt(
 // Sync makes size and contents durable.
 func (g Growing) Sync() error { return g.f.Sync() }
 
+// Forget drops the file's pages.
+func (g Growing) Forget() error { return Forget(g.f) }
+
 // Truncate moves the end.
 func (g Growing) Truncate(size int64) error { return g.f.Truncate(size) }
 

@@ -133,6 +133,10 @@ func (c *Client) checkWrite(off, n int64) error {
 	return nil
 }
 
+// Forget does nothing: a server's host keeps what it likes, and whoever has started the
+// server knows of what.
+func (c *Client) Forget() error { return nil }
+
 // Sync makes all that was written durable.
 func (c *Client) Sync() error {
 	if c.flags&flagFlush == 0 {
