@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/vmseal/vmseal/imagetool/carry"
@@ -33,7 +34,7 @@ func (m *Image) CarryInto(ctx context.Context, hold func() (release func()), pro
 	if progress == nil {
 		progress = func(int64) {}
 	}
-	beside, err := hostfile.Real(m.Path())
+	beside, err := filepath.EvalSymlinks(m.Path())
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/hostfile"
 )
 
@@ -25,20 +26,31 @@ func Open(f *hostfile.File, said Format, backing []string) (*Container, error) {
 	}
 	for last := c; len(backing) > 0; backing = backing[1:] {
 		if last.Backing == "" {
+			// Needed: what was said is not so.
 			return c, errors.Join(refuse("--backing is for images that are nothing without another file",
 				"%s has no backing file, and %s is named as one", last.file.Name(), backing[0]), c.Close())
 		}
 		base, err := openBase(backing[0], last.BackingFormat)
 		if err != nil {
-			return c, errors.Join(fmt.Errorf("backing file %s: %w", backing[0], err), c.Close())
+			return c, errors.Join(aboutBase(backing[0], err), c.Close())
 		}
 		c.bases, last = append(c.bases, base), base
 	}
 	if last := c.last(); last.Backing != "" {
+		// Needed: no file is opened that was not named.
 		return c, errors.Join(refuse("name its backing files with --backing FILE, that of the image first, then the backing file's own",
 			"%s is nothing without its backing file %q, which was not named", last.file.Name(), last.Backing), c.Close())
 	}
 	return c, nil
+}
+
+// aboutBase says that an error is about a backing file.
+func aboutBase(path string, err error) error {
+	if refused, ok := errors.AsType[*disk.RefusedError](err); ok {
+		// Needed: as the reason says.
+		return refuse(refused.Hint, "backing file %s: %s", path, refused.Reason)
+	}
+	return fmt.Errorf("backing file %s: %w", path, err)
 }
 
 func (c *Container) last() *Container {

@@ -39,6 +39,7 @@ func openDisk(name string, h *Header, chain []node, writable bool) (*Disk, error
 	disk := &Disk{client, newCache(client), d, chain[0].file}
 	// QEMU counts in sectors.
 	if size := client.Size(); size/512 != (h.Size+511)/512 && size/512 != h.Size/512 {
+		// Needed: a part of the disk would be missing.
 		err := refuse("convert it with the program that made it, to raw or qcow2", "%s: the disk has %d bytes by its header, and QEMU reads %d", h.Format, h.Size, size)
 		return nil, errors.Join(err, disk.Abort())
 	}

@@ -116,6 +116,7 @@ func identify(dev block.Device, said Format) (Format, error) {
 	case said == Raw:
 		return Raw, nil
 	case said != "" && !slices.Contains(found, said):
+		// Needed: what was said is not so.
 		return "", refuse("without --format it is taken for what its name and its header say",
 			"--format says %s, and it has %s", said, headerOf(found))
 	case said != "":
@@ -125,8 +126,10 @@ func identify(dev block.Device, said Format) (Format, error) {
 	case slices.Contains(found, named):
 		return named, nil
 	case named == "":
+		// Needed: it may be raw, and its guest have written that.
 		return "", refuse(hintFormat, "it has %s, and its name does not say so: a guest can write such a header into a raw disk", headerOf(found))
 	}
+	// Needed: one of the two is wrong.
 	return "", refuse(hintFormat, "its name says %s, and it has %s", named, headerOf(found))
 }
 

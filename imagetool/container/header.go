@@ -35,6 +35,7 @@ func readHeader(dev block.Device, f Format) (*Header, error) {
 		return nil, fmt.Errorf("%s: %w", f, err)
 	}
 	if h.Format = f; h.Size < 0 {
+		// Needed: it cannot be counted.
 		return nil, refuse("", "%s: a disk of %d bytes is impossible", f, uint64(h.Size))
 	}
 	return h, nil

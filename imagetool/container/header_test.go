@@ -2,12 +2,14 @@ package container
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"iter"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmseal/vmseal/imagetool/block"
 	"github.com/vmseal/vmseal/imagetool/internal/disktest"
@@ -133,6 +135,57 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestVersion3: a VMDK that QEMU opens only for reading is made anew.
+func TestVersion3(t *testing.T) {
+	path := create(t, "a.vmdk", "vmdk")
+	poke(t, path, 4, []byte{3})
+	c := openContainer(t, path)
+	if !strings.Contains(c.Convert, "version 3") {
+		t.Errorf("%+v", c.Header)
+	}
+	d, err := c.Disk()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Abort()
+	beside, err := os.Create(filepath.Join(t.TempDir(), "overlay"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer beside.Close()
+	name := filepath.Join(t.TempDir(), "out.vmdk")
+	out, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if d, err = c.Overlay(t.Context(), beside); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.WriteAt([]byte("text"), 5*mib); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.Close(), c.Rewrite(t.Context(), beside, out, name)); err != nil {
+		t.Fatal(err)
+	}
+	c.Backing = "base.vmdk"
+	if _, err := c.Overlay(t.Context(), beside); err == nil || !strings.Contains(err.Error(), "an overlay no more") {
+		t.Errorf("error %v", err)
+	}
+	again := openContainer(t, name)
+	if again.Convert != "" || again.Sub != "monolithicSparse" {
+		t.Errorf("%+v", again.Header)
+	}
+	if d, err = again.Disk(); err != nil {
+		t.Fatal(err)
+	}
+	defer d.Abort()
+	b := make([]byte, 4)
+	if _, err := d.ReadAt(b, 5*mib); err != nil || string(b) != "text" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
 // dirtyVHDX gives the header in use a log.
 func dirtyVHDX(t *testing.T) string {
 	path := create(t, "a.vhdx", "vhdx")
@@ -157,6 +210,14 @@ func TestChain(t *testing.T) {
 	disktest.Run(t, "", "qemu-img", "create", "-q", "-f", "qcow2", "-b", "middle.qcow2", "-F", "qcow2", name("top.qcow2"))
 
 	if _, err := Open(open(t, name("top.qcow2")), "", []string{name("middle.qcow2")}); err == nil || !strings.Contains(err.Error(), `middle.qcow2 is nothing without its backing file "base.img"`) {
+		t.Errorf("error %v", err)
+	}
+	dirty := name("dirty.qcow2")
+	if err := os.WriteFile(dirty, disktest.Data(t, name("middle.qcow2")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	poke(t, dirty, 79, []byte{qcow2Dirty})
+	if _, err := Open(open(t, name("top.qcow2")), "", []string{dirty}); err == nil || !strings.Contains(err.Error(), "backing file "+dirty+": it is marked as dirty") {
 		t.Errorf("error %v", err)
 	}
 	c := openContainer(t, name("top.qcow2"), name("middle.qcow2"), name("base.img"))
@@ -245,5 +306,19 @@ func TestNoBacking(t *testing.T) {
 			t.Fatalf("it looks for %s: %v", base, err)
 		}
 		d.Abort()
+	}
+}
+
+// TestSlowCheck: tables that take for ever are refused.
+func TestSlowCheck(t *testing.T) {
+	defer func(f func(int64) time.Duration) { checkTime = f }(checkTime)
+	checkTime = func(int64) time.Duration { return 50 * time.Millisecond }
+	c, fake := openContainer(t, create(t, "a.qcow2", "qcow2")), t.TempDir()
+	if err := os.WriteFile(filepath.Join(fake, imgName), []byte("#!/bin/sh\nexec sleep 600\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", fake+":"+os.Getenv("PATH"))
+	if err := c.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "has not come to its end in 50ms") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,6 +47,12 @@ const (
 	checkUnsupported = 63 // by the format
 )
 
+// checkTime is far above what it takes to read the tables of a file of this size. Tests are
+// less patient.
+var checkTime = func(size int64) time.Duration {
+	return 5*time.Minute + time.Duration(size>>24)*time.Second
+}
+
 // Check has qemu-img look through the tables of the container: in one that is damaged, to
 // write to a block may change another one. A damaged one is refused.
 func (c *Container) Check(ctx context.Context) error { return c.CheckCopy(ctx, c.file.Opened()) }
@@ -53,9 +60,14 @@ func (c *Container) Check(ctx context.Context) error { return c.CheckCopy(ctx, c
 // CheckCopy is Check for a copy of the container.
 func (c *Container) CheckCopy(ctx context.Context, file *os.File) error {
 	source, files := sourceOf([]node{{c.Format, file}}, nil)
-	err := qemuImg(ctx, files, "check", "-q", source)
+	limited, cancel := context.WithTimeout(ctx, checkTime(c.file.Size()))
+	defer cancel()
+	err := qemuImg(limited, files, "check", "-q", source)
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	switch {
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		// Needed: tables may refer to each other a million times, for hours of work.
+		return refuse("", "'qemu-img check' has not come to its end in %v", checkTime(c.file.Size()))
 	case !ok:
 		return err
 	case exit.ExitCode() == checkLeaks, exit.ExitCode() == checkUnsupported:

@@ -14,6 +14,10 @@ import (
 // Overlay starts a daemon that reads the container, and writes to a file that is made a
 // qcow2 image over it.
 func (c *Container) Overlay(ctx context.Context, file *os.File) (*Disk, error) {
+	if c.Backing != "" {
+		// Needed: the copy would have all that is in the backing file, too.
+		return nil, refuse("merge it with its backing file first", "%s, and a copy that is made anew would be an overlay no more", c.Convert)
+	}
 	size := strconv.FormatInt(c.Size, 10)
 	if err := qemuImg(ctx, []*os.File{file}, "create", "-q", "-f", "qcow2", "/proc/self/fd/3", size); err != nil {
 		return nil, err

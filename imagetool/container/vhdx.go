@@ -95,7 +95,8 @@ func vhdxItem(dev block.Device, item string, n int) ([]byte, error) {
 	}
 	e := vhdxEntry(table[16:], int(le.Uint32(table[8:])), vhdxMetadataRegion)
 	if e == nil || le.Uint64(e[16:]) > uint64(dev.Size()) {
-		return nil, refuse("", "it has no metadata region") // Needed: QEMU refuses it, too.
+		// Needed: QEMU refuses it, too.
+		return nil, refuse("", "it has no metadata region")
 	}
 	region := int64(le.Uint64(e[16:]))
 	if table, err = bytesAt(dev, region, vhdxRegionsSize); err != nil {

@@ -49,8 +49,11 @@ func readVMDK(dev block.Device) (*Header, error) {
 		// Needed: the others lie in several files.
 		return nil, refuse(hintOneFile, "createType %q with %d extents is not a disk in one file", d.kind, d.extents)
 	}
-	if le.Uint32(b[8:])&vmdkCompressed != 0 {
+	switch {
+	case le.Uint32(b[8:])&vmdkCompressed != 0:
 		h.Convert = "its clusters are compressed, and QEMU cannot replace one"
+	case le.Uint32(b[4:]) == 3:
+		h.Convert = "it is of version 3, which QEMU can only read"
 	}
 	return h, nil
 }

@@ -13,9 +13,6 @@ import (
 // UndoSuffix is added to the name of an image for that of its undo log.
 const UndoSuffix = ".vmseal-undo"
 
-// Real is the name of the file behind symbolic links.
-func Real(path string) (string, error) { return filepath.EvalSymlinks(path) }
-
 // UndoPath is where the undo log of an image is: beside it, or for a block device
 // in a folder of its own, since /dev does not outlive the machine. It fails
 // if there is no image.

@@ -137,7 +137,7 @@ func TestServerErrors(t *testing.T) {
 		client *Client
 		want   string
 	}{
-		"structured": {connect(t, true, full, simple(0, 2, nil)), "writing 8 bytes at 8: the NBD server says: full"},
+		"structured": {connect(t, true, full, simple(0, 2, nil)), "writing 8 bytes at 8: the NBD server says: full: no space left on device"},
 		"simple":     {connect(t, false, simple(uint32(syscall.ENOSPC), 1, nil), simple(0, 2, nil)), "writing 8 bytes at 8: the NBD server says: no space left on device"},
 	} {
 		_, err := c.client.WriteAt(text(8), 8)

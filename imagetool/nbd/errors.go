@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"fmt"
+	"strings"
 	"syscall"
 )
 
@@ -14,14 +15,16 @@ type ServerError struct {
 }
 
 func (e *ServerError) Error() string {
-	text := e.Message
-	if text == "" {
-		text = fmt.Sprintf("error %d", e.Code)
-		if errno := e.errno(); errno != 0 {
-			text = errno.Error()
-		}
+	var text []string
+	if e.Message != "" {
+		text = append(text, e.Message)
 	}
-	return fmt.Sprintf("%s: the NBD server says: %s", e.What, text)
+	if errno := e.errno(); errno != 0 {
+		text = append(text, errno.Error())
+	} else if e.Message == "" {
+		text = append(text, fmt.Sprintf("error %d", e.Code))
+	}
+	return fmt.Sprintf("%s: the NBD server says: %s", e.What, strings.Join(text, ": "))
 }
 
 // Unwrap gives what the value stands for on Linux, whose numbers the protocol has taken.

@@ -79,7 +79,7 @@ func (k kind) judge(t *testing.T, image, raw string) {
 	fsck(t, converted)
 }
 
-var randomID = regexp.MustCompile(`(?m)^ *(cid|parent cid|filename|disk size|image): .*\n`)
+var randomID = regexp.MustCompile(`(?m)^ *(cid|parent cid|filename|disk size|file length|image): .*\n`)
 
 // info is what qemu-img says of a container, without what a copy may have another one of.
 func (k kind) info(t *testing.T, image string) string {
@@ -107,6 +107,13 @@ func TestContainers(t *testing.T) {
 				t.Errorf("made anew: %v, and it says:\n%v", c.anew, r)
 			}
 			c.judge(t, out, signed)
+			if random := c.format == "vmdk" || c.format == "vhdx"; !random {
+				twice := filepath.Join(filepath.Dir(out), "twice"+filepath.Ext(image))
+				imagetool(t, "sign", "--key", k.private, image, "--out", twice).expect(t, 0)
+				if fileSum(t, out) != fileSum(t, twice) {
+					t.Error("a second run gives other bytes")
+				}
+			}
 			if before, after := c.info(t, image), c.info(t, out); before != after {
 				t.Errorf("from\n%s\nto\n%s", before, after)
 			}
@@ -312,4 +319,57 @@ func killDaemonSoon(t *testing.T, cmd *exec.Cmd, rnd *rand.Rand, span time.Durat
 		}
 	}
 	cmd.Wait()
+}
+
+// TestContainerNoRoom signs where there is room for the copy, and not for what is added to it.
+func TestContainerNoRoom(t *testing.T) {
+	bed.Need(t, "mke2fs", "losetup", "qemu-img", "qemu-storage-daemon", "openssl")
+	dir, k := bed.Dir(t), defaultKey(t)
+	image := kind{format: "qcow2", options: "cluster_size=4096"}.make(t, manyFiles(t, dir, 1000), dir)
+	signed := filepath.Join(dir, "signed.qcow2")
+	imagetool(t, "sign", "--key", k.private, image, "--out", signed).expect(t, 0)
+	size, more := allocated(t, image), allocated(t, signed)-allocated(t, image)
+	const some = 64 << 10
+	for name, room := range map[string]int64{"no copy": size / 2, "no label": size + some} {
+		small := memoryDir(t, itoa(int(room)))
+		r := imagetool(t, "sign", "--key", k.private, image, "--out", filepath.Join(small, "out.qcow2")).expect(t, 1)
+		if !strings.Contains(r.stderr, "o space left on device") || !strings.Contains(r.stderr, "hint: the output needs as much room") {
+			t.Errorf("%s: %v", name, r)
+		}
+		expectEmpty(t, small)
+	}
+	for name, room := range map[string]int64{"no copy": size + some, "no label": 2*size + some, "no log": 2*size + more + some} {
+		small := memoryDir(t, itoa(int(room)))
+		own := copyImage(t, image, filepath.Join(small, "disk.qcow2"))
+		r := inPlace(t, k, own).expect(t, 1)
+		if !strings.Contains(r.stderr, "o space left on device") || !strings.Contains(r.stderr, "nothing was changed") {
+			t.Errorf("%s: %v", name, r)
+		}
+		if fileSum(t, own) != fileSum(t, image) {
+			t.Errorf("%s: the image changed", name)
+		}
+		os.Remove(own)
+		expectEmpty(t, small)
+	}
+}
+
+// allocated is how much room a file takes.
+func allocated(t *testing.T, path string) int64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Blocks * 512
+}
+
+func expectEmpty(t *testing.T, dir string) {
+	t.Helper()
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range left {
+		t.Errorf("it left %s", f.Name())
+	}
 }
