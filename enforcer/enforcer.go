@@ -27,6 +27,7 @@ type Config struct {
 
 	State State             // what a successor has to know
 	Audit func(Record)      // is handed each decision; must not block for long
+	Whole func() error      // why a guest that has stopped must not go on, although nothing is wrong with it; nil: never
 	Event func(text string) // is told of milestones
 }
 

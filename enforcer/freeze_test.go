@@ -128,3 +128,19 @@ func TestFreeze(t *testing.T) {
 		})
 	}
 }
+
+// TestWhole: a guest that has stopped does not go on once its audit has a gap, and the hit is not answered.
+func TestWhole(t *testing.T) {
+	b := newBed(t, 0)
+	b.boot()
+	before := len(b.Events)
+	b.e.config.Whole = func() error {
+		if len(b.Events) == 0 {
+			return errors.New("records were lost")
+		}
+		return nil
+	}
+	if err := b.e.Run(); err == nil || !strings.Contains(err.Error(), "records were lost") || !b.Frozen || len(b.Answers) != before-1 {
+		t.Errorf("%v, %d answers to %d hits", err, len(b.Answers), before)
+	}
+}

@@ -23,6 +23,9 @@ func (e *Enforcer) run(until time.Duration) (guest.Stop, error) {
 	before := time.Now()
 	s, err := e.config.Guest.Run(until)
 	e.ran += time.Since(before)
+	if err == nil && e.config.Whole != nil {
+		err = e.config.Whole()
+	}
 	if limit, what := e.limit(); err == nil && limit > 0 && e.ran > limit {
 		err = fmt.Errorf("the guest has run for %v, and %s", limit, what)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"flag"
 	"fmt"
+	"strings"
 
 	"github.com/vmseal/vmseal/enforcer"
 	"github.com/vmseal/vmseal/formats/digsig"
@@ -49,6 +50,9 @@ func (f *files) load() (*enforcer.Trust, error) {
 func (f *files) loadTrust() (t *enforcer.Trust, err error) {
 	t = new(enforcer.Trust)
 	t.Keys, err = parsed(f.trustPath, trust.MaxSize, trust.Parse)
+	if err != nil && strings.Contains(err.Error(), "PEM block is ") { // a certificate or a public key
+		err = fmt.Errorf("%w: make a trust store of it with 'signer key trust'", err)
+	}
 	if err == nil && f.denyPath != "" {
 		t.Denied, err = parsed(f.denyPath, maxDeny, parseDeny)
 	}

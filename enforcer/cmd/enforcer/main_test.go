@@ -175,6 +175,7 @@ func TestCheckRefuses(t *testing.T) {
 		"empty profile":    {"profile", func(string) string { return "" }, "not a profile"},
 		"huge profile":     {"profile", func(string) string { return strings.Repeat("x", profile.MaxSize+1) }, "more than"},
 		"trust store":      {"trust", func(string) string { return "nothing" }, "trust store"},
+		"certificate":      {"trust", func(string) string { return "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" }, "with 'signer key trust'"},
 		"deny list":        {"deny", func(string) string { return "sha256:abcd\n" }, "line 1: not a digest with its hash"},
 		"deny list's hex":  {"deny", func(string) string { return "\nsha256:" + strings.Repeat("g", 64) + "\n" }, "line 2"},
 		"no hash":          {"deny", func(string) string { return strings.Repeat("ab", 32) + "\n" }, "line 1"},
@@ -278,6 +279,7 @@ func TestUsage(t *testing.T) {
 		"wait":            append([]string{"run", "--guest", "gdb:unix:/none", "--wait", "-1"}, files...),
 		"no heartbeat":    append([]string{"run", "--guest", "gdb:unix:/none", "--heartbeat", "0"}, files...),
 		"endless limit":   append([]string{"run", "--guest", "gdb:unix:/none", "--start-limit", "18446744073709551615"}, files...),
+		"audit-full":      append([]string{"run", "--guest", "gdb:unix:/none", "--audit-full", "wait"}, files...),
 		"device":          append([]string{"run", "--guest", "gdb:unix:/none", "--device", "vda"}, files...),
 		"release":         {"release"},
 	} {

@@ -30,69 +30,65 @@ const (
 	maxSeconds = 1 << 30         // that a flag may ask for: more than 30 years
 )
 
-type runFlags struct {
-	files
-	guest, device, audit, state, trap, name string
-	writable, allowDigest, noLockdown       bool
-	wait                                    uint
-	heartbeat, startLimit, initramfsLimit   uint
-}
-
-func (f *runFlags) register(set *flag.FlagSet) {
-	f.files.register(set)
-	set.StringVar(&f.guest, "guest", "", "`guest`: gdb:unix:SOCKET, gdb:fd:N or xen:NAME")
-	set.UintVar(&f.wait, "wait", 0, "`seconds` to wait for QEMU's socket, if QEMU does not listen there yet")
-	set.StringVar(&f.device, "device", "", "the one disk or partition, `major:minor` in the guest, whose files may be used")
-	set.BoolVar(&f.writable, "writable", false, "accept a system disk that the guest can write to: its root can then run anything")
-	set.BoolVar(&f.noLockdown, "no-lockdown", false, "accept a kernel that is not locked down: root can then change the kernel itself")
-	set.UintVar(&f.heartbeat, "heartbeat", 30, "`seconds` within which the guest's kernel is looked at again")
-	set.UintVar(&f.startLimit, "start-limit", 600, "`seconds` that the guest may run until its IMA policy is in force; 0 for no limit")
-	set.UintVar(&f.initramfsLimit, "initramfs-limit", 0, "`seconds` that it may then run until it leaves the initramfs; 0 for no limit")
-	set.StringVar(&f.audit, "audit", "-", "`file` to append the audit to; - is standard output")
-	set.StringVar(&f.state, "state", "", "`file` in which a later enforcer finds how far the guest has come")
-	set.StringVar(&f.trap, "trap", "", "what traps are: hardware (default) or software breakpoints of QEMU; str, int3 or icebp\nof Xen (default: the first that it offers)")
-	set.StringVar(&f.name, "name", "", "`name` of the guest in the audit (default: that of --guest)")
-	set.BoolVar(&f.allowDigest, "allow-digest", false, "let files with a digest only be read where the policy appraises reading")
-}
-
 func runCommand(args []string, out *output) error {
-	var f runFlags
+	var f files
 	set := flag.NewFlagSet("run", flag.ContinueOnError)
 	f.register(set)
+	guest := set.String("guest", "", "`guest`: gdb:unix:SOCKET, gdb:fd:N or xen:NAME")
+	wait := set.Uint("wait", 0, "`seconds` to wait for QEMU's socket, if QEMU does not listen there yet")
+	disk := set.String("device", "", "the one disk or partition, `major:minor` in the guest, whose files may be used")
+	writable := set.Bool("writable", false, "accept a system disk that the guest can write to: its root can then run anything")
+	noLockdown := set.Bool("no-lockdown", false, "accept a kernel that is not locked down: root can then change the kernel itself")
+	heartbeat := set.Uint("heartbeat", 30, "`seconds` within which the guest's kernel is looked at again")
+	startLimit := set.Uint("start-limit", 600, "`seconds` that the guest may run until its IMA policy is in force; 0 for no limit")
+	initramfsLimit := set.Uint("initramfs-limit", 0, "`seconds` that it may then run until it leaves the initramfs; 0 for no limit")
+	audit := set.String("audit", "-", "`file` to append the audit to; - is standard output")
+	auditFull := set.String("audit-full", "lose", "what to do where the audit cannot be written: `lose` lines, or freeze the guest")
+	state := set.String("state", "", "`file` in which a later enforcer finds how far the guest has come")
+	trap := set.String("trap", "", "what traps are: hardware (default) or software breakpoints of QEMU; str, int3 or icebp\nof Xen (default: the first that it offers)")
+	name := set.String("name", "", "`name` of the guest in the audit (default: that of --guest)")
+	allowDigest := set.Bool("allow-digest", false, "let files with a digest only be read where the policy appraises reading")
 	if err := parse(set, args, out, runAbout, "guest", "profile", "trust"); err != nil {
 		return err
 	}
-	device, err := parseDevice(f.device)
+	device, err := parseDevice(*disk)
 	if err != nil {
 		return err
 	}
-	if f.heartbeat == 0 || max(f.heartbeat, f.startLimit, f.initramfsLimit) > maxSeconds {
+	if *heartbeat == 0 || max(*heartbeat, *startLimit, *initramfsLimit) > maxSeconds {
 		return usagef("--heartbeat is at least 1 second, and no limit more than %d", maxSeconds)
+	}
+	if *auditFull != "lose" && *auditFull != "freeze" {
+		return usagef("--audit-full: %q is neither lose nor freeze", *auditFull)
 	}
 	trust, err := f.load()
 	if err != nil {
 		return err
 	}
 	log := out.stdout
-	if f.audit != "-" {
-		file, err := os.OpenFile(f.audit, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if *audit != "-" {
+		file, err := os.OpenFile(*audit, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 		if err != nil {
 			return err
 		}
 		defer file.Close()
 		log = file
 	}
-	g, err := awaitGuest(time.Duration(f.wait)*time.Second, f.guest, f.trap, f.profile.Variables.XenVCPUInfo)
+	g, err := awaitGuest(time.Duration(*wait)*time.Second, *guest, *trap, f.profile.Variables.XenVCPUInfo)
 	if err != nil {
 		return err
 	}
 	defer g.Close()
-	if f.state != "" && g.Identity() == "" {
+	if *state != "" && g.Identity() == "" {
 		out.warn("the hypervisor's process cannot be known again: no other enforcer will be able to take this guest over")
 	}
-	s := session{files: &f.files, out: out, lines: make(chan func(), 16)}
-	s.audit = enforcer.NewAudit(log, cmp.Or(f.name, f.guest), func(text string) { s.say(text, out.warn) })
-	go s.print()
+	s := session{files: &f, out: out, lines: make(chan func(), 16)}
+	s.audit = enforcer.NewAudit(log, cmp.Or(*name, *guest), func(text string) { s.say(text, out.warn) })
+	go func() {
+		for line := range s.lines {
+			line()
+		}
+	}()
 	if g, ok := g.(interface{ Chosen() string }); ok {
 		s.tell("event", g.Chosen(), out.info)
 	}
@@ -104,15 +100,21 @@ func runCommand(args []string, out *output) error {
 	if device == 0 {
 		s.tell("warning", "without --device files count wherever they lie: on each disk that is attached or made in the guest, too", out.warn)
 	}
-	if f.noLockdown {
+	if *noLockdown {
 		s.tell("warning", "without lockdown root can change the guest's kernel, and have it ask about nothing", out.warn)
+	}
+	whole := func() error {
+		if n := s.audit.Lost(); n > 0 && *auditFull == "freeze" {
+			return fmt.Errorf("%d audit records were lost (--audit-full)", n)
+		}
+		return nil
 	}
 	seconds := func(n uint) time.Duration { return time.Duration(n) * time.Second }
 	return s.guard(enforcer.New(enforcer.Config{
-		Guest: g, Profile: f.profile, Device: device, Writable: f.writable, AllowDigest: f.allowDigest, NoLockdown: f.noLockdown,
-		Heartbeat: seconds(f.heartbeat), StartLimit: seconds(f.startLimit), InitramfsLimit: seconds(f.initramfsLimit),
-		State: enforcer.State{Path: f.state, Pins: fmt.Sprintf("%s device %v writable %v no-lockdown %v", f.pins, device, f.writable, f.noLockdown)},
-		Audit: s.audit.Hit, Event: func(text string) { s.tell("event", text, out.info) },
+		Guest: g, Profile: f.profile, Device: device, Writable: *writable, AllowDigest: *allowDigest, NoLockdown: *noLockdown,
+		Heartbeat: seconds(*heartbeat), StartLimit: seconds(*startLimit), InitramfsLimit: seconds(*initramfsLimit),
+		State: enforcer.State{Path: *state, Pins: fmt.Sprintf("%s device %v writable %v no-lockdown %v", f.pins, device, *writable, *noLockdown)},
+		Audit: s.audit.Hit, Whole: whole, Event: func(text string) { s.tell("event", text, out.info) },
 	}, trust))
 }
 
@@ -122,12 +124,6 @@ type session struct {
 	out   *output
 	audit *enforcer.Audit
 	lines chan func() // that are yet to be printed
-}
-
-func (s *session) print() {
-	for line := range s.lines {
-		line()
-	}
 }
 
 // tell puts a note in the audit and has it printed.
