@@ -53,7 +53,24 @@ func (e *Enforcer) heartbeat() error {
 	if e.config.Heartbeat == 0 || e.saved.Phase < enforcing {
 		return nil
 	}
-	return e.look()
+	return cmp.Or(e.sameKernel(), e.look())
+}
+
+// sameKernel looks for a virtual CPU that runs another kernel, past its traps: that of before a reset may still lie in memory
+// as it was. One that is idle is in its kernel, too. Modules lie outside of the text, and have the banner in their page tables.
+func (e *Enforcer) sameKernel() error {
+	p, g := e.config.Profile, e.config.Guest
+	vcpus, err := g.VCPUs()
+	for i, r := range vcpus {
+		if at := r.RIP - e.saved.Slide; g.Trapped() == 0 || r.CPL() != 0 || r.RIP < mapStart || at >= p.Text && at < p.TextEnd {
+			continue
+		}
+		banner := span(p.Variables.Banner+e.saved.Slide, len(p.Banner))
+		if err = cmp.Or(err, e.memory(i).try(banner)); err == nil && string(banner.Buf) != p.Banner {
+			err = fmt.Errorf("another kernel runs at %#x: the guest was reset (-no-reboot prevents that), and runs past its traps", r.RIP)
+		}
+	}
+	return err
 }
 
 // limit is how long the guest may run in its phase, and what it has not done by then; 0 for as long as it likes.

@@ -78,6 +78,32 @@ func TestHeartbeatBeforeHit(t *testing.T) {
 	}
 }
 
+// TestReset: a virtual CPU that runs elsewhere in the kernel's part of the map is in a module, or the guest has come back with its
+// kernel in another place.
+func TestReset(t *testing.T) {
+	for name, tt := range map[string]struct {
+		cs    uint16
+		reset bool
+		says  string
+	}{
+		"a module":       {kernelCS, false, ""},
+		"user space":     {userCS, true, ""},
+		"another kernel": {kernelCS, true, "the guest was reset"},
+	} {
+		b := newBed(t, 0)
+		b.e.config.Heartbeat = time.Nanosecond
+		b.boot()
+		b.run()
+		if tt.reset {
+			b.Write(kernel.Variables.Banner, []byte("something else"))
+		}
+		b.Do(at(mapStart+mapSize-8, tt.cs), b.pause())
+		if err := b.e.Run(); (err != nil) != (tt.says != "") || err != nil && (!strings.Contains(err.Error(), tt.says) || len(b.Events) != 1) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestUnlocked: a kernel that is not locked down does not come to its first program, unless that was said to be all right.
 func TestUnlocked(t *testing.T) {
 	for _, accepted := range []bool{false, true} {
