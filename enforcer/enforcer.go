@@ -83,7 +83,7 @@ var ErrNeverGuarded = errors.New("the guest has ended, and its IMA policy never 
 // only other way in which it returns: the guest then stands still.
 func (e *Enforcer) Run() error {
 	err := e.begin()
-	for err == nil {
+	for err == nil || err == guest.ErrMoved { // whose hit happens again
 		var s guest.Stop
 		if s, err = e.run(e.untilBeat()); err == nil && time.Until(e.beat) <= 0 {
 			err = e.heartbeat()
@@ -157,7 +157,7 @@ func (e *Enforcer) hit(s *guest.Stop) error {
 	began := time.Now()
 	h := &hit{memory: e.memory(s.VCPU), e: e, point: points[i], regs: &s.Regs}
 	h.r = Record{line: line{Time: began}, Hook: h.function, VCPU: s.VCPU}
-	phase := e.saved.Phase
+	phase, next := e.saved.Phase, e.next
 	err := h.judge(h)
 	if err == nil && e.saved.Phase != phase {
 		err = e.plant()
@@ -166,6 +166,12 @@ func (e *Enforcer) hit(s *guest.Stop) error {
 		h.r.Verdict, h.r.Reason = Freeze, err.Error()
 	} else {
 		err = e.config.Guest.Answer(s, h.answer)
+	}
+	if err == guest.ErrMoved && e.saved.Phase != phase {
+		err = fmt.Errorf("%w, which has changed what is known of it", err)
+	} else if err == guest.ErrMoved {
+		e.next = next
+		return err
 	}
 	answer := time.Since(began) - h.spent - h.verify
 	h.r.Spent = Spent{Registers: began.Sub(s.At), Memory: h.spent, Verify: h.verify, Answer: answer}

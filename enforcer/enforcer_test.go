@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -153,6 +154,41 @@ func TestBlockDevice(t *testing.T) {
 				t.Errorf("%+v, answer %+v", rec, a)
 			}
 		})
+	}
+}
+
+// TestMoved: a hit that was gone when its answer came happens again, and counts once.
+func TestMoved(t *testing.T) {
+	value, sum := signed(t, "true")
+	for name, hit := range map[string]func(b *bed) []guesttest.Event{
+		"rule":      func(b *bed) []guesttest.Event { return []guesttest.Event{b.addRule(pinned[0]), b.addRule(pinned[1])} },
+		"signature": func(b *bed) []guesttest.Event { b.boot(); return []guesttest.Event{b.verification(value, sum)} },
+		"user": func(b *bed) []guesttest.Event {
+			b.boot()
+			return []guesttest.Event{func(*guesttest.Guest) (int, guest.Registers) {
+				return 0, guest.Registers{CS: userCS, RIP: entry("ima_parse_add_rule")}
+			}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, 0)
+			events := hit(b)
+			first := true
+			b.Do(b.after(func() { b.Moved, first = first, false }, events[0]))
+			b.Do(events[1:]...)
+			before := len(b.Events)
+			a, r := b.run()
+			if b.Moved || len(b.Answers) != before || a.RIP == 0 || r.Verdict == Freeze {
+				t.Errorf("%d answers to %d hits, the last %+v: %+v", len(b.Answers), before, a, r)
+			}
+		})
+	}
+	b := newBed(t, 0)
+	b.boot()
+	last := len(b.Events) - 1 // by which the policy is in force
+	b.Events[last] = b.after(func() { b.Moved = true }, b.Events[last])
+	if err := b.e.Run(); err == nil || !b.Frozen || !errors.Is(err, guest.ErrMoved) {
+		t.Errorf("progress of a hit that was gone: %v", err)
 	}
 }
 

@@ -25,6 +25,8 @@ type conn struct {
 	err      error         // the first there was; nothing is sent or taken any more
 
 	out      []byte   // packets that were not sent yet
+	sent     bool     // no reply to the last batch was taken yet
+	stopped  bool     // a batch, or opening, has stopped the guest, which ran when it came
 	pending  []string // the texts of those whose replies were not taken yet
 	orders   int      // to how many of these it has to be OK
 	question string   // what the last reply that was taken or waited for belongs to
@@ -66,15 +68,14 @@ func (c *conn) hungUp() error {
 // from sleep takes as long as QEMU takes to reply, and the guest stands still meanwhile.
 const spin = 200 * time.Microsecond
 
-// fill receives more, and waits for ever if until is zero. Who sends all the time gains
-// none.
+// fill receives more. Who sends all the time gains none.
 func (c *conn) fill(until time.Time) error {
 	c.r, c.w = 0, copy(c.buf[:], c.buf[c.r:c.w])
 	if c.w == len(c.buf) {
 		return fmt.Errorf("it sent a packet of more than %d bytes", c.w)
 	}
 	start := time.Now()
-	if !until.IsZero() && start.After(until) {
+	if start.After(until) {
 		return errSilent
 	}
 	for {
@@ -83,7 +84,7 @@ func (c *conn) fill(until time.Time) error {
 		case n > 0:
 			c.w += n
 			return nil
-		case err == unix.EAGAIN && !until.IsZero() && time.Since(start) < spin:
+		case err == unix.EAGAIN && time.Since(start) < spin:
 			unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // QEMU may need this processor
 		case err == unix.EAGAIN:
 			if err := readable(c.fd, until); err != nil {
@@ -97,15 +98,11 @@ func (c *conn) fill(until time.Time) error {
 	}
 }
 
-// readable waits until there is something to read, for ever if until is zero.
+// readable waits until there is something to read.
 func readable(fd int, until time.Time) error {
 	for {
-		var limit *unix.Timespec
-		if !until.IsZero() {
-			t := unix.NsecToTimespec(max(0, int64(time.Until(until))))
-			limit = &t
-		}
-		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, limit, nil)
+		limit := unix.NsecToTimespec(max(0, int64(time.Until(until))))
+		n, err := unix.Ppoll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, &limit, nil)
 		switch {
 		case n > 0:
 			return nil
@@ -137,12 +134,16 @@ func (c *conn) order(format string, args ...any) {
 // is not there is an order obeyed.
 func (c *conn) obeyed() error {
 	for ; c.orders > 0; c.orders-- {
-		p := string(c.take(c.soon()))
-		if p != "OK" && !(p == "E22" && c.question[0] == 'z') {
-			c.refuse([]byte(p))
-		}
+		c.obey()
 	}
 	return c.err
+}
+
+func (c *conn) obey() {
+	p := string(c.take(c.soon()))
+	if p != "OK" && !(p == "E22" && c.question[0] == 'z') {
+		c.refuse([]byte(p))
+	}
 }
 
 // reply sends the batch and takes the first reply behind those to orders. It is good
@@ -152,33 +153,49 @@ func (c *conn) reply() []byte {
 	return c.take(c.soon())
 }
 
-// take takes the next reply, which may instead be that QEMU exits.
+// take takes the next reply, which may instead be that QEMU exits. The first of a batch tells whether
+// the guest stood still when that came.
 func (c *conn) take(until time.Time) []byte {
 	if c.err != nil {
 		return nil
 	}
 	c.question = c.pending[0]
-	if c.send() != nil {
+	c.send()
+	p := c.next(until)
+	for c.sent && len(p) > 0 && p[0] == 'T' { // of a stop before the batch
+		p = c.next(until)
+	}
+	if c.sent && c.err == nil {
+		if c.sent = false; len(p) > 0 {
+			c.stopped = true
+		} else {
+			p = c.next(until)
+		}
+	}
+	c.pending = c.pending[1:]
+	return p
+}
+
+// next takes the next packet, whatever it is, or fails.
+func (c *conn) next(until time.Time) []byte {
+	if c.err != nil {
 		return nil
 	}
 	p, err := c.receive(until)
 	if err == nil && len(p) > 0 && (p[0] == 'W' || p[0] == 'X') {
 		err = fmt.Errorf("%w: QEMU exits (%q)", guest.ErrEnded, p)
 	}
-	if c.fail(err); err != nil {
-		return nil
-	}
-	c.pending = c.pending[1:]
+	c.fail(err)
 	return p
 }
 
-// send sends the batch, if that was not done yet.
-func (c *conn) send() error {
-	if c.err == nil && len(c.out) > 0 {
-		c.fail(c.write(c.out))
-		c.out = c.out[:0]
+// send sends the batch, if that was not done yet, behind an empty packet: one of a guest that
+// stands still is answered with another, and one of a guest that runs stops it and is lost.
+func (c *conn) send() {
+	if len(c.out) > 0 {
+		c.fail(c.write(append([]byte("$#00"), c.out...)))
+		c.out, c.sent = c.out[:0], true
 	}
-	return c.err
 }
 
 // fail keeps the first error, if there is one, and what it was about.
@@ -226,16 +243,20 @@ func sum(text []byte) (sum byte) {
 // to a process that has died. The empty packet is there to be lost with such remains.
 // Only a stopped guest answers qC. It works after errors, too.
 func (c *conn) sync() error {
-	const answer = "$QC"
+	var stood, told bool
 	until := c.soon()
 	err := c.write([]byte("\x03$#00$qC#b4"))
-	for err == nil && !bytes.Contains(c.buf[c.r:c.w], []byte(answer)) {
-		c.r = max(c.r, c.w-len(answer)+1)
+	for err == nil {
+		b := c.buf[c.r:c.w]
+		stood, told = stood || bytes.Contains(b, []byte("$#00")), told || bytes.Contains(b, []byte("$T02"))
+		if i := bytes.Index(b, []byte("$QC")); i >= 0 {
+			c.r += i
+			_, err = c.receive(until)
+			break
+		}
+		c.r = max(c.r, c.w-len("$T0"))
 		err = c.fill(until)
 	}
-	if err == nil {
-		c.r += bytes.Index(c.buf[c.r:c.w], []byte(answer))
-		_, err = c.receive(until)
-	}
+	c.stopped = told || !stood
 	return err
 }

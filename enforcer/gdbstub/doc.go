@@ -7,18 +7,26 @@
 //
 // The gdb remote serial protocol (gdb's manual, appendix E): packets $text#sum,
 // where sum is the bytes' sum modulo 256 in hex. What matters of QEMU's side
-// (gdbstub/gdbstub.c and softmmu/cpus.c of 7.2) is this:
+// (gdbstub/gdbstub.c and softmmu/cpus.c of 7.2, gdbstub/system.c and system/cpus.c of 10 and 11) is this:
 //
-//   - While the guest runs, any byte that arrives stops it. So nothing is sent
-//     behind vCont;c, and never a '+': the stub does without acknowledgements.
-//   - A stop is told by T05 (a trap), T02 (stopped by a byte, or by the monitor: then it is waited for), T03
-//     (shut down) and others, with the thread of a virtual CPU. g, P and m then are
-//     about that one. All virtual CPUs stand still.
+//   - While the guest runs, the first byte of what arrives stops it, and the packet that it begins is lost. So
+//     each write begins with an empty packet, which a guest that stands still answers and one that
+//     runs loses: the answer tells which it was. All that is in one write is executed without anybody coming between.
+//   - A '+' is never sent: the stub does without acknowledgements.
+//   - A stop is told by T05 (a trap) or another T (by the monitor, a watchdog, a full disk), with the thread of a
+//     virtual CPU. g, P and m then are about that one. All virtual CPUs stand still. From QEMU 8.1 on there is one
+//     such reply to each vCont;c and no more (allow_stop_reply): after the monitor's stop and cont the next hit is not told.
+//     A guest that its host has paused is therefore asked about from time to time. If it runs it is stopped by
+//     that, and resumed with a vCont;c of ours. One write has a question before vCont;c, so that news of earlier stops, which older versions
+//     tell unasked, is known as such.
+//   - Who has stopped a guest only QEMU's monitor knows, which the stub hands commands to (qRcmd): "info status" says debug
+//     for a breakpoint. Another state that we have not made is its host's, who lets the guest go on.
+//     The state and the registers are read, and the answer written, in one write. QEMU drops a stop by the monitor for a guest that stands at a
+//     breakpoint, and tells nobody.
 //   - Of two virtual CPUs that hit at once one is told of. The other has not executed
 //     the instruction either, and hits again as soon as it runs.
-//   - The byte 03 is ignored by a stopped guest. An interrupt that comes too late
-//     therefore does nothing, and one that wins against a hit is answered with T02;
-//     the hit comes again. There is one reply to each vCont;c, whoever wins.
+//   - An end of time that wins against a hit hides it; the hit comes again. A breakpoint that QEMU notices and
+//     a pause that ends at once leave a stop in state debug with no virtual CPU at a trap: it is let go on, once.
 //   - A connection that ends leaves traps as they are and a stopped guest stopped; a
 //     new one stops a running guest. '?' removes all traps and is never sent; D
 //     removes them and lets the guest run, and is sent by Release alone.
@@ -38,8 +46,7 @@
 // # Cost
 //
 // A hit costs four exchanges: the registers, all memory that is asked for at once, and the
-// registers of the answer are one each, and so is resuming the guest, the reply to which is left for
-// the next stop. A guest whose registers QEMU has not set is not resumed.
+// registers of the answer are one each, and so is resuming the guest. A guest whose registers QEMU has not set is not resumed.
 //
 // # Trust
 //

@@ -45,6 +45,7 @@ func TestRelease(t *testing.T) {
 		t.Errorf("the guest is %v", status)
 	}
 	g = m.dial(t)
+	m.goOn(t, g)
 	runFreely(t, g, s.VCPU)
 	if ret, _, sum := counters(t, g, s.VCPU); ret < 2 || sum>>40 != 1 {
 		t.Errorf("%d calls, with %#x in all: the answer was not given, or the guest did not run", ret, sum)
@@ -169,6 +170,9 @@ func TestOthers(t *testing.T) {
 		first.Close()
 		g := m.dial(t)
 		plant(t, g, hook)
+		if s, err := g.Run(0); err != nil || s.Hit {
+			t.Errorf("got %+v, %v", s, err)
+		}
 		if _, err := g.Run(0); err == nil || !strings.Contains(err.Error(), "virtual CPU 0 stopped at 0xf00f2") {
 			t.Errorf("got %v", err)
 		}

@@ -5,9 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/bits"
 	"slices"
-	"time"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 	"golang.org/x/sys/unix"
@@ -65,6 +63,8 @@ type Guest struct {
 	planted  []uint64
 	last     guest.Stop
 	running  bool   // between Answer and Run
+	paused   bool   // it stands still, and not by us: whoever has paused it lets it go on
+	stray    uint64 // where it stopped last without a trap
 	distance uint64 // of addresses that are read; see ReadImage
 }
 
@@ -95,14 +95,9 @@ func (g *Guest) takeRegisters() (r guest.Registers) {
 	}
 	at := func(n int) uint64 { return binary.LittleEndian.Uint64(b[8*n:]) }
 	return guest.Registers{
-		RCX: at(numRCX), RDX: at(numRDX), RSI: at(numRSI), RDI: at(numRDI), RSP: at(numRSP), R8: at(numR8), R9: at(numR9), RIP: at(numRIP),
+		RAX: at(numRAX), RCX: at(numRCX), RDX: at(numRDX), RSI: at(numRSI), RDI: at(numRDI), RSP: at(numRSP), R8: at(numR8), R9: at(numR9), RIP: at(numRIP),
 		CS: binary.LittleEndian.Uint16(b[atCS:]),
 	}
-}
-
-// setRegister orders a register of the selected virtual CPU set, low byte first.
-func (c *conn) setRegister(n int, value uint64) {
-	c.order("P%x=%016x", n, bits.ReverseBytes64(value))
 }
 
 // Read fills the ranges as the virtual CPU's page tables have it.
@@ -239,7 +234,8 @@ func (g *Guest) Freeze() error {
 // halt stops a guest that an answer has let run on.
 func (g *Guest) halt() error {
 	if g.running {
-		g.Run(time.Nanosecond)
+		g.look()
+		g.running = false
 	}
 	return g.c.err
 }

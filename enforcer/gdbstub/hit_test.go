@@ -75,7 +75,7 @@ func checkRegisters(t *testing.T, g *Guest, s guest.Stop) {
 
 // TestOpenFD uses a socket pair, which QEMU knows as a connected character device.
 func TestOpenFD(t *testing.T) {
-	needTool(t, "qemu-system-x86_64")
+	needTool(t, qemu())
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ const (
 	// nothing else meanwhile.
 	patience = 30 * time.Second
 
-	packetSize = 4096     // MAX_PACKET_LENGTH
+	packetSize = 4096     // MAX_PACKET_LENGTH; 0x20020 from QEMU 11 on
 	maxXML     = 64 << 10 // of a description of registers; QEMU's has 10 KiB
 	maxThreads = 4096     // virtual CPUs of any machine that QEMU has
 	process    = "p01."   // what all ids of an x86 machine's virtual CPUs begin with
@@ -62,12 +62,17 @@ func (g *Guest) begin() error {
 		return fmt.Errorf("speaking to QEMU, which serves one debugger at a time: %w", err)
 	}
 	c.ask("qSupported:multiprocess+")
-	if p := c.reply(); !bytes.Contains(p, fmt.Appendf(nil, "PacketSize=%x;", packetSize)) {
-		c.refuse(p)
+	var size int
+	if p := c.reply(); c.err == nil {
+		if _, err := fmt.Sscanf(string(p), "PacketSize=%x;", &size); err != nil || size < packetSize {
+			c.fail(fmt.Errorf("it says of itself %q, where packets of %d bytes are needed", p[:min(len(p), 256)], packetSize))
+		}
 	}
 	c.order("Qqemu.PhyMemMode:0") // who was here before may have died in the middle of ReadImage
 	g.checkRegisters()
 	g.listThreads()
+	g.askState()
+	g.paused = g.isPaused(g.takeState())
 	return c.err
 }
 
@@ -146,10 +151,13 @@ func (g *Guest) option(name string) (values []string) {
 	return values
 }
 
-// Warnings tells what QEMU's command line leaves to root in the guest, or that it cannot be read.
+// Warnings tells of a guest that waits for its host, and what QEMU's command line leaves to root in it, or that it cannot be read.
 func (g *Guest) Warnings() (all []string) {
+	if g.paused {
+		all = append(all, "the guest is paused, by its host or since an enforcer was killed, and waits to be continued ('cont' in QEMU's monitor, 'virsh resume')")
+	}
 	if len(g.command) < 2 {
-		return []string{"QEMU's command line cannot be read: whether it has -no-reboot, and -cpu with svm=off,vmx=off, is not known"}
+		return append(all, "QEMU's command line cannot be read: whether it has -no-reboot, and -cpu with svm=off,vmx=off, is not known")
 	}
 	isShutdown := func(action string) bool { return strings.Contains(action, "reboot=shutdown") }
 	if g.option("no-reboot") == nil && !slices.ContainsFunc(g.option("action"), isShutdown) {

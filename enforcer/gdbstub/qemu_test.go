@@ -2,6 +2,7 @@ package gdbstub
 
 import (
 	"bufio"
+	"cmp"
 	_ "embed"
 	"encoding/binary"
 	"encoding/hex"
@@ -42,6 +43,9 @@ type machine struct {
 	qmpR *bufio.Reader
 }
 
+// qemu is the emulator that the tests run: VMSEAL_QEMU, of which scripts/qemu makes some, or the installed one.
+func qemu() string { return cmp.Or(os.Getenv("VMSEAL_QEMU"), "qemu-system-x86_64") }
+
 func needTool(t testing.TB, name string) {
 	if _, err := exec.LookPath(name); err != nil {
 		if os.Getenv("VMSEAL_REQUIRE_TOOLS") == "1" {
@@ -69,7 +73,7 @@ func firmware(t testing.TB) string {
 
 // boot starts a machine that waits for its first instruction.
 func boot(t testing.TB, processors int, args ...string) *machine {
-	needTool(t, "qemu-system-x86_64")
+	needTool(t, qemu())
 	dir, err := os.MkdirTemp("", "gdbstub") // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +86,7 @@ func boot(t testing.TB, processors int, args ...string) *machine {
 }
 
 func (m *machine) start(t testing.TB, files []*os.File, args ...string) {
-	m.cmd = exec.Command("qemu-system-x86_64", append([]string{"-S", "-machine", "pc,accel=tcg", "-m", "16", "-nodefaults",
+	m.cmd = exec.Command(qemu(), append([]string{"-S", "-machine", "pc,accel=tcg", "-m", "16", "-nodefaults",
 		"-display", "none", "-no-reboot", "-qmp", "stdio"}, args...)...)
 	m.cmd.ExtraFiles = files
 	m.cmd.Stderr = os.Stderr
@@ -139,7 +143,7 @@ func (m *machine) qmp(t testing.TB, command string, arguments ...map[string]any)
 			t.Fatalf("QEMU's monitor: %s: %v", command, err)
 		}
 		var reply struct {
-			Return map[string]any
+			Return any
 			Error  any
 		}
 		if err := json.Unmarshal(line, &reply); err != nil {
@@ -148,8 +152,11 @@ func (m *machine) qmp(t testing.TB, command string, arguments ...map[string]any)
 		if reply.Error != nil {
 			t.Fatalf("QEMU's monitor: %s: %v", command, reply.Error)
 		}
-		if reply.Return != nil {
-			return reply.Return
+		switch r := reply.Return.(type) {
+		case map[string]any:
+			return r
+		case string: // of human-monitor-command
+			return map[string]any{"text": r}
 		}
 	}
 }
@@ -162,6 +169,14 @@ func (m *machine) dial(t testing.TB) *Guest {
 	}
 	t.Cleanup(func() { g.Close() })
 	return g
+}
+
+// goOn continues a guest of which it is not known whether it ran before the connection stopped it.
+func (m *machine) goOn(t testing.TB, g *Guest) {
+	t.Helper()
+	if g.paused {
+		m.qmp(t, "cont")
+	}
 }
 
 func plant(t testing.TB, g *Guest, addrs ...uint64) {

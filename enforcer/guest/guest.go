@@ -29,11 +29,15 @@ var ErrEnded = errors.New("the guest has ended")
 // memory yet: a kernel makes it of a call while it starts. No trap is set then.
 var ErrNotYet = errors.New("the kernel has not come so far yet")
 
+// ErrMoved is given by Answer where somebody else has let the guest run since the hit, and another call
+// stands there now, or none. Nothing was answered: the hit happens again.
+var ErrMoved = errors.New("somebody has let the guest run before its hit was answered")
+
 // Registers of one virtual CPU in 64-bit mode, as far as they are asked for: the arguments of a
 // function, and where the CPU is.
 type Registers struct {
-	RDI, RSI, RDX, RCX, R8, R9, RSP, RIP uint64
-	CS                                   uint16 // the selector
+	RAX, RDI, RSI, RDX, RCX, R8, R9, RSP, RIP uint64
+	CS                                        uint16 // the selector
 }
 
 // CPL is the privilege level: 0 in the kernel, 3 in user space.

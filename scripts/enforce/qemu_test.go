@@ -2,6 +2,7 @@ package enforce
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -184,7 +185,7 @@ func (v *vm) accept(l *net.UnixListener) net.Conn {
 // start runs QEMU, which ends with this process.
 func (v *vm) start(args []string) {
 	v.t.Helper()
-	cmd := bed.Peer("qemu-system-x86_64", args...)
+	cmd := bed.Peer(cmp.Or(os.Getenv("VMSEAL_QEMU"), "qemu-system-x86_64"), args...)
 	cmd.Env = append(cmd.Env, "TMPDIR="+v.dir) // for the snapshot
 	cmd.Stdout, cmd.Stderr = v.log, v.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

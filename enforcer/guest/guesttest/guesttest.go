@@ -27,6 +27,8 @@ type Event func(*Guest) (vcpu int, regs guest.Registers)
 type Guest struct {
 	Events  []Event // what happens, in order; behind the last the guest ends
 	CPUs    []guest.Registers
+	Moved   bool // the next answer comes when its hit is no more, which then happens again
+	last    Event
 	New     bool   // has not run yet
 	ID      string // Identity
 	Traps   []uint64
@@ -108,7 +110,7 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 	g.New = false
 	for len(g.Events) > 0 && g.Fail == nil {
 		e := g.Events[0]
-		g.Events = g.Events[1:]
+		g.Events, g.last = g.Events[1:], e
 		vcpu, regs := e(g)
 		for len(g.CPUs) <= vcpu {
 			g.CPUs = append(g.CPUs, guest.Registers{})
@@ -158,6 +160,10 @@ func (g *Guest) VCPUs() ([]guest.Registers, error) { return slices.Clone(g.CPUs)
 
 // Answer implements guest.Guest.
 func (g *Guest) Answer(_ *guest.Stop, a guest.Answer) error {
+	if g.Moved && g.Fail == nil {
+		g.Moved, g.Events = false, append([]Event{g.last}, g.Events...)
+		return guest.ErrMoved
+	}
 	g.Answers = append(g.Answers, a)
 	return g.Fail
 }
