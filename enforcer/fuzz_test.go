@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 	"github.com/vmseal/vmseal/enforcer/guest/guesttest"
+	"github.com/vmseal/vmseal/formats/profile"
 )
 
 // FuzzHit calls a hooked function with any registers and memory: it is answered or
@@ -15,16 +16,20 @@ func FuzzHit(f *testing.F) {
 	f.Add(uint8(0), uint64(3), uint64(files), uint64(name), uint64(label), uint64(265), []byte{3, 2, 4})
 	f.Add(uint8(1), uint64(1), uint64(label), uint64(265), uint64(digest), uint64(32), []byte{3, 2, 4})
 	f.Add(uint8(2), uint64(rule), uint64(0), uint64(0), uint64(0), uint64(0), []byte("appraise\n"))
+	f.Add(uint8(0x43), uint64(1), uint64(label), uint64(digest), uint64(32), uint64(4), []byte{3, 3, 4})
 	f.Add(uint8(4), uint64(bprm), uint64(0), uint64(0), uint64(0), uint64(0), []byte{})
 	f.Fuzz(func(t *testing.T, hook uint8, a, b2, c, d, e uint64, memory []byte) {
 		b := newBed(t, 0)
+		b.change(func(p *profile.Profile) { // as of either kind of kernel
+			p.Values.DigsigAlgo, p.Values.AreaArgument = hook&0x40 != 0, uint32(hook>>5&1)
+		})
 		b.e.config.State = State{} // which would take most of the time
 		b.boot()
 		value, _ := signed(t, "true")
 		b.Do(b.appraisal(rootSB, 3, value))
 		hooks := []uint64{
 			entry("ima_appraise_measurement"), entry("integrity_digsig_verify"),
-			entry("ima_parse_add_rule"), entry("ima_update_policy"), entry("security_bprm_check"),
+			entry("ima_parse_add_rule"), entry("ima_update_policy"), entry("security_bprm_check"), entry("blkdev_mmap"),
 		}
 		r := guest.Registers{RDI: a, RSI: b2, RDX: b2, RCX: c, R8: d, R9: e, RSP: stack, CS: kernelCS,
 			RIP: hooks[int(hook)%len(hooks)]}

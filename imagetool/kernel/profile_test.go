@@ -306,6 +306,12 @@ func TestPrototypes(t *testing.T) {
 func FuzzProfile(f *testing.F) {
 	f.Add(fakeELF(f, newFake()))
 	f.Add(fakeELF(f, switching()))
+	later := newFake()
+	later.Layout = fakekernel.Layouts["7.1"]
+	later.Rename("fixed_percpu_data", "")
+	later.Rename("xen_vcpu_info", "")
+	mapsByDescription(later, "vma_flags_t", "vma_flags")
+	f.Add(fakeELF(f, later))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		p, err := Profile(file, Options{})
 		if (p == nil) != (err != nil) {
