@@ -22,7 +22,7 @@ const (
 
 // function is what the kernel calls the function of a hook.
 func (k *builder) function(hook string) string {
-	if hook == "blkdev_mmap" && len(k.symbols.byName[hook]) == 0 && len(k.symbols.byName[blkdevMmapPrepare]) > 0 {
+	if hook == "blkdev_mmap" && len(k.symbols.byName[blkdevMmapPrepare]) > 0 {
 		return blkdevMmapPrepare
 	}
 	return hook
@@ -30,7 +30,12 @@ func (k *builder) function(hook string) string {
 
 // hook makes an interception point of a function.
 func (k *builder) hook(name string) (profile.Hook, error) {
-	name = k.function(name)
+	if other := k.function(name); other != name {
+		if len(k.symbols.byName[name]) > 0 {
+			return profile.Hook{}, fmt.Errorf("there are both %s and %s: which one is called is not clear", name, other)
+		}
+		name = other
+	}
 	entry, err := k.symbols.entry(name)
 	if err != nil {
 		return profile.Hook{}, err

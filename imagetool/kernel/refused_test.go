@@ -52,6 +52,13 @@ func TestRefused(t *testing.T) {
 			change: func(f *fakekernel.Kernel) { f.Rename("blkdev_mmap", "blkdev_mmap_prepare") },
 			is:     btf.ErrNotFound, says: "type of function blkdev_mmap_prepare",
 		},
+		"two ways of mapping block devices": {
+			change: func(f *fakekernel.Kernel) {
+				mapsByDescription(f, "vm_flags_t", "vm_flags")
+				f.Add(fakekernel.Spare, 't', "blkdev_mmap")
+			},
+			says: "both blkdev_mmap and blkdev_mmap_prepare",
+		},
 		"no flags of the mapping of a block device": {
 			change: func(f *fakekernel.Kernel) {
 				mapsByDescription(f, "vm_flags_t", "vm_flags")
