@@ -21,6 +21,7 @@ import (
 //	           lock prefixes                 .smp_locks, when a second CPU comes up
 //	kept       the switches of LSMs          they are set once, by security_init, and whoever
 //	                                         turns one off afterwards has removed a hook
+//	           the trap of warnings          the same, by traps.c
 //	           kprobes elsewhere, kgdb       a breakpoint in the middle of this code
 //	no matter  alternatives, paravirt,       applied once, before user space runs
 //	           retpolines, return thunks,
@@ -49,11 +50,13 @@ type spot struct {
 	kept bool // what it is must not change once the kernel has started
 }
 
-// isLSMSwitch reports whether a symbol is a static key or the key of a static call that
-// leads to the hooks of LSMs (SECURITY_HOOK_ACTIVE_KEY and LSM_STATIC_CALL,
-// security/security.c, since 6.12; before, there are lists).
-func isLSMSwitch(name string) bool {
-	return strings.HasPrefix(name, "security_hook_active_") || strings.HasPrefix(name, "__SCK__lsm_static_call_")
+// isSetOnce reports whether a symbol is a static key or the key of a static call that is set
+// while the kernel starts, and never again: what leads to the hooks of LSMs
+// (SECURITY_HOOK_ACTIVE_KEY and LSM_STATIC_CALL, security/security.c, since 6.12; before,
+// there are lists), and the trap of warnings, whose calls become an undefined instruction
+// (WARN_trap, arch/x86/kernel/traps.c, since 6.19).
+func isSetOnce(name string) bool {
+	return strings.HasPrefix(name, "security_hook_active_") || strings.HasPrefix(name, "__SCK__lsm_static_call_") || name == "__SCK__WARN_trap"
 }
 
 // findSpots finds the spots of all functions, which are sorted by address.
@@ -235,11 +238,11 @@ func callSiteSize(code []byte, tail bool) int {
 // addSwitch notes a jump label or static call. In the hooks there are no others than
 // those that lead to LSMs: if there were, it would have to be known what they lead to.
 func (k *builder) addSwitch(f *function, at uint64, size int, what string, key uint64) error {
-	lsm := k.symbols.lsm[key]
-	if !lsm && isLSMHook(f.name) {
+	once := k.symbols.setOnce[key]
+	if !once && isLSMHook(f.name) {
 		return fmt.Errorf("function %s: %s at %#x is not known to belong to the LSMs", f.name, what, at)
 	}
-	return f.add(at, size, what, lsm)
+	return f.add(at, size, what, once)
 }
 
 // lockPrefixes reads .smp_locks, in which 0 fills the last page (alternatives_smp_lock,

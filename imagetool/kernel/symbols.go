@@ -8,23 +8,23 @@ import (
 // symbols are those of one kernel that a profile needs, and what the compiler made
 // of them.
 type symbols struct {
-	byName map[string][]symbol
-	path   []symbol        // the code of the appraisal path, by address
-	lsm    map[uint64]bool // where the switches lie that call the hooks of LSMs
-	data   bool            // there are variables in the symbol table
+	byName  map[string][]symbol
+	path    []symbol        // the code of the appraisal path, by address
+	setOnce map[uint64]bool // where the switches lie that do not change once the kernel has started
+	data    bool            // there are variables in the symbol table
 }
 
 // readSymbols finds the symbols with these names, those of the appraisal path, and the
-// switches of LSMs.
+// switches that are set once.
 func readSymbols(m *image, names []string) (*symbols, error) {
-	s := &symbols{byName: make(map[string][]symbol), lsm: make(map[uint64]bool)}
+	s := &symbols{byName: make(map[string][]symbol), setOnce: make(map[uint64]bool)}
 	wanted := make(map[string]bool)
 	for _, name := range names {
 		wanted[name] = true
 	}
 	list, err := kallsyms(m.section(".rodata"), m.sectionAddr(".rodata"), func(kind byte, name []byte) bool {
 		s.data = s.data || strings.IndexByte("dDbB", kind) >= 0
-		return wanted[stem(string(name))] || inPath(kind, string(name)) || isLSMSwitch(string(name))
+		return wanted[stem(string(name))] || inPath(kind, string(name)) || isSetOnce(string(name))
 	})
 	if err != nil {
 		return nil, err
@@ -36,8 +36,8 @@ func readSymbols(m *image, names []string) (*symbols, error) {
 		if inPath(sym.kind, sym.name) {
 			s.path = append(s.path, sym)
 		}
-		if isLSMSwitch(sym.name) {
-			s.lsm[sym.addr] = true
+		if isSetOnce(sym.name) {
+			s.setOnce[sym.addr] = true
 		}
 	}
 	return s, nil
