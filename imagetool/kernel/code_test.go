@@ -33,9 +33,9 @@ func switching() *fakekernel.Kernel {
 	f.AddJump(measure+15, otherKey+16) // which has no symbol
 	f.AddCall(measure+17, otherKey)
 	f.AddCall(measure+22, otherKey|1)
-	f.Add(otherKey+32, 'T', "__SCK__WARN_trap")
+	f.Add(otherKey+0x60, 'T', "__SCK__WARN_trap")
 	f.Patch(measure+28, []byte("\xe8\x01\x02\x03\x04"))
-	f.AddCall(measure+28, otherKey+32)
+	f.AddCall(measure+28, otherKey+0x60)
 
 	hook := fakekernel.Function("security_mmap_file")
 	f.Patch(hook+5, []byte("\x0f\x1f\x44\x00\x00"+"\xeb\x05"+"\x3e\xff"+"\xe8\x01\x02\x03\x04"+"\xe9\x01\x02\x03\x04"))
