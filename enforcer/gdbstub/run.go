@@ -85,6 +85,7 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 			g.paused = true
 		}
 	}
+	g.running = false
 	return guest.Stop{}, g.c.err
 }
 
