@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -248,13 +249,20 @@ func TestInterrupt(t *testing.T) {
 				replies["qRcmd"], g.c.patience = "", 10*time.Millisecond
 			}
 			s.set(replies, test.rip)
+			var early atomic.Bool
 			for n := range 3 {
 				if test.paused {
-					g.c.patience = time.Hour
-					time.AfterFunc(2*pollInterval, func() { s.set(map[string]string{"qRcmd": monitorSays(saysHit)}, test.rip) })
+					early.Store(true)
+					time.AfterFunc(2*pollInterval, func() {
+						early.Store(false)
+						s.set(map[string]string{"qRcmd": monitorSays(saysHit)}, test.rip)
+					})
 					test.hit, test.paused = true, false
 				}
 				stop, err := g.Run(time.Microsecond)
+				if early.Load() {
+					t.Fatalf("a guest that its host has paused is taken for one that has hit: %+v, %v", stop, err)
+				}
 				if test.err != "" && (n > 0 || !test.atLast) {
 					if err == nil || !strings.Contains(err.Error(), test.err) {
 						t.Fatalf("got %+v, %v", stop, err)
