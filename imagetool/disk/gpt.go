@@ -213,7 +213,7 @@ func (g *gptCopy) table(v *view, boot bootRecord) (*table, error) {
 		switch {
 		case p.Start > last || p.End > last: // is_pte_valid
 			// Needed: the kernel makes no such partition (is_pte_valid).
-			t.problem(p.Index, hintCut, "the partition table lies: partition %d spans sectors %d to %d, but the image has %d", p.Index, p.Start, p.End, last+1)
+			t.problem(p.Index, hintCut+"; "+hintLeaveOut(p.Index), "the partition table lies: partition %d spans sectors %d to %d, but the image has %d", p.Index, p.Start, p.End, last+1)
 			continue
 		case p.Start > p.End:
 			// Needed: the kernel would make a partition of a negative size, and refuses.

@@ -87,7 +87,7 @@ func (t *table) check(size int64) {
 		if v.Start < size {
 			return false
 		}
-		t.problem(v.Number, hintCut, "the partition table lies: partition %d begins at byte %d, but the image has %d bytes", v.Number, v.Start, size)
+		t.problem(v.Number, hintCut+"; "+hintLeaveOut(v.Number), "the partition table lies: partition %d begins at byte %d, but the image has %d bytes", v.Number, v.Start, size)
 		return true
 	})
 	for i := range t.volumes {

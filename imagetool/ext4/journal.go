@@ -49,9 +49,6 @@ func (fs *FS) checkJournal() error {
 	if !fs.sb.has(compat, compatHasJournal) {
 		return nil
 	}
-	if dev, ino := fs.sb.u32(sbJournalDev), fs.sb.u32(sbJournalInum); dev != 0 || ino == 0 {
-		return refuse("on a copy of the image, 'tune2fs -f -O ^has_journal FILESYSTEM && tune2fs -j FILESYSTEM' moves the journal inside", "file system has an external journal")
-	}
 	in, err := fs.Inode(fs.journalInode())
 	if err != nil {
 		return fmt.Errorf("reading the journal: %w", err)

@@ -148,7 +148,10 @@ func (sb *superblock) checkState() (out []*RefusedError) {
 	if refused := sb.checkQuotaInodes(); refused != nil {
 		out = append(out, refused)
 	}
-	if u := sb.raw[sbJournalUUID : sbJournalUUID+16]; !isZero(u) {
+	if u := sb.raw[sbJournalUUID : sbJournalUUID+16]; sb.has(compat, compatHasJournal) && (sb.u32(sbJournalDev) != 0 || sb.u32(sbJournalInum) == 0) {
+		out = append(out, refuse("on a copy of the image, 'tune2fs -f -O ^has_journal FILESYSTEM && tune2fs -j FILESYSTEM' moves the journal inside",
+			"file system has an external journal"))
+	} else if !isZero(u) {
 		out = append(out, incurable("superblock names an external journal, %x", u))
 	}
 	if n := sb.u32(sbLastOrphan); n != 0 {

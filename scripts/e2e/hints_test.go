@@ -36,7 +36,7 @@ var hintedImages = []hinted{
 	{name: "gpt/primary-entries", make: gptWith(func(t *testing.T, d string) { poke(t, d, 1024+32, []byte{9}) }), says: "only the backup", boot: gptBoot, start: 4 << 20},
 	{name: "gpt/primary-header", make: gptWith(func(t *testing.T, d string) { poke(t, d, 512, make([]byte, 512)) }), says: "only the backup", boot: gptBoot, start: 4 << 20},
 	{name: "mbr/overlap", make: mbrWith(func(t *testing.T, d string) { poke(t, d, 446+32+8, sector(45000)) }), says: "overlap", boot: mbrBoot, start: 1 << 20},
-	{name: "mbr/behind-the-end", make: mbrWith(func(t *testing.T, d string) { poke(t, d, 446+32+8, sector(1<<30)) }), says: "lies", n: "1", boot: mbrBoot, start: 1 << 20},
+	{name: "mbr/behind-the-end", make: mbrWith(func(t *testing.T, d string) { poke(t, d, 446+32+8, sector(1<<30)) }), says: "lies", boot: mbrBoot, start: 1 << 20},
 	{name: "mbr/ring", make: mbrRing, says: "form a ring", n: "1", boot: mbrBoot, start: 1 << 20},
 	{name: "mbr/file-system-over-all", make: mbrWith(func(t *testing.T, d string) { poke(t, d, 1024, peek(t, d, 1<<20+1024, 1024)) }), says: "both a partition table", n: "1", boot: mbrBoot, start: 1 << 20},
 	{name: "disk/luks-over-ext4", make: diskWith(func(t *testing.T, d string) { poke(t, d, 0, []byte("LUKS\xba\xbe\x00\x01")) }), says: "more than one content"},
@@ -66,10 +66,12 @@ var hintedImages = []hinted{
 	}), says: "errors", boot: mbrBoot, start: 1 << 20},
 	{name: "ext4/marked-read-only", make: diskWith(func(t *testing.T, d string) { debugfs(t, d, true, "feature read-only") }), says: "read-only"},
 	{name: "ext4/external-journal", make: func(t *testing.T, dir string) string {
-		return externalJournal(t, newImage(t, dir, "disk.img", 16<<20))
+		image := externalJournal(t, newImage(t, dir, "disk.img", 16<<20))
+		debugfs(t, image, true, "write /etc/os-release file")
+		return image
 	}, says: "external journal"},
 	{name: "ext4/in-use-elsewhere", make: func(t *testing.T, dir string) string {
-		image := mke2fs(t, dir, 32, strings.Fields(mmpArgs)...)
+		image := mke2fs(t, dir, 32, append(strings.Fields(mmpArgs), "-d", makersTree(t))...)
 		return mmpWord(4, 7)(t, image)
 	}, says: "in use"},
 	{name: "ext4/label-in-an-inode", make: func(t *testing.T, dir string) string {
@@ -79,7 +81,9 @@ var hintedImages = []hinted{
 			p.set("file", "security.ima", append([]byte{3, 2, 4}, p.bytes(20000)...))
 		})(t, image)
 	}, says: "lies in inode"},
-	{name: "ext4/too-few-blocks", make: diskWith(func(t *testing.T, d string) { mounted(fillUp)(t, d) }), says: "new blocks"},
+	{name: "ext4/too-few-blocks", make: func(t *testing.T, dir string) string {
+		return mounted(fillUp)(t, mke2fs(t, dir, 32, strings.Fields(refusedArgs+" -I 128")...))
+	}, says: "new blocks"},
 }
 
 // TestHints does what a hint says, in the words that were printed, on a copy of the image that it was given for.
