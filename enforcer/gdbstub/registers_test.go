@@ -20,7 +20,7 @@ func TestRegisters(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := guest.Registers{
-		RDI: of("rdi"), RSI: of("rsi"), RDX: of("rdx"), RCX: of("rcx"), R8: of("r8"), R9: of("r9"), RSP: of("rsp"), RIP: of("rip"), CS: uint16(of("cs")),
+		RAX: of("rax"), RDI: of("rdi"), RSI: of("rsi"), RDX: of("rdx"), RCX: of("rcx"), R8: of("r8"), R9: of("r9"), RSP: of("rsp"), RIP: of("rip"), CS: uint16(of("cs")),
 	}
 	if all, err := g.VCPUs(); err != nil || len(all) != 1 || all[0] != want {
 		t.Errorf("%+x, %v, want %+x", all, err, want)
