@@ -233,6 +233,7 @@ var allowed = map[string]deps{
 		imports: []string{
 			"vmseal/formats/ima",
 			"vmseal/formats/policy",
+			"vmseal/formats/profile",
 			"vmseal/imagetool",
 			"vmseal/imagetool/container",
 			"vmseal/imagetool/diff",
