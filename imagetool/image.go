@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -193,8 +194,10 @@ func (m *Image) CheckOutput(out string, force bool) error {
 		return err
 	}
 	target, err := os.Stat(out)
-	if err != nil {
-		return nil // there is nothing yet
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
 	}
 	return m.container.CheckOutput(target)
 }

@@ -42,13 +42,7 @@ var hintedImages = []hinted{
 	{name: "disk/luks-over-ext4", make: diskWith(func(t *testing.T, d string) { poke(t, d, 0, []byte("LUKS\xba\xbe\x00\x01")) }), says: "more than one content"},
 	{name: "disk/half-of-a-mirror", make: diskWith(func(t *testing.T, d string) { poke(t, d, 16<<20-8192, mirrorHalf(16<<11-16)) }), says: "linux_raid_member"},
 
-	{name: "container/qcow2", make: converted("qcow2"), says: "this is qcow2"},
 	{name: "container/qed", make: converted("qed"), says: "this is QED"},
-	{name: "container/vmdk", make: converted("vmdk"), says: "this is VMDK"},
-	{name: "container/vhd", make: converted("vpc", "-o", "force_size=on"), says: "this is VHD"},
-	{name: "container/vhd-fixed", make: converted("vpc", "-o", "subformat=fixed,force_size=on"), says: "this is VHD"},
-	{name: "container/vhdx", make: converted("vhdx"), says: "this is VHDX"},
-	{name: "container/vdi", make: converted("vdi"), says: "this is VDI"},
 	{name: "container/parallels", make: converted("parallels"), says: "this is Parallels"},
 	{name: "container/gzip", make: compressed("gzip"), says: "this is gzip"},
 	{name: "container/xz", make: compressed("xz"), says: "this is xz"},
