@@ -50,7 +50,7 @@ func (f *files) load() (*enforcer.Trust, error) {
 func (f *files) loadTrust() (t *enforcer.Trust, err error) {
 	t = new(enforcer.Trust)
 	t.Keys, err = parsed(f.trustPath, trust.MaxSize, trust.Parse)
-	if err != nil && strings.Contains(err.Error(), "PEM block is ") { // a certificate or a public key
+	if err != nil && strings.Contains(err.Error(), `PEM block is "CERTIFICATE"`) {
 		err = fmt.Errorf("%w: make a trust store of it with 'signer key trust'", err)
 	}
 	if err == nil && f.denyPath != "" {

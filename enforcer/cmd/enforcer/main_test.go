@@ -175,7 +175,9 @@ func TestCheckRefuses(t *testing.T) {
 		"empty profile":    {"profile", func(string) string { return "" }, "not a profile"},
 		"huge profile":     {"profile", func(string) string { return strings.Repeat("x", profile.MaxSize+1) }, "more than"},
 		"trust store":      {"trust", func(string) string { return "nothing" }, "trust store"},
-		"certificate":      {"trust", func(string) string { return "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" }, "with 'signer key trust'"},
+		"certificate":      {"trust", func(string) string { return "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" }, "make a trust store of it with 'signer key trust'"},
+		"private key":      {"trust", func(string) string { return "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n" }, `PEM block is "PRIVATE KEY"`},
+		"damaged store":    {"trust", func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }, "PEM block is damaged"},
 		"deny list":        {"deny", func(string) string { return "sha256:abcd\n" }, "line 1: not a digest with its hash"},
 		"deny list's hex":  {"deny", func(string) string { return "\nsha256:" + strings.Repeat("g", 64) + "\n" }, "line 2"},
 		"no hash":          {"deny", func(string) string { return strings.Repeat("ab", 32) + "\n" }, "line 1"},
@@ -194,6 +196,10 @@ func TestCheckRefuses(t *testing.T) {
 			code, _, errs := k.check("--deny", k.path("deny"))
 			if code != exitFailed || !strings.Contains(errs, tt.reason) || !strings.Contains(errs, k.path(tt.file)) {
 				t.Errorf("exit %d, want %q\n%s", code, tt.reason, errs)
+			}
+			const command = "make a trust store of it"
+			if strings.Contains(errs, command) != strings.Contains(tt.reason, command) {
+				t.Errorf("whether it names %q:\n%s", command, errs)
 			}
 		})
 	}
