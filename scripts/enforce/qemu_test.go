@@ -30,6 +30,7 @@ const (
 // options of a boot.
 type options struct {
 	guest    *guest
+	qemu     string // the program; that of VMSEAL_QEMU, or the installed one, if empty
 	kernel   string // "6.1" or "6.12"; 6.1 if empty
 	dracut   bool   // the initrd of dracut
 	overlay  string // a cpio archive behind the initrd
@@ -81,7 +82,7 @@ func boot(t *testing.T, o options) *vm {
 	}
 	v.address = "gdb:unix:" + v.gdb
 	console, agent, monitor := v.listen("console"), v.listen("agent"), v.listen("qmp")
-	v.start(o.arguments(v))
+	v.start(cmp.Or(o.qemu, os.Getenv("VMSEAL_QEMU"), "qemu-system-x86_64"), o.arguments(v))
 	t.Cleanup(v.kill)
 	go v.console.follow(v.accept(console))
 	v.agent = v.accept(agent)
@@ -183,9 +184,9 @@ func (v *vm) accept(l *net.UnixListener) net.Conn {
 }
 
 // start runs QEMU, which ends with this process.
-func (v *vm) start(args []string) {
+func (v *vm) start(qemu string, args []string) {
 	v.t.Helper()
-	cmd := bed.Peer(cmp.Or(os.Getenv("VMSEAL_QEMU"), "qemu-system-x86_64"), args...)
+	cmd := bed.Peer(qemu, args...)
 	cmd.Env = append(cmd.Env, "TMPDIR="+v.dir) // for the snapshot
 	cmd.Stdout, cmd.Stderr = v.log, v.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
