@@ -36,6 +36,7 @@ type options struct {
 	overlay  string // a cpio archive behind the initrd
 	cmdline  string // more words for the kernel
 	disk     string // instead of the guest's
+	format   string // of that; raw if empty
 	readonly bool   // the system disk
 	strict   bool   // the enforcer is not to accept a system disk that can be written to
 	scsi     bool   // the system disk is sda
@@ -120,7 +121,7 @@ func (o options) arguments(v *vm) []string {
 	if !strings.Contains(o.cmdline, "kaslr") {
 		words += " nokaslr"
 	}
-	drive := "id=system,format=raw,file=" + disk
+	drive := "id=system,format=" + cmp.Or(o.format, "raw") + ",file=" + disk
 	if o.readonly {
 		words += " ro systemd.volatile=state"
 		drive += ",readonly=on"
