@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 )
 
-// files are the three files of a new key while they are being written.
+// files are the four files of a new key while they are being written.
 type files struct {
 	dir     string
 	madeDir bool
-	open    []*os.File // private, certificate, public
+	open    []*os.File // private, certificate, public, trust store
 }
 
 // newFiles creates the files, and none over an existing one.
@@ -26,7 +26,7 @@ func newFiles(dir string) (*files, error) {
 	for _, f := range []struct {
 		name string
 		perm os.FileMode
-	}{{PrivateFile, 0o600}, {CertificateFile, 0o644}, {PublicFile, 0o644}} {
+	}{{PrivateFile, 0o600}, {CertificateFile, 0o644}, {PublicFile, 0o644}, {TrustFile, 0o644}} {
 		file, err := os.OpenFile(filepath.Join(dir, f.name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, f.perm)
 		if err != nil {
 			return nil, errors.Join(err, out.abort())

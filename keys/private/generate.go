@@ -24,6 +24,7 @@ const (
 	PrivateFile     = "private.pem"
 	CertificateFile = "cert.pem"
 	PublicFile      = "public.pem"
+	TrustFile       = "trust.pem"
 )
 
 // DefaultName is the common name of a certificate that was given none.
@@ -42,9 +43,9 @@ var encryption = &pkcs8.Opts{
 	KDFOpts: pkcs8.PBKDF2Opts{SaltSize: 16, IterationCount: 600_000, HMACHash: crypto.SHA256},
 }
 
-// Generate makes an RSA key and writes three files into dir, which is made if
+// Generate makes an RSA key and writes four files into dir, which is made if
 // there is none: the private key as PKCS #8, for its owner alone; a self-signed
-// certificate; the public key. None of them may exist. What was made is removed
+// certificate; the public key; a trust store of that key. None of them may exist. What was made is removed
 // again when something fails.
 func Generate(dir string, opt GenerateOptions) (*keys.PublicKey, error) {
 	if opt.Bits == 0 {
@@ -89,7 +90,15 @@ func generate(out *files, opt GenerateOptions) (*keys.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pub, out.write(privPEM, cert, keys.MarshalPEM(pub))
+	trusted := *pub
+	if keys.CheckName(opt.Name) == nil {
+		trusted.Name = opt.Name
+	}
+	store, err := keys.NewTrustStore(&trusted)
+	if err != nil {
+		return nil, err
+	}
+	return pub, out.write(privPEM, cert, keys.MarshalPEM(pub), store.Append(nil))
 }
 
 func marshalPrivate(priv *rsa.PrivateKey, passphrase []byte) ([]byte, error) {

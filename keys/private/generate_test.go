@@ -28,7 +28,7 @@ func TestGenerate(t *testing.T) {
 		if bits := pub.RSA.N.BitLen(); bits != 2048 {
 			t.Errorf("%d bits by default", bits)
 		}
-		for name, perm := range map[string]os.FileMode{PrivateFile: 0o600, CertificateFile: 0o644, PublicFile: 0o644} {
+		for name, perm := range map[string]os.FileMode{PrivateFile: 0o600, CertificateFile: 0o644, PublicFile: 0o644, TrustFile: 0o644} {
 			info, err := os.Stat(filepath.Join(dir, name))
 			if err != nil {
 				t.Fatal(err)
@@ -117,7 +117,7 @@ func TestGenerateAgainstOpenssl(t *testing.T) {
 // TestGenerateKeepsFiles has each of the three files in the way in turn: it must
 // stay as it is, and nothing may appear beside it.
 func TestGenerateKeepsFiles(t *testing.T) {
-	for _, name := range []string{PrivateFile, CertificateFile, PublicFile} {
+	for _, name := range []string{PrivateFile, CertificateFile, PublicFile, TrustFile} {
 		dir := t.TempDir()
 		testkit.Write(t, filepath.Join(dir, name), []byte("mine"))
 		if _, err := Generate(dir, GenerateOptions{}); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), name) {

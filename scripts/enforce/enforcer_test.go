@@ -60,6 +60,29 @@ func (gd *guard) setPolicy(t *testing.T, rules string) {
 	must(t, gd.makeOverlay(gd.policy, gd.overlay))
 }
 
+// prepare has a guest boot with what 'imagetool prepare' makes of its image.
+func (gd *guard) prepare(t *testing.T, o *options) {
+	t.Helper()
+	keys, err := theKeys()
+	must(t, err)
+	o.prepared = filepath.Join(gd.dir, "boot")
+	must(t, os.Mkdir(o.prepared, 0o755))
+	must(t, os.Chown(o.prepared, bed.Nobody, bed.Nobody))
+	_, err = bed.Output(bed.AsNobody("imagetool", "prepare", "--key", keys.sealed.private, "--trust", keys.sealed.cert,
+		"--kernel", "/boot/vmlinuz-"+gd.guest.kernels[gd.kernel].release, gd.guest.image, "--out", o.prepared))
+	must(t, err)
+	gd.profile = filepath.Join(o.prepared, "profile")
+	for _, name := range []string{"profile", "vmlinuz", "initrd"} {
+		must(t, os.Chown(filepath.Join(o.prepared, name), 0, 0))
+	}
+	words, err := os.ReadFile(filepath.Join(o.prepared, "cmdline"))
+	must(t, err)
+	o.cmdline = strings.TrimSpace(string(words))
+	_, err = bed.Output(bed.Command("enforcer", "check", "--profile", gd.profile, "--trust", gd.trust,
+		"--kernel", filepath.Join(o.prepared, "vmlinuz"), "--initrd", filepath.Join(o.prepared, "initrd")))
+	must(t, err)
+}
+
 func (gd *guard) makeOverlay(policy, to string) error {
 	_, err := bed.Output(bed.AsNobody("imagetool", "initrd", "--force", "--policy", policy, "--out", to))
 	return err

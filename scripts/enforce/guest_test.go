@@ -117,12 +117,15 @@ func (g *guest) build(image string, keys *keySet) error {
 }
 
 // unpackRoot makes a folder of the Debian root, or of what tar's arguments take of it.
-func unpackRoot(root string, args ...string) error {
+func unpackRoot(root string, args ...string) error { return unpackRootOf(nil, root, args...) }
+
+// unpackRootOf does so with that of scripts/guest-root with these flags.
+func unpackRootOf(flags []string, root string, args ...string) error {
 	script, err := filepath.Abs("../guest-root")
 	if err != nil {
 		return err
 	}
-	tarball, err := bed.Output(bed.Peer(script))
+	tarball, err := bed.Output(bed.Peer(script, flags...))
 	if err != nil {
 		return err
 	}

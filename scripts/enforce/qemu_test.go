@@ -34,6 +34,7 @@ type options struct {
 	kernel   string // "6.1" or "6.12"; 6.1 if empty
 	dracut   bool   // the initrd of dracut
 	overlay  string // a cpio archive behind the initrd
+	prepared string // a folder of 'imagetool prepare': its kernel, initrd and parameters, and no overlay
 	cmdline  string // more words for the kernel
 	disk     string // instead of the guest's
 	format   string // of that; raw if empty
@@ -108,7 +109,9 @@ func (o options) arguments(v *vm) []string {
 	if o.dracut {
 		initrd = o.guest.dracut
 	}
-	if o.overlay != "" {
+	if o.prepared != "" {
+		kernel, initrd = filepath.Join(o.prepared, "vmlinuz"), filepath.Join(o.prepared, "initrd")
+	} else if o.overlay != "" {
 		joined := filepath.Join(v.dir, "initrd")
 		must(v.t, concatenate(joined, initrd, o.overlay))
 		initrd = joined

@@ -14,7 +14,9 @@ func TestReadOnly(t *testing.T) {
 	t.Parallel()
 	g := theGuest(t)
 	gd := newGuard(t, g, "6.1")
-	v, e := bootGuarded(t, gd, options{readonly: true, data: makeData(t, gd.dir)}, "--device", systemDisk)
+	o := options{readonly: true, data: makeData(t, gd.dir)}
+	gd.prepare(t, &o)
+	v, e := bootGuarded(t, gd, o, "--device", systemDisk)
 	expectNoDenial(t, e)
 	if out := v.expect(0, "stat -c %Hd:%Ld /"); strings.TrimSpace(out) != systemDisk {
 		t.Fatalf("the root lies on %s", out)

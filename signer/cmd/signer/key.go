@@ -40,6 +40,7 @@ type keyObject struct {
 	PrivateKey  string `json:"private_key,omitempty"`
 	Certificate string `json:"certificate,omitempty"`
 	PublicKey   string `json:"public_key,omitempty"`
+	TrustStore  string `json:"trust_store,omitempty"`
 	Encrypted   *bool  `json:"encrypted,omitempty"`
 }
 

@@ -20,6 +20,7 @@ func newKeyNew() *cobra.Command {
   private.pem   the private key (PKCS #8), readable by its owner alone
   cert.pem      a self-signed certificate, for evmctl and kernel keyrings
   public.pem    the public key
+  trust.pem     a trust store with this key alone
 
 No existing file is replaced. The private key is encrypted if there is a
 passphrase: the one line of --passphrase-file, or VMSEAL_PASSPHRASE.`,
@@ -64,6 +65,7 @@ func keyNew(out *cli.Output, dir string, opt private.GenerateOptions) error {
 	object.PrivateKey = cli.Escape(filepath.Join(dir, private.PrivateFile))
 	object.Certificate = cli.Escape(filepath.Join(dir, private.CertificateFile))
 	object.PublicKey = cli.Escape(filepath.Join(dir, private.PublicFile))
+	object.TrustStore = cli.Escape(filepath.Join(dir, private.TrustFile))
 	object.Encrypted = &encrypted
 	out.Object(object)
 
@@ -76,6 +78,7 @@ func keyNew(out *cli.Output, dir string, opt private.GenerateOptions) error {
 		{"private key", object.PrivateKey + " (" + state + ")"},
 		{"certificate", object.Certificate},
 		{"public key", object.PublicKey},
+		{"trust store", object.TrustStore},
 	})
 	return nil
 }
