@@ -12,50 +12,50 @@ import (
 	"github.com/vmseal/vmseal/formats/escape"
 )
 
-// Verdict is what became of a hit.
+// Verdict is the outcome of a hit.
 type Verdict string
 
 const (
 	Allow  Verdict = "allow"
 	Deny   Verdict = "deny"
-	Pass   Verdict = "pass" // nothing to decide yet: the kernel's function runs
+	Pass   Verdict = "pass" // no decision yet: the kernel's function runs
 	Freeze Verdict = "freeze"
 
-	// Jump is user code that came to the address of a function: counted, and no line.
+	// Jump: user code jumped to a trapped address. Counted, not logged.
 	Jump Verdict = "jump"
 )
 
-// Record is one hit in the audit.
+// Record is the audit record of one hit.
 type Record struct {
 	Time    time.Time `json:"time"`
 	Type    string    `json:"type"` // "hit"
 	Guest   string    `json:"guest"`
 	VCPU    int       `json:"vcpu"`
 	Hook    string    `json:"hook"`
-	Func    string    `json:"func,omitempty"`   // what the file is wanted for: enum ima_hooks
-	Path    string    `json:"path,omitempty"`   // as the guest's kernel gave it; see formats/escape
-	Digest  string    `json:"digest,omitempty"` // the one that was signed
-	Key     string    `json:"key,omitempty"`    // id of the key that the label names
+	Func    string    `json:"func,omitempty"`   // purpose of the access: enum ima_hooks
+	Path    string    `json:"path,omitempty"`   // as given by the guest's kernel; see formats/escape
+	Digest  string    `json:"digest,omitempty"` // digest that was verified
+	Key     string    `json:"key,omitempty"`    // key id in the signature
 	Verdict Verdict   `json:"verdict"`
 	Reason  string    `json:"reason,omitempty"`
 	Spent   Spent     `json:"spent_ns"`
 }
 
-// Spent is this program's own time for a hit, in nanoseconds.
+// Spent is the enforcer's own time for a hit, in nanoseconds.
 type Spent struct {
-	Registers time.Duration `json:"registers"` // from the news of the stop to the registers
+	Registers time.Duration `json:"registers"` // from the notice of the stop until the registers were read
 	Memory    time.Duration `json:"memory"`
 	Verify    time.Duration `json:"verify"`
-	Answer    time.Duration `json:"answer"` // everything else, until the answer is handed over
+	Answer    time.Duration `json:"answer"` // everything else, until the answer was given
 }
 
-// Audit writes records in a goroutine of its own, so that a slow disk delays no
-// verdict. What finds the queue full is lost, counted and told of; denials, what freezes
-// the guest and notes first wait for room.
+// Audit writes records in a goroutine of its own, so that a slow disk does not delay verdicts. If
+// its queue is full, it drops records of allowed and passed hits, counts them and reports the
+// number. Denials, freezes and notes wait for room first.
 type Audit struct {
 	guest string
 	queue chan any
-	room  time.Duration // how long a line that others must not push out waits for room
+	wait  time.Duration // how long an important line waits for room in the queue
 	warn  func(text string)
 	lost  atomic.Uint64
 	done  chan error
@@ -64,23 +64,23 @@ type Audit struct {
 	counts map[Verdict]int
 }
 
-// queued is how many records may wait.
-const queued = 1024
+// queueSize is the maximum number of waiting records.
+const queueSize = 1024
 
-// roomLimit is long for a writer that goes on, and no end for the guest, which stands still
-// meanwhile, at its next hit at the latest.
-const roomLimit = 2 * time.Second
+// queueWait is long enough for a writer that makes progress. It is bounded because the guest stands
+// still meanwhile.
+const queueWait = 2 * time.Second
 
-// NewAudit writes to w for the guest of that name, until Close. warn is told of the first
-// record that is lost, and whenever there are twice as many as it was told of. It must not block.
+// NewAudit returns an Audit that writes to w, for the guest of that name, until Close. It calls
+// warn when the first record is lost, and again each time the number of lost records has doubled.
+// warn must not block.
 func NewAudit(w io.Writer, guest string, warn func(text string)) *Audit {
-	a := &Audit{guest: guest, queue: make(chan any, queued), room: roomLimit, warn: warn, done: make(chan error, 1), counts: map[Verdict]int{}}
+	a := &Audit{guest: guest, queue: make(chan any, queueSize), wait: queueWait, warn: warn, done: make(chan error, 1), counts: map[Verdict]int{}}
 	go a.write(w)
 	return a
 }
 
-// Hit counts a record and adds it. It waits for the writer with those alone that say what the
-// guest was kept from.
+// Hit counts and queues a record. Only denials and freezes wait for room.
 func (a *Audit) Hit(r Record) {
 	a.mu.Lock()
 	a.counts[r.Verdict]++
@@ -93,14 +93,14 @@ func (a *Audit) Hit(r Record) {
 	a.add(r, r.Verdict == Deny || r.Verdict == Freeze)
 }
 
-// Note adds a line of another type, which are few.
+// Note queues a line of another type. It waits for room.
 func (a *Audit) Note(kind, text string) { a.add(a.note(kind, escape.Path(text)), true) }
 
 func (a *Audit) note(kind, text string) any {
 	return map[string]any{"time": time.Now(), "type": kind, "guest": a.guest, "text": text}
 }
 
-// add queues a line. If there is no room it waits for the writer, or does not.
+// add queues a line. If the queue is full and wait is false, the line is lost at once.
 func (a *Audit) add(v any, wait bool) {
 	select {
 	case a.queue <- v:
@@ -111,28 +111,27 @@ func (a *Audit) add(v any, wait bool) {
 		select {
 		case a.queue <- v:
 			return
-		case <-time.After(a.room):
+		case <-time.After(a.wait):
 		}
 	}
-	a.lose("they come faster than they are written")
+	a.lose("they arrive faster than they are written")
 }
 
-// lose counts a line, and says why there is none.
+// lose counts a lost line and warns with the reason.
 func (a *Audit) lose(reason string) {
 	if n := a.lost.Add(1); n&(n-1) == 0 {
 		a.warn(fmt.Sprintf("audit records are lost, %d so far: %s", n, reason))
 	}
 }
 
-// Lost is the number of records for which there was no room, or that could not be
-// written.
+// Lost returns the number of records that were lost because the queue was full or a write failed.
 func (a *Audit) Lost() uint64 { return a.lost.Load() }
 
-// write goes on after an error, so that a full disk costs records and not more.
+// write continues after an error: a full disk costs records, nothing else.
 func (a *Audit) write(w io.Writer) {
 	var first error
-	var told uint64
-	var torn bool // the last line has only its beginning
+	var reported uint64
+	var torn bool // the last line is incomplete
 	put := func(v any) error {
 		text, err := json.Marshal(v)
 		if err != nil {
@@ -154,17 +153,17 @@ func (a *Audit) write(w io.Writer) {
 			first = cmp.Or(first, fmt.Errorf("writing the audit: %w", err))
 			continue
 		}
-		if n := a.lost.Load(); n != told && put(a.note("lost", fmt.Sprintf("%d records were lost so far", n))) == nil {
-			told = n
+		if n := a.lost.Load(); n != reported && put(a.note("lost", fmt.Sprintf("%d records were lost so far", n))) == nil {
+			reported = n
 		}
 	}
 	a.done <- first
 }
 
-// Close writes what waits, and the summary of all hits as the last line, for at most the
-// time given. Records added later are lost.
+// Close writes the waiting records and a summary of all hits as the last line, for at most the
+// given time. Records added later are lost.
 func (a *Audit) Close(limit time.Duration) error {
-	go func() { // since there may be no room yet
+	go func() { // because the queue may still be full
 		a.queue <- a.summary()
 		a.queue <- nil
 	}()
@@ -172,7 +171,7 @@ func (a *Audit) Close(limit time.Duration) error {
 	case err := <-a.done:
 		return err
 	case <-time.After(limit):
-		return fmt.Errorf("writing the audit: not done after %v", limit)
+		return fmt.Errorf("writing the audit: not finished after %v", limit)
 	}
 }
 

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// TestAuditNeverBlocks: with a writer that hangs, records are lost, counted and
-// reported, and nobody waits.
+// TestAuditNeverBlocks: if the writer hangs, records are lost, counted and reported, and nobody
+// waits.
 func TestAuditNeverBlocks(t *testing.T) {
 	r, w := io.Pipe()
 	a := NewAudit(w, "guest", func(string) {})
-	for range 2 * queued {
-		a.Hit(Record{Hook: "h"}) // would never come back
+	for range 2 * queueSize {
+		a.Hit(Record{Hook: "h"}) // would block forever
 	}
-	if n := a.Lost(); n < queued-2 || n > queued {
+	if n := a.Lost(); n < queueSize-2 || n > queueSize {
 		t.Errorf("%d lost", n)
 	}
 	lines := make(chan []string)
@@ -42,7 +42,7 @@ func TestAuditNeverBlocks(t *testing.T) {
 			hits++
 		}
 	}
-	if uint64(hits)+lost != 2*queued {
+	if uint64(hits)+lost != 2*queueSize {
 		t.Errorf("%d written, %d lost", hits, lost)
 	}
 	if text := strings.Join(all, "\n"); !strings.Contains(text, `"type":"lost"`) {
@@ -50,19 +50,19 @@ func TestAuditNeverBlocks(t *testing.T) {
 	}
 }
 
-// TestAuditFlood: what the guest was kept from, and notes, find their place in the audit behind
-// whatever number of others, as soon as the writer goes on.
+// TestAuditFlood: denials, freezes and notes are not lost behind any number of other records, once
+// the writer continues.
 func TestAuditFlood(t *testing.T) {
 	r, w := io.Pipe()
 	a := NewAudit(w, "guest", func(string) {})
-	a.room = time.Minute
-	for range 2 * queued {
+	a.wait = time.Minute
+	for range 2 * queueSize {
 		a.Hit(Record{Verdict: Allow})
 	}
 	added := make(chan struct{})
 	go func() {
 		defer close(added)
-		for range 2 * queued { // for which there is no room at once
+		for range 2 * queueSize { // more than fit at once
 			a.Hit(Record{Verdict: Deny})
 		}
 		a.Hit(Record{Verdict: Freeze})
@@ -84,7 +84,7 @@ func TestAuditFlood(t *testing.T) {
 	w.Close()
 	all := <-text
 	for want, times := range map[string]int{
-		`"verdict":"deny"`: 2 * queued, `"verdict":"freeze"`: 1, `"type":"reload"`: 1, `"type":"frozen"`: 1, `"type":"summary"`: 1,
+		`"verdict":"deny"`: 2 * queueSize, `"verdict":"freeze"`: 1, `"type":"reload"`: 1, `"type":"frozen"`: 1, `"type":"summary"`: 1,
 	} {
 		if n := strings.Count(all, want); n != times {
 			t.Errorf("%d lines with %s, want %d", n, want, times)
@@ -92,28 +92,28 @@ func TestAuditFlood(t *testing.T) {
 	}
 }
 
-// TestAuditWarns: somebody hears of losses while they happen, and not of each.
+// TestAuditWarns: losses are reported while they happen, but not each of them.
 func TestAuditWarns(t *testing.T) {
-	var told []string
-	a := NewAudit(failing{}, "guest", func(text string) { told = append(told, text) })
+	var warnings []string
+	a := NewAudit(failing{}, "guest", func(text string) { warnings = append(warnings, text) })
 	for range 9 {
 		a.Hit(Record{})
 	}
 	if err := a.Close(time.Minute); err == nil {
-		t.Error("the error is not told of")
+		t.Error("the error is not reported")
 	}
-	if len(told) != 4 || !strings.Contains(told[0], "lost, 1 so far: disk full") || !strings.Contains(told[3], "lost, 8 so far") {
-		t.Errorf("told %q", told)
+	if len(warnings) != 4 || !strings.Contains(warnings[0], "lost, 1 so far: disk full") || !strings.Contains(warnings[3], "lost, 8 so far") {
+		t.Errorf("warnings %q", warnings)
 	}
 	r, w := io.Pipe()
 	defer r.Close()
 	warned := make(chan string, 20)
 	a = NewAudit(w, "guest", func(text string) { warned <- text })
-	for range queued + 3 { // one that is being written, and two for which there is no room
+	for range queueSize + 3 { // one that is being written, and two that do not fit
 		a.Hit(Record{})
 	}
-	if got := <-warned; !strings.Contains(got, "lost, 1 so far: they come faster") {
-		t.Errorf("told %q", got)
+	if got := <-warned; !strings.Contains(got, "lost, 1 so far: they arrive faster") {
+		t.Errorf("warning %q", got)
 	}
 }
 
@@ -123,7 +123,7 @@ func TestAuditClose(t *testing.T) {
 	a := NewAudit(w, "guest", func(string) {})
 	a.Hit(Record{})
 	if err := a.Close(time.Millisecond); err == nil {
-		t.Error("a record that was not written is not told of")
+		t.Error("a record that was not written is not reported")
 	}
 	a.Hit(Record{}) // must not panic
 }
@@ -136,7 +136,7 @@ func TestAuditError(t *testing.T) {
 	}
 }
 
-// TestAuditRecovers: what a full disk has cost is lost and told of, and nothing more.
+// TestAuditRecovers: a full disk costs the records that did not fit, and those are reported.
 func TestAuditRecovers(t *testing.T) {
 	w := &failsOnce{at: 2}
 	a := NewAudit(w, "guest", func(string) {})
@@ -144,7 +144,7 @@ func TestAuditRecovers(t *testing.T) {
 		a.Hit(Record{Hook: "h"})
 	}
 	if err := a.Close(time.Minute); err == nil {
-		t.Error("the error is not told of")
+		t.Error("the error is not reported")
 	}
 	var hits, lost int
 	for line := range strings.Lines(w.String()) {
@@ -156,11 +156,11 @@ func TestAuditRecovers(t *testing.T) {
 		}
 	}
 	if hits != 4 || lost != 1 || a.Lost() != 1 {
-		t.Errorf("%d lines, %d lost, told %d times:\n%s", hits, a.Lost(), lost, w)
+		t.Errorf("%d lines, %d lost, reported %d times:\n%s", hits, a.Lost(), lost, w)
 	}
 }
 
-// failsOnce writes one byte the at-th time.
+// failsOnce fails at the at-th write, after one byte.
 type failsOnce struct {
 	bytes.Buffer
 	n, at int
@@ -178,7 +178,7 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
-// TestAuditLine holds the names of the fields, which programs read.
+// TestAuditLine checks the field names that programs depend on.
 func TestAuditLine(t *testing.T) {
 	var out bytes.Buffer
 	a := NewAudit(&out, "web1", func(string) {})

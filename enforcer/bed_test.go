@@ -19,12 +19,12 @@ import (
 	"github.com/vmseal/vmseal/keys/trust"
 )
 
-// The kernel of these tests. Its numbers are of no real build.
+// The kernel of these tests. Its numbers belong to no real build.
 const (
 	text     = 0xffffffff81000000
 	textEnd  = text + 0x100000
 	data     = text + 0x200000
-	caller   = text + 0x4242 // where the hooked functions are called from
+	caller   = text + 0x4242 // a caller of the trapped functions
 	heap     = 0xffff888000000000
 	kernelCS = 0x10
 
@@ -73,13 +73,13 @@ func init() {
 	}
 }
 
-// entry is where the hook of a function lies.
+// entry returns the address of a function's hook.
 func entry(function string) uint64 { return kernel.Hooks[function].Address }
 
-// Where the objects of the test kernel lie.
+// Addresses of objects in the test kernel.
 const (
 	stack   = heap + 0x10000
-	label   = heap + 0x20000
+	xattr   = heap + 0x20000
 	name    = heap + 0x30000 + 4000 // near the end of its page
 	digest  = heap + 0x40000
 	rule    = heap + 0x50000
@@ -87,14 +87,14 @@ const (
 	rootSB  = heap + 0x70000 // 254:1, of the disk vda
 	initSB  = heap + 0x71000 // the initramfs
 	otherSB = heap + 0x72000 // 254:16, of the disk vdb
-	fuseSB  = heap + 0x73000 // 254:1 again, and may change unseen
+	fuseSB  = heap + 0x73000 // 254:1 again, unverifiable
 	tmpSB   = heap + 0x74000 // in memory
 	vda     = heap + 0x75000
 	vdb     = heap + 0x76000
 	files   = heap + 0x100000
 )
 
-// bed is a guest whose kernel is that of the tests, and its enforcer.
+// bed is a guest with the test kernel, and its enforcer.
 type bed struct {
 	t *testing.T
 	*guesttest.Guest
@@ -105,14 +105,14 @@ type bed struct {
 	state   State
 }
 
-// change makes the kernel of this guest another one, in what only its own profile says.
+// change gives this guest a profile of its own.
 func (b *bed) change(how func(*profile.Profile)) {
 	p := *kernel
 	how(&p)
 	b.e.config.Profile = &p
 }
 
-// saved is what a successor finds.
+// saved returns the state that a take-over reads.
 func (b *bed) saved() Saved {
 	b.t.Helper()
 	s, err := b.state.Load()
@@ -122,7 +122,7 @@ func (b *bed) saved() Saved {
 	return s
 }
 
-// newBed makes a guest before its first instruction. slide moves the kernel.
+// newBed returns a guest before its first instruction. slide moves the kernel.
 func newBed(t *testing.T, slide uint64) *bed {
 	b := &bed{t: t, Guest: guesttest.New(), slide: slide, state: State{filepath.Join(t.TempDir(), "state"), "pins"}}
 	b.Write(kernel.Variables.Banner+slide, []byte(kernel.Banner))
@@ -168,7 +168,7 @@ func (b *bed) setWord(addr uint64, v uint32) {
 	b.Write(addr+b.slide, binary.LittleEndian.AppendUint32(nil, v))
 }
 
-// setCPUs sets how many CPUs the kernel can use.
+// setCPUs sets the number of CPUs that the kernel can use.
 func (b *bed) setCPUs(n int) {
 	mask := make([]byte, kernel.Values.CPUMask)
 	for i := range n {
@@ -179,7 +179,7 @@ func (b *bed) setCPUs(n int) {
 
 func (b *bed) setPointer(addr, v uint64) { b.Write(addr, binary.LittleEndian.AppendUint64(nil, v)) }
 
-// disk makes a struct gendisk, and in front of it the struct block_device that leads to it.
+// disk writes a struct gendisk, and before it the struct block_device that leads to it.
 func (b *bed) disk(at uint64, name string, seq uint64, readonly bool) {
 	o := &kernel.Offsets
 	b.setPointer(at-0x800+uint64(o.BlockDisk), at)
@@ -191,7 +191,7 @@ func (b *bed) disk(at uint64, name string, seq uint64, readonly bool) {
 	b.setPointer(at+uint64(o.DiskSeq), seq)
 }
 
-// super makes a struct super_block on a disk, or on none.
+// super writes a struct super_block on a disk, or on none.
 func (b *bed) super(at uint64, dev uint32, disk, flags, fsType uint64) {
 	o := &kernel.Offsets
 	b.setPointer(at+uint64(o.SBBlock), 0)
@@ -203,7 +203,7 @@ func (b *bed) super(at uint64, dev uint32, disk, flags, fsType uint64) {
 	b.setPointer(at+uint64(o.SBType), fsType)
 }
 
-// file makes a struct file on a super block.
+// file writes a struct file on a super block.
 func (b *bed) file(sb uint64) uint64 {
 	f := sb + files - heap
 	inode := f + 0x800
@@ -212,13 +212,13 @@ func (b *bed) file(sb uint64) uint64 {
 	return f
 }
 
-// call is a call of a hooked function by the kernel.
+// call returns the event that the kernel calls a trapped function.
 func (b *bed) call(at uint64, r guest.Registers) guesttest.Event {
 	r.RIP, r.RSP, r.CS = at+b.slide, stack, kernelCS
 	return func(*guesttest.Guest) (int, guest.Registers) { return 0, r }
 }
 
-// boot adds the events from the first program to the complete policy in force.
+// boot adds the events from the first program until the complete policy is in force.
 func (b *bed) boot() {
 	b.Do(b.exec(initSB))
 	for _, r := range pinned {
@@ -228,7 +228,7 @@ func (b *bed) boot() {
 	b.Do(b.after(func() { b.setWord(kernel.Variables.PolicyFlag, 4) }, b.appraisal(initSB, 3, nil)))
 }
 
-// after changes the guest before the event happens.
+// after returns an event that changes the guest before e happens.
 func (b *bed) after(change func(), e guesttest.Event) guesttest.Event {
 	return func(g *guesttest.Guest) (int, guest.Registers) {
 		change()
@@ -250,26 +250,26 @@ func (b *bed) addRule(text string) guesttest.Event {
 func (b *bed) appraisal(sb uint64, fn uint64, value []byte) guesttest.Event {
 	r := guest.Registers{RDI: fn, RDX: b.file(sb), RCX: name}
 	if value != nil {
-		r.R8, r.R9 = label, uint64(len(value))
+		r.R8, r.R9 = xattr, uint64(len(value))
 	}
-	return b.after(func() { b.Write(label, value) }, b.call(entry("ima_appraise_measurement"), r))
+	return b.after(func() { b.Write(xattr, value) }, b.call(entry("ima_appraise_measurement"), r))
 }
 
 func (b *bed) verification(value, sum []byte) guesttest.Event {
-	return b.after(func() { b.Write(label, value); b.Write(digest, sum) },
+	return b.after(func() { b.Write(xattr, value); b.Write(digest, sum) },
 		b.call(entry("integrity_digsig_verify"), guest.Registers{
-			RDI: keyringIMA, RSI: label, RDX: uint64(len(value)), RCX: digest, R8: uint64(len(sum)),
+			RDI: keyringIMA, RSI: xattr, RDX: uint64(len(value)), RCX: digest, R8: uint64(len(sum)),
 		}))
 }
 
-// run runs the events, behind which the guest ends, and returns the answer to the last and its record.
+// run runs all events, after which the guest ends. It returns the last answer and its record.
 func (b *bed) run() (guest.Answer, Record) {
 	b.t.Helper()
 	if err := b.e.Run(); err != nil && !errors.Is(err, ErrNeverGuarded) {
 		b.t.Fatal(err)
 	}
-	if len(b.Slipped) > 0 {
-		b.t.Fatalf("slipped by: %#x", b.Slipped)
+	if len(b.Missed) > 0 {
+		b.t.Fatalf("passed without a trap: %#x", b.Missed)
 	}
 	return b.Answers[len(b.Answers)-1], b.records[len(b.records)-1]
 }
@@ -295,7 +295,7 @@ func store(t testing.TB) *trust.Store {
 	return s.Store
 }
 
-// signed gives a label over contents and their digest.
+// signed returns a security.ima value with a signature over contents, and the digest of contents.
 func signed(t testing.TB, contents string) (value, sum []byte) {
 	t.Helper()
 	d := sha256.Sum256([]byte(contents))

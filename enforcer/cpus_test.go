@@ -8,27 +8,27 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
-// TestPossibleCPUs: a kernel that can use more virtual CPUs than have traps comes to the first program outside the
-// initramfs only if the guest will stop before it starts one of them.
+// TestPossibleCPUs: if the kernel can use more vCPUs than have traps, the guest runs its first
+// program outside the initramfs only if it will stop before it starts another vCPU.
 func TestPossibleCPUs(t *testing.T) {
 	value, _ := signed(t, "true")
 	for name, tt := range map[string]struct {
 		possible, trapped int
-		traps             int    // that there can be
-		asked             bool   // before a virtual CPU is started
+		traps             int    // maximum number of traps
+		asked             bool   // whether the start of a vCPU is trapped
 		says              string // "" if it runs
 	}{
 		"one":            {1, 1, 4, false, ""},
 		"two":            {2, 2, 4, false, ""},
 		"fewer":          {1, 2, 4, false, ""}, // nr_cpus=1
 		"more":           {2, 1, 5, true, ""},
-		"more, no trap":  {2, 1, 4, false, "the kernel can use 2 virtual CPUs, only the 1 that are there now have traps"},
+		"more, no trap":  {2, 1, 4, false, "the kernel can use 2 vCPUs, but only 1 are present"},
 		"many, no trap":  {100, 3, 4, false, "nr_cpus=3"},
 		"many, any trap": {100, 3, 0, true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, 0)
-			b.Room = tt.traps
+			b.MaxTraps = tt.traps
 			b.setCPUs(tt.possible)
 			b.CPUs = make([]guest.Registers, tt.trapped)
 			b.boot()
@@ -41,13 +41,14 @@ func TestPossibleCPUs(t *testing.T) {
 				t.Errorf("%v, want %q; saved %+v", err, tt.says, b.saved())
 			}
 			if asked := slices.Contains(b.Traps, entry("idle_thread_get")); asked != tt.asked && tt.says == "" {
-				t.Errorf("asked before a virtual CPU is started: %v", asked)
+				t.Errorf("the start of a vCPU is trapped: %v", asked)
 			}
 		})
 	}
 }
 
-// TestStartedCPU: before a virtual CPU is started, traps are set anew: it may be one that was unplugged and plugged in again.
+// TestStartedCPU: before a vCPU is started, all traps are set anew, because it may have been
+// unplugged and plugged in again.
 func TestStartedCPU(t *testing.T) {
 	b := newBed(t, 0)
 	b.setCPUs(2)
@@ -68,7 +69,7 @@ func TestStartedCPU(t *testing.T) {
 	}
 }
 
-// TestPluggedUnguarded: virtual CPUs that came while nobody guarded the guest have no traps.
+// TestPluggedUnguarded: vCPUs that were plugged in while nobody guarded the guest have no traps.
 func TestPluggedUnguarded(t *testing.T) {
 	b := newBed(t, 0)
 	b.boot()
@@ -76,7 +77,7 @@ func TestPluggedUnguarded(t *testing.T) {
 	b.CPUs = append(b.CPUs, guest.Registers{})
 	b.e = b.enforcer(b.e.trust.Load())
 	b.Do(b.appraisal(rootSB, 3, nil))
-	if err := b.e.Run(); err == nil || !strings.Contains(err.Error(), "2 virtual CPUs, of which 1 had traps") || !b.Frozen {
+	if err := b.e.Run(); err == nil || !strings.Contains(err.Error(), "2 vCPUs, but only 1 had traps") || !b.Frozen {
 		t.Errorf("%v, frozen %v", err, b.Frozen)
 	}
 }

@@ -9,8 +9,8 @@ import (
 
 const module = "github.com/vmseal/vmseal/"
 
-// TestImports says what of this module, and from outside, each package of the folder
-// may rest on, directly or not. Of this module that is formats and keys alone.
+// TestImports lists what each package in this directory may import, directly or not, from this
+// module and from others. From this module only formats and keys are allowed.
 func TestImports(t *testing.T) {
 	const unix = "golang.org/x/sys/unix"
 	core := []string{"enforcer/guest", "formats/digsig", "formats/escape", "formats/profile", "keys/trust"}
@@ -27,7 +27,7 @@ func TestImports(t *testing.T) {
 		name := strings.TrimPrefix(path, module)
 		may, ok := allowed[name]
 		if !ok {
-			t.Errorf("what %s may import is not laid down here", name)
+			t.Errorf("%s is not in the list of this test", name)
 			continue
 		}
 		delete(allowed, name)
@@ -40,7 +40,7 @@ func TestImports(t *testing.T) {
 		}
 	}
 	for name := range allowed {
-		t.Errorf("%s is laid down here only", name)
+		t.Errorf("there is no package %s", name)
 	}
 }
 
@@ -53,7 +53,7 @@ func golist(t *testing.T, args ...string) []string {
 	return strings.Fields(string(out))
 }
 
-// TestTrustedBase holds the enforcer to its budget of lines, modules and packages.
+// TestTrustedBase checks the enforcer against its budget of lines, modules and packages.
 func TestTrustedBase(t *testing.T) {
 	out, err := exec.Command("../scripts/tcb").CombinedOutput()
 	t.Logf("%s", out)
@@ -61,6 +61,6 @@ func TestTrustedBase(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(out), "  "+module+"enforcer/cmd/enforcer\n") || !strings.Contains(string(out), "static") {
-		t.Error("the program is not what was measured")
+		t.Error("scripts/tcb did not measure the static enforcer")
 	}
 }

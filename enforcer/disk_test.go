@@ -7,7 +7,7 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
-// TestSystemDisk: the disk of the first program is looked at before that program runs.
+// TestSystemDisk: the disk of the first program is checked before that program runs.
 func TestSystemDisk(t *testing.T) {
 	value, _ := signed(t, "true")
 	pinned := NewDevice(254, 1)
@@ -19,21 +19,21 @@ func TestSystemDisk(t *testing.T) {
 	}{
 		"read-only":               {pinned, false, func(*bed) {}, ""},
 		"read-only, any":          {0, false, func(*bed) {}, ""},
-		"writable":                {pinned, false, func(b *bed) { b.disk(vda, "vda", 7, false) }, "can be written to"},
-		"writable, any":           {0, false, func(b *bed) { b.disk(vda, "vda", 7, false) }, "can be written to"},
+		"writable":                {pinned, false, func(b *bed) { b.disk(vda, "vda", 7, false) }, "can write to"},
+		"writable, any":           {0, false, func(b *bed) { b.disk(vda, "vda", 7, false) }, "can write to"},
 		"writable, accepted":      {pinned, true, func(b *bed) { b.disk(vda, "vda", 7, false) }, ""},
 		"writable, any, accepted": {0, true, func(b *bed) { b.disk(vda, "vda", 7, false) }, ""},
 		"scsi":                    {pinned, false, func(b *bed) { b.disk(vda, "sdaa", 7, true) }, ""},
 		"nvme":                    {pinned, false, func(b *bed) { b.disk(vda, "nvme0n1", 7, true) }, ""},
 		"xen":                     {pinned, false, func(b *bed) { b.disk(vda, "xvda", 7, true) }, ""},
-		"device mapper":           {pinned, false, func(b *bed) { b.disk(vda, "dm-0", 7, true) }, "\"dm-0\", which is no disk of the hypervisor's"},
+		"device mapper":           {pinned, false, func(b *bed) { b.disk(vda, "dm-0", 7, true) }, "\"dm-0\", which does not come from the hypervisor"},
 		"loop":                    {pinned, true, func(b *bed) { b.disk(vda, "loop0", 7, true) }, "\"loop0\""},
 		"md":                      {pinned, true, func(b *bed) { b.disk(vda, "md127", 7, true) }, "\"md127\""},
 		"nbd":                     {pinned, true, func(b *bed) { b.disk(vda, "nbd0", 7, true) }, "\"nbd0\""},
 		"ram disk":                {pinned, true, func(b *bed) { b.disk(vda, "ram0", 7, true) }, "\"ram0\""},
 		"device mapper, any":      {0, false, func(b *bed) { b.disk(vda, "dm-0", 7, true) }, "\"dm-0\""},
 		"device mapper, accepted": {0, true, func(b *bed) { b.disk(vda, "dm-0", 7, true) }, ""},
-		"no disk":                 {0, false, func(b *bed) { b.super(rootSB, 254<<20|1, 0, 0, heap) }, "does not lie on a disk"},
+		"no disk":                 {0, false, func(b *bed) { b.super(rootSB, 254<<20|1, 0, 0, heap) }, "is not on a disk"},
 		"no disk, accepted":       {0, true, func(b *bed) { b.super(rootSB, 254<<20|1, 0, 0, heap) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -53,8 +53,8 @@ func TestSystemDisk(t *testing.T) {
 	}
 }
 
-// TestExchangedDisk: numbers and addresses are given out again, and to what they lead then is
-// not the disk that was pinned. A successor knows it, too.
+// TestExchangedDisk: device numbers and addresses are reused. The disk that they lead to afterwards
+// is not the pinned disk. A take-over keeps the pinned disk.
 func TestExchangedDisk(t *testing.T) {
 	value, _ := signed(t, "true")
 	for name, tt := range map[string]struct {
@@ -64,7 +64,7 @@ func TestExchangedDisk(t *testing.T) {
 	}{
 		"the same":              {func(*bed) {}, rootSB, ""},
 		"mounted again":         {func(b *bed) { b.super(otherSB, 254<<20|1, vda, 0, heap) }, otherSB, ""},
-		"another disk":          {func(b *bed) { b.super(otherSB, 254<<20|1, vdb, 0, heap) }, otherSB, "another disk, which was given the number 254:1"},
+		"another disk":          {func(b *bed) { b.super(otherSB, 254<<20|1, vdb, 0, heap) }, otherSB, "another disk that was given the number 254:1"},
 		"at the super block's":  {func(b *bed) { b.super(rootSB, 254<<20|1, vdb, 0, heap) }, rootSB, "another disk"},
 		"at the block device's": {func(b *bed) { b.setPointer(vda-0x800+uint64(kernel.Offsets.BlockDisk), vdb) }, rootSB, "another disk"},
 		"at the disk's":         {func(b *bed) { b.disk(vda, "vda", 9, true) }, rootSB, "another disk"},
@@ -95,7 +95,7 @@ func TestExchangedDisk(t *testing.T) {
 	}
 }
 
-// TestDeniedElsewhere: who is not let leave the initramfs has not left it.
+// TestDeniedElsewhere: a program that is denied does not end the initramfs phase.
 func TestDeniedElsewhere(t *testing.T) {
 	value, _ := signed(t, "true")
 	b := newBed(t, 0)
@@ -107,7 +107,7 @@ func TestDeniedElsewhere(t *testing.T) {
 	}
 }
 
-// TestRestlessDisk: what changes with each look is not believed.
+// TestRestlessDisk: a disk that changes with each read is not trusted.
 func TestRestlessDisk(t *testing.T) {
 	b := newBed(t, 0)
 	b.boot()
@@ -124,7 +124,7 @@ func TestRestlessDisk(t *testing.T) {
 	}
 }
 
-// restless gives the block device of the system another disk with each look.
+// restless changes the disk of the system's block device with each read.
 type restless struct{ *bed }
 
 func (r *restless) Read(vcpu int, ranges []*guest.Range) error {

@@ -11,30 +11,30 @@ import (
 	"github.com/vmseal/vmseal/formats/profile"
 )
 
-// Config says what to keep, of which guest.
+// Config configures an Enforcer.
 type Config struct {
 	Guest   guest.Guest
 	Profile *profile.Profile
 
-	Device      Device // the one disk whose files may be used; 0 for any
-	Writable    bool   // the system's disk may be one that the guest can write to
-	AllowDigest bool   // a label with a digest only is good for reading
-	NoLockdown  bool   // the kernel need not be locked down
+	Device      Device // the only disk whose files may be used; 0 for any
+	Writable    bool   // accept a system disk that the guest can write to
+	AllowDigest bool   // accept a digest in security.ima for files that are only read
+	NoLockdown  bool   // accept a kernel that is not locked down
 
-	Heartbeat      time.Duration // so often, at least, the guest is looked at, hits or no hits; 0: never
-	StartLimit     time.Duration // how long the guest may run before its policy is in force; 0: as long as it takes
-	InitramfsLimit time.Duration // and how long from then on until a program outside the initramfs is executed
+	Heartbeat      time.Duration // maximum time between two checks of the guest's kernel; 0 for no checks
+	StartLimit     time.Duration // maximum running time until the policy is in force; 0 for no limit
+	InitramfsLimit time.Duration // maximum running time from then until a program outside the initramfs runs; 0 for no limit
 
-	State State             // what a successor has to know
-	Audit func(Record)      // is handed each decision; must not block for long
-	Whole func() error      // why a guest that has stopped must not go on, although nothing is wrong with it; nil: never
-	Event func(text string) // is told of milestones
+	State         State             // progress that a take-over needs
+	Audit         func(Record)      // receives each decision; must not block for long
+	AuditComplete func() error      // returns an error if the audit has lost records and the guest must freeze; may be nil
+	Event         func(text string) // receives progress messages
 }
 
-// FrozenError says why the guest stands still.
+// FrozenError reports why the guest is frozen.
 type FrozenError struct {
 	Reason error
-	Later  bool // it could not be stopped, and will freeze at its next appraisal
+	Later  bool // the guest could not be stopped now; it freezes at its next appraisal
 }
 
 func (e *FrozenError) Error() string {
@@ -50,40 +50,40 @@ type Enforcer struct {
 	config Config
 	trust  atomic.Pointer[Trust]
 
-	saved    Saved             // its slide is unknown until the kernel was located
-	adopted  bool              // from another process
-	checked  bool              // that the kernel is the profile's, before the first hit counts
-	next     int               // rules of the policy that were seen
-	awaited  map[uint64]Record // files whose signature is yet to be verified, by the label's address
-	last     links             // of the last file; those of the next one are likely the same
-	beat     time.Time         // when the guest is looked at next
-	ran      time.Duration     // in this phase
+	saved    Saved             // the slide is unknown until the kernel is located
+	adopted  bool              // this process took the guest over
+	checked  bool              // checkKernel has succeeded
+	next     int               // number of policy rules seen so far
+	pending  map[uint64]Record // files whose signature is not verified yet, by address of the security.ima value
+	last     links             // of the last file; likely the same for the next one
+	beat     time.Time         // time of the next heartbeat
+	ran      time.Duration     // running time in this phase
 	stopping atomic.Bool
 }
 
-// New prepares to guard the stopped guest by the signatures that t trusts.
+// New returns an Enforcer that guards the stopped guest of c with the signatures that t trusts.
 func New(c Config, t *Trust) *Enforcer {
-	e := &Enforcer{config: c, awaited: map[uint64]Record{}}
+	e := &Enforcer{config: c, pending: map[uint64]Record{}}
 	e.SetTrust(t)
 	return e
 }
 
-// SetTrust changes whose signatures count, from the next hit on. It may be called
-// while Run runs.
+// SetTrust replaces the trusted keys and the deny list from the next hit on. It may be called while
+// Run is running.
 func (e *Enforcer) SetTrust(t *Trust) { e.trust.Store(t) }
 
-// Stop freezes the guest if it cannot be left to its traps yet, since its kernel was not
-// found. Run then returns soon. It may be called while Run runs.
+// Stop makes Run freeze the guest and return soon, if the kernel has not been located yet: without
+// its traps the guest cannot be left alone. It may be called while Run is running.
 func (e *Enforcer) Stop() { e.stopping.Store(true) }
 
-// ErrNeverGuarded is given by Run for a guest that has ended before its policy was in force.
-var ErrNeverGuarded = errors.New("the guest has ended, and its IMA policy never came into force: nothing was verified")
+// ErrNeverGuarded is returned by Run if the guest ended before its policy was in force.
+var ErrNeverGuarded = errors.New("the guest ended before its IMA policy was in force: nothing was verified")
 
-// Run guards the guest until it ends, which is no error if it was guarded. A *FrozenError is the
-// only other way in which it returns: the guest then stands still.
+// Run guards the guest until it ends. It returns nil if the guest was guarded, ErrNeverGuarded if
+// it ended before that, and otherwise a *FrozenError: the guest then stands still.
 func (e *Enforcer) Run() error {
 	err := e.begin()
-	for err == nil || err == guest.ErrMoved { // whose hit happens again
+	for err == nil || err == guest.ErrMoved { // after ErrMoved the hit happens again
 		var s guest.Stop
 		if s, err = e.run(e.untilBeat()); err == nil && time.Until(e.beat) <= 0 {
 			err = e.heartbeat()
@@ -102,8 +102,8 @@ func (e *Enforcer) Run() error {
 	return &FrozenError{Reason: err, Later: freeze != nil && !errors.Is(freeze, guest.ErrEnded)}
 }
 
-// begin takes the guest over: from its first instruction on, or from a process
-// that guarded it before and said so in its state.
+// begin starts guarding: either from the guest's first instruction on, or by taking over a guest
+// that another process guarded before and recorded in its state.
 func (e *Enforcer) begin() error {
 	g := e.config.Guest
 	fresh, err := g.Fresh()
@@ -118,11 +118,11 @@ func (e *Enforcer) begin() error {
 	saved, err := e.config.State.Load()
 	switch id, n := e.saved.Guest, e.saved.VCPUs; {
 	case err != nil:
-		return fmt.Errorf("the guest has run before, and whether guarded is not known: %w", err)
+		return fmt.Errorf("the guest has run before, and it is not known whether it was guarded: %w", err)
 	case id == "" || saved.Guest != id:
-		return fmt.Errorf("the guest has run before, and the state is of another one (%q, this is %q)", saved.Guest, id)
+		return fmt.Errorf("the guest has run before, and the state belongs to another guest (%q, this is %q)", saved.Guest, id)
 	case n != saved.VCPUs:
-		return fmt.Errorf("the guest has %d virtual CPUs, of which %d had traps", n, saved.VCPUs)
+		return fmt.Errorf("the guest has %d vCPUs, but only %d had traps", n, saved.VCPUs)
 	}
 	if e.saved, e.adopted = saved, true; saved.Phase >= policyComplete {
 		e.next = len(e.config.Profile.Policy)
@@ -132,24 +132,24 @@ func (e *Enforcer) begin() error {
 		return err
 	}
 	if slices.ContainsFunc(e.trapped(both), func(addr uint64) bool { return !slices.Contains(found, addr) }) {
-		return errors.New("the guest has run without traps: it was released, or a debugger has removed them")
+		return errors.New("the guest has run without traps: it was released, or a debugger removed them")
 	}
 	e.config.Event("took over a guarded guest")
 	return e.plant()
 }
 
-// hit judges one hit. All that it reads of the guest costs at most two exchanges,
-// if the file lies where the last one did.
+// hit decides about one hit. It reads the guest in at most two exchanges if the file lies on the
+// same disk as the last one.
 func (e *Enforcer) hit(s *guest.Stop) error {
 	if s.Regs.CPL() == 3 {
-		// Whoever jumps here from user space gets the page fault that is due behind
-		// the trap; there are no arguments to be read.
+		// User code that jumps to this address gets its page fault behind the trap. There are no
+		// arguments to read.
 		e.config.Audit(Record{VCPU: s.VCPU, Verdict: Jump})
 		return e.config.Guest.Answer(s, guest.Answer{RIP: s.Regs.RIP + profile.HookSize})
 	}
 	i := slices.IndexFunc(points, func(p point) bool { return e.address(p) == s.Regs.RIP })
 	if i < 0 {
-		return fmt.Errorf("stopped at %#x, which is no interception point", s.Regs.RIP)
+		return fmt.Errorf("stopped at %#x, which is not an interception point", s.Regs.RIP)
 	}
 	if err := e.checkKernel(e.memory(s.VCPU)); err != nil {
 		return err
@@ -168,7 +168,7 @@ func (e *Enforcer) hit(s *guest.Stop) error {
 		err = e.config.Guest.Answer(s, h.answer)
 	}
 	if err == guest.ErrMoved && e.saved.Phase != phase {
-		err = fmt.Errorf("%w, which has changed what is known of it", err)
+		err = fmt.Errorf("%w, and the hit had already changed the recorded progress", err)
 	} else if err == guest.ErrMoved {
 		e.next = next
 		return err

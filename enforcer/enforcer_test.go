@@ -17,7 +17,7 @@ func TestBoot(t *testing.T) {
 	for name, slide := range map[string]uint64{"at its place": 0, "moved": 0x1c00000, "moved down": ^uint64(0x600000) + 1} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, slide)
-			// The kernel is found while it boots: first the firmware runs, then the kernel.
+			// Before the kernel is found, firmware and early kernel code run.
 			b.Do(at(0x7c00, 0xf000), at(0x1000200, kernelCS), at(text+slide+0x5000, kernelCS))
 			b.boot()
 			value, sum := signed(t, "true")
@@ -40,13 +40,13 @@ func TestBoot(t *testing.T) {
 	}
 }
 
-// at is a virtual CPU that comes along an address.
+// at returns the event that a vCPU reaches an address.
 func at(rip uint64, cs uint16) guesttest.Event {
 	return func(*guesttest.Guest) (int, guest.Registers) { return 0, guest.Registers{RIP: rip, CS: cs} }
 }
 
-// TestNoKASLR: at the kernel's own place the traps lie from the first instruction
-// on, and a hit comes before the kernel was looked for.
+// TestNoKASLR: a kernel that is not moved has its traps from the first instruction on, so a hit can
+// come before the kernel is searched.
 func TestNoKASLR(t *testing.T) {
 	b := newBed(t, 0)
 	b.Do(b.exec(initSB))
@@ -55,14 +55,14 @@ func TestNoKASLR(t *testing.T) {
 	}
 }
 
-// TestAppraisal is about files that come to ima_appraise_measurement.
+// TestAppraisal tests the decisions at ima_appraise_measurement.
 func TestAppraisal(t *testing.T) {
 	value, _ := signed(t, "true")
 	disk := NewDevice(254, 1)
 	tests := map[string]struct {
 		sb     uint64
 		fn     uint64
-		label  []byte
+		xattr  []byte
 		device Device
 		digest bool // --allow-digest
 		want   Verdict
@@ -70,11 +70,11 @@ func TestAppraisal(t *testing.T) {
 	}{
 		"signature":             {rootSB, 3, value, 0, false, Pass, ""},
 		"fs-verity":             {rootSB, 3, []byte{6, 3, 4, 0, 0, 0, 0, 1, 0}, 0, false, Pass, ""},
-		"no label":              {rootSB, 3, nil, 0, false, Deny, "no label"},
-		"empty label":           {rootSB, 3, []byte{}, 0, false, Deny, "no label"},
+		"no value":              {rootSB, 3, nil, 0, false, Deny, "no security.ima signature"},
+		"empty value":           {rootSB, 3, []byte{}, 0, false, Deny, "no security.ima signature"},
 		"digest":                {rootSB, 3, []byte{4, 4, 1, 2}, 0, false, Deny, "digest"},
 		"digest, reading":       {rootSB, 1, []byte{4, 4, 1, 2}, 0, false, Deny, "digest"},
-		"digest allowed":        {rootSB, 1, []byte{4, 4, 1, 2}, 0, true, Allow, "reading"},
+		"digest allowed":        {rootSB, 1, []byte{4, 4, 1, 2}, 0, true, Allow, "only read"},
 		"digest, mmap":          {rootSB, 2, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
 		"digest, exec":          {rootSB, 3, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
 		"digest, module":        {rootSB, 6, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
@@ -85,16 +85,16 @@ func TestAppraisal(t *testing.T) {
 		"policy, initramfs":     {initSB, 10, value, 0, false, Deny, "takes no more rules"},
 		"digest, unknown func":  {rootSB, 77, []byte{4, 4, 1, 2}, 0, true, Deny, "digest"},
 		"old digest":            {rootSB, 1, []byte{1, 1, 2}, 0, true, Deny, "digest"},
-		"evm label":             {rootSB, 3, []byte{2, 1}, 0, false, Deny, "unknown type 2"},
-		"unknown label":         {rootSB, 3, []byte{9, 1}, 0, false, Deny, "unknown"},
+		"EVM's type":            {rootSB, 3, []byte{2, 1}, 0, false, Deny, "unknown type 2"},
+		"unknown type":          {rootSB, 3, []byte{9, 1}, 0, false, Deny, "unknown"},
 		"pinned disk":           {rootSB, 3, value, disk, false, Pass, ""},
 		"other disk":            {otherSB, 3, value, disk, false, Deny, "254:16"},
 		"any disk":              {otherSB, 3, value, 0, false, Pass, ""},
-		"memory":                {tmpSB, 3, value, disk, false, Deny, "without a disk, only 254:1"},
+		"memory":                {tmpSB, 3, value, disk, false, Deny, "without a disk; only 254:1"},
 		"memory, any disk":      {tmpSB, 3, value, 0, false, Pass, ""},
-		"unverifiable":          {fuseSB, 3, value, disk, false, Deny, "unseen"},
-		"unverifiable, unbound": {fuseSB, 3, value, 0, false, Deny, "unseen"},
-		"initramfs, too late":   {initSB, 3, nil, 0, false, Deny, "no label"},
+		"unverifiable":          {fuseSB, 3, value, disk, false, Deny, "unnoticed"},
+		"unverifiable, unbound": {fuseSB, 3, value, 0, false, Deny, "unnoticed"},
+		"initramfs, too late":   {initSB, 3, nil, 0, false, Deny, "no security.ima signature"},
 		"initramfs, pinned":     {initSB, 3, value, disk, false, Deny, "without a disk"},
 	}
 	for name, tt := range tests {
@@ -103,7 +103,7 @@ func TestAppraisal(t *testing.T) {
 			b.e.config.Device, b.e.config.AllowDigest = tt.device, tt.digest
 			b.boot()
 			b.Do(b.appraisal(rootSB, 3, value)) // leaves the initramfs
-			b.Do(b.appraisal(tt.sb, tt.fn, tt.label))
+			b.Do(b.appraisal(tt.sb, tt.fn, tt.xattr))
 			a, r := b.run()
 			if r.Verdict != tt.want || !strings.Contains(r.Reason, tt.reason) {
 				t.Errorf("%s: %s, want %s: %s", r.Verdict, r.Reason, tt.want, tt.reason)
@@ -119,7 +119,7 @@ func TestAppraisal(t *testing.T) {
 	}
 }
 
-// TestBlockDevice: IMA does not look at what is no regular file.
+// TestBlockDevice: IMA checks regular files only, so block devices are checked here.
 func TestBlockDevice(t *testing.T) {
 	value, _ := signed(t, "true")
 	const area = heap + 0xa0000
@@ -157,7 +157,7 @@ func TestBlockDevice(t *testing.T) {
 	}
 }
 
-// TestMoved: a hit that was gone when its answer came happens again, and counts once.
+// TestMoved: a hit that is gone when it is answered happens again, and counts once.
 func TestMoved(t *testing.T) {
 	value, sum := signed(t, "true")
 	for name, hit := range map[string]func(b *bed) []guesttest.Event{
@@ -185,14 +185,14 @@ func TestMoved(t *testing.T) {
 	}
 	b := newBed(t, 0)
 	b.boot()
-	last := len(b.Events) - 1 // by which the policy is in force
+	last := len(b.Events) - 1 // the hit that proves that the policy is in force
 	b.Events[last] = b.after(func() { b.Moved = true }, b.Events[last])
 	if err := b.e.Run(); err == nil || !b.Frozen || !errors.Is(err, guest.ErrMoved) {
-		t.Errorf("progress of a hit that was gone: %v", err)
+		t.Errorf("after progress by a hit that is gone: %v", err)
 	}
 }
 
-// TestInitramfs: its files need no label until a program from outside is executed.
+// TestInitramfs: files of the initramfs need no signature until a program outside it is executed.
 func TestInitramfs(t *testing.T) {
 	b := newBed(t, 0)
 	b.boot()
@@ -202,8 +202,8 @@ func TestInitramfs(t *testing.T) {
 	}
 }
 
-// TestExchanges: a file that lies where the last one did costs two exchanges, one on a file system without a disk in between
-// makes that three.
+// TestExchanges: a file on the same disk as the last one costs two exchanges. If a file without a
+// disk came in between, it costs three.
 func TestExchanges(t *testing.T) {
 	b := newBed(t, 0)
 	value, sum := signed(t, "true")
@@ -222,7 +222,7 @@ func TestExchanges(t *testing.T) {
 	b1.Do(b1.appraisal(rootSB, 3, value), b1.appraisal(tmpSB, 3, value), b1.after(func() { before = b1.Reads }, b1.appraisal(rootSB, 3, value)))
 	b1.run()
 	if n := b1.Reads - before; n > 3 {
-		t.Errorf("%d exchanges behind a file elsewhere", n)
+		t.Errorf("%d exchanges after a file elsewhere", n)
 	}
 	before = 0
 	b2 := newBed(t, 0)
@@ -234,7 +234,7 @@ func TestExchanges(t *testing.T) {
 	}
 }
 
-// TestPath: the kernel puts paths at the end of a page.
+// TestPath: the kernel builds paths at the end of a page.
 func TestPath(t *testing.T) {
 	value, _ := signed(t, "true")
 	long := "/" + strings.Repeat("d/", 1900) + "f"
@@ -244,8 +244,8 @@ func TestPath(t *testing.T) {
 			b.boot()
 			b.Write(at, append([]byte(long), 0))
 			f := b.file(rootSB)
-			b.Do(b.after(func() { b.Write(label, value) }, b.call(entry("ima_appraise_measurement"),
-				guest.Registers{RDI: 3, RDX: f, RCX: at, R8: label, R9: uint64(len(value))})))
+			b.Do(b.after(func() { b.Write(xattr, value) }, b.call(entry("ima_appraise_measurement"),
+				guest.Registers{RDI: 3, RDX: f, RCX: at, R8: xattr, R9: uint64(len(value))})))
 			if _, r := b.run(); r.Path != long {
 				t.Errorf("path of %d bytes, want %d", len(r.Path), len(long))
 			}
@@ -253,7 +253,7 @@ func TestPath(t *testing.T) {
 	}
 }
 
-// TestUserJump: user code at a hook's address is let go on into its page fault.
+// TestUserJump: user code that jumps to a trapped address gets its page fault.
 func TestUserJump(t *testing.T) {
 	b := newBed(t, 0)
 	b.boot()
@@ -267,6 +267,6 @@ func TestUserJump(t *testing.T) {
 		t.Errorf("answer %+v", a)
 	}
 	if more := b.records[records:]; len(more) != 1 || more[0].Verdict != Jump {
-		t.Errorf("recorded %+v", more)
+		t.Errorf("records %+v", more)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest/guesttest"
 )
 
-// TestFreeze is about what must not happen at all.
+// TestFreeze tests what freezes the guest.
 func TestFreeze(t *testing.T) {
 	value, sum := []byte(nil), []byte(nil)
 	tests := map[string]struct {
@@ -21,7 +21,7 @@ func TestFreeze(t *testing.T) {
 		"foreign rule": {do: func(b *bed) {
 			b.Do(b.addRule(pinned[0]), b.addRule("appraise func=FILE_CHECK"))
 		}, reason: "rule 2 of the pinned"},
-		"rule that begins alike":     {do: func(b *bed) { b.Do(b.addRule(pinned[0] + " uid=0")) }, reason: "rule 1"},
+		"rule with an addition":      {do: func(b *bed) { b.Do(b.addRule(pinned[0] + " uid=0")) }, reason: "rule 1"},
 		"rule that is cut":           {do: func(b *bed) { b.Do(b.addRule(pinned[0][:10])) }, reason: "rule 1"},
 		"rule with a trailing blank": {do: func(b *bed) { b.Do(b.addRule(pinned[0] + " ")) }, reason: "rule 1"},
 		"missing rule": {do: func(b *bed) {
@@ -32,8 +32,8 @@ func TestFreeze(t *testing.T) {
 				b.Do(b.addRule(r))
 			}
 			b.Do(b.addRule("measure func=FILE_CHECK"))
-		}, reason: "one more than"},
-		"rule afterwards": {do: func(b *bed) { b.boot(); b.Do(b.addRule(pinned[0])) }, reason: "when the policy is complete"},
+		}, reason: "after the last rule"},
+		"rule afterwards": {do: func(b *bed) { b.boot(); b.Do(b.addRule(pinned[0])) }, reason: "after the policy is complete"},
 		"policy afterwards": {do: func(b *bed) {
 			b.boot()
 			b.Events = b.Events[:len(b.Events)-1]
@@ -57,7 +57,7 @@ func TestFreeze(t *testing.T) {
 		"log mode from the beginning": {do: func(b *bed) {
 			b.setWord(kernel.Variables.Appraise, 0x7c)
 			b.boot()
-			b.Events = b.Events[:len(b.Events)-1] // it ends where the policy would come into force
+			b.Events = b.Events[:len(b.Events)-1] // ends before the policy is in force
 		}, reason: "does not enforce"},
 		"appraisal off": {do: func(b *bed) {
 			b.boot()
@@ -70,7 +70,7 @@ func TestFreeze(t *testing.T) {
 		"appraisal before any policy": {do: func(b *bed) {
 			b.setWord(kernel.Variables.PolicyFlag, 4)
 			b.Do(b.appraisal(rootSB, 3, value))
-		}, reason: "another IMA policy"},
+		}, reason: "other than the pinned one"},
 		"called from nowhere": {do: func(b *bed) {
 			b.boot()
 			b.Do(b.after(func() { b.setPointer(stack, textEnd) }, b.appraisal(rootSB, 3, value)))
@@ -93,7 +93,7 @@ func TestFreeze(t *testing.T) {
 		"other code at the entry": {do: func(b *bed) {
 			b.Write(entry("integrity_digsig_verify"), []byte{0xe9})
 			b.Do(b.exec(initSB))
-		}, reason: "at the entry of integrity_digsig_verify"},
+		}, reason: "the entry of integrity_digsig_verify"},
 		"user space before the kernel": {do: func(b *bed) { b.Do(at(0x401000, userCS)) }, reason: "user space"},
 		"found too late": {slide: 0x200000, do: func(b *bed) {
 			b.setWord(kernel.Variables.SystemState, 3)
@@ -123,18 +123,19 @@ func TestFreeze(t *testing.T) {
 				t.Error("the guest was not frozen")
 			}
 			if len(b.Events) > 0 {
-				t.Errorf("%d events were left, and not awaited", len(b.Events))
+				t.Errorf("%d events are left", len(b.Events))
 			}
 		})
 	}
 }
 
-// TestWhole: a guest that has stopped does not go on once its audit has a gap, and the hit is not answered.
-func TestWhole(t *testing.T) {
+// TestAuditComplete: once the audit has lost records, the guest does not continue, and the hit is
+// not answered.
+func TestAuditComplete(t *testing.T) {
 	b := newBed(t, 0)
 	b.boot()
 	before := len(b.Events)
-	b.e.config.Whole = func() error {
+	b.e.config.AuditComplete = func() error {
 		if len(b.Events) == 0 {
 			return errors.New("records were lost")
 		}

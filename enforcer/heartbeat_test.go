@@ -9,10 +9,11 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest/guesttest"
 )
 
-// beat is a moment at which a guest that does nothing special is stopped.
+// pause returns the event that a guest is stopped at an ordinary instruction.
 func (b *bed) pause() guesttest.Event { return at(text+0x5000, kernelCS) }
 
-// TestHeartbeat: what the appraisal rests on is looked at without any hit, by a successor, too.
+// TestHeartbeat: heartbeats find changes in what appraisal depends on, without any hit, also after
+// a take-over.
 func TestHeartbeat(t *testing.T) {
 	v, mmap, bprm := &kernel.Variables, kernel.Code[0].Address, kernel.Code[1].Address
 	for name, tt := range map[string]struct {
@@ -38,8 +39,8 @@ func TestHeartbeat(t *testing.T) {
 		"a return at its entry":  {func(b *bed) { b.Write(mmap+4, []byte{0x31, 0xc0, 0xc3}) }, "ima_file_mmap has changed"},
 		"a traced point":         {func(b *bed) { b.Write(entry("blkdev_mmap"), []byte{0xe8, 1, 2, 3, 4}) }, ""},
 		"a point on its way":     {func(b *bed) { b.Write(entry("blkdev_mmap"), []byte{0xcc}) }, ""},
-		"a jump at a point":      {func(b *bed) { b.Write(entry("blkdev_mmap"), []byte{0xe9, 1, 2, 3, 4}) }, "at the entry of blkdev_mmap lies e9"},
-		"another nop at a point": {func(b *bed) { b.Write(entry("ima_update_policy"), []byte{0x90, 0x90, 0x90, 0x90, 0x90}) }, "at the entry of ima_update_policy"},
+		"a jump at a point":      {func(b *bed) { b.Write(entry("blkdev_mmap"), []byte{0xe9, 1, 2, 3, 4}) }, "the entry of blkdev_mmap holds e9"},
+		"another nop at a point": {func(b *bed) { b.Write(entry("ima_update_policy"), []byte{0x90, 0x90, 0x90, 0x90, 0x90}) }, "the entry of ima_update_policy"},
 	} {
 		for _, successor := range []bool{false, true} {
 			b := newBed(t, 0)
@@ -62,7 +63,7 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
-// TestHeartbeatBeforeHit: hits do not keep the guest from being looked at.
+// TestHeartbeatBeforeHit: hits do not postpone heartbeats.
 func TestHeartbeatBeforeHit(t *testing.T) {
 	value, sum := signed(t, "true")
 	b := newBed(t, 0)
@@ -78,8 +79,8 @@ func TestHeartbeatBeforeHit(t *testing.T) {
 	}
 }
 
-// TestReset: a virtual CPU that runs elsewhere in the kernel's part of the map is in a module, or the guest has come back with its
-// kernel in another place.
+// TestReset: a vCPU outside the kernel's text is in a module, or it runs another kernel after a
+// reset.
 func TestReset(t *testing.T) {
 	for name, tt := range map[string]struct {
 		cs    uint16
@@ -104,7 +105,8 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// TestUnlocked: a kernel that is not locked down does not come to its first program, unless that was said to be all right.
+// TestUnlocked: a kernel that is not locked down does not run its first program, unless that was
+// accepted.
 func TestUnlocked(t *testing.T) {
 	for _, accepted := range []bool{false, true} {
 		b := newBed(t, 0)
@@ -121,7 +123,7 @@ func TestUnlocked(t *testing.T) {
 	}
 }
 
-// TestLimits: a guest has to come to its policy, and from there out of the initramfs.
+// TestLimits: the guest must put its policy in force, and then leave the initramfs, in time.
 func TestLimits(t *testing.T) {
 	slow := func(b *bed) guesttest.Event { return b.after(func() { b.e.ran += time.Minute }, b.pause()) }
 	for name, tt := range map[string]struct {
@@ -154,7 +156,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestUntilBeat: a limit is not waited for longer than it says, however seldom the guest is looked at.
+// TestUntilBeat: a time limit is noticed in time, however rare heartbeats are.
 func TestUntilBeat(t *testing.T) {
 	b := newBed(t, 0)
 	b.e.config.Heartbeat, b.e.config.StartLimit, b.e.config.InitramfsLimit = 24*time.Hour, time.Minute, time.Second
@@ -166,6 +168,6 @@ func TestUntilBeat(t *testing.T) {
 	}
 	b.e.saved.Phase, b.e.ran = booting, time.Hour
 	if got := b.e.untilBeat(); got != 1 {
-		t.Errorf("behind the limit: %v", got)
+		t.Errorf("after the limit: %v", got)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest/guesttest"
 )
 
-// newCodeBed makes a guest whose traps lie in its kernel's code. The calls at the
-// entries of its functions are not nops yet.
+// newCodeBed returns a guest whose traps are in its kernel's code. The entries of its functions
+// still hold calls instead of nops.
 func newCodeBed(t *testing.T, slide uint64, firmware bool) *bed {
 	b := newBed(t, slide)
 	b.Nop = nop
@@ -28,7 +28,7 @@ func (b *bed) entries(code []byte) {
 	}
 }
 
-// atHold is the kernel where it is held, behind ftrace_init.
+// atHold returns the event that the kernel reaches the point where it is held, after ftrace_init.
 func (b *bed) atHold() guesttest.Event {
 	return b.after(func() { b.entries(nop) }, at(kernel.Hold.Address, kernelCS))
 }
@@ -47,9 +47,9 @@ func TestHeld(t *testing.T) {
 	if err := b.e.Run(); !errors.Is(err, ErrNeverGuarded) {
 		t.Fatal(err)
 	}
-	// What ran before the guest was held is what no trap was there for.
-	if len(b.Slipped) != 1 || b.Slipped[0].RIP != text+0x5000 {
-		t.Errorf("slipped by: %#x", b.Slipped)
+	// Before the guest was held there was no trap.
+	if len(b.Missed) != 1 || b.Missed[0].RIP != text+0x5000 {
+		t.Errorf("passed without a trap: %#x", b.Missed)
 	}
 	if r := b.records[len(b.records)-1]; r.Hook != "security_bprm_check" || r.Verdict != Pass {
 		t.Errorf("%+v", r)
@@ -60,8 +60,8 @@ func TestHeld(t *testing.T) {
 	}
 }
 
-// TestHeldChecked: the kernel is compared where it is held, and not again; the guest
-// may trace a function later.
+// TestHeldChecked: the kernel is compared where it is held, and not again: the guest may trace
+// functions later.
 func TestHeldChecked(t *testing.T) {
 	b := newCodeBed(t, 0, false)
 	b.Do(b.atHold(), b.after(func() { b.Write(entry("integrity_digsig_verify"), []byte{0xe9}) }, b.exec(initSB)))
@@ -70,20 +70,20 @@ func TestHeldChecked(t *testing.T) {
 	}
 }
 
-// TestNotHeld: a guest that could not be held, or was held in another kernel, is frozen.
+// TestNotHeld: a guest is frozen if it cannot be held, or if another kernel is held.
 func TestNotHeld(t *testing.T) {
 	for name, tt := range map[string]struct {
 		do     func(b *bed)
 		reason string
 	}{
-		"other code":     {func(b *bed) { b.Write(kernel.Hold.Address, []byte{0xcc}) }, "holding the guest: cc 48"},
+		"other code":     {func(b *bed) { b.Write(kernel.Hold.Address, []byte{0xcc}) }, "holding the guest: found cc 48"},
 		"no kernel":      {func(b *bed) { p := *kernel; p.Hold.Address = heap - 8; b.e.config.Profile = &p }, "no memory"},
 		"backend":        {func(b *bed) { b.Fail = errors.New("lost") }, "lost"},
-		"another banner": {func(b *bed) { b.Write(kernel.Variables.Banner, []byte("Linux version 5")); b.Do(b.atHold()) }, "the profile is of"},
-		"another kernel": {func(b *bed) { b.Do(at(kernel.Hold.Address, kernelCS)) }, "at the entry of security_bprm_check lies e8"},
+		"another banner": {func(b *bed) { b.Write(kernel.Variables.Banner, []byte("Linux version 5")); b.Do(b.atHold()) }, "the profile is for"},
+		"another kernel": {func(b *bed) { b.Do(at(kernel.Hold.Address, kernelCS)) }, "the entry of security_bprm_check holds e8"},
 		"one other entry": {func(b *bed) {
 			b.Do(b.after(func() { b.entries(nop); b.Write(entry("blkdev_mmap"), []byte{0xe8}) }, at(kernel.Hold.Address, kernelCS)))
-		}, "at the entry of blkdev_mmap"},
+		}, "the entry of blkdev_mmap"},
 		"state": {func(b *bed) { b.e.config.State = badState; b.Do(b.atHold()) }, "saving the state"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestNotHeld(t *testing.T) {
 	}
 }
 
-// TestHeldEnds: a guest that ends before it comes to where it is held was never guarded, and is not frozen.
+// TestHeldEnds: a guest that ends before it is held was never guarded, and is not frozen.
 func TestHeldEnds(t *testing.T) {
 	b := newCodeBed(t, 0, false)
 	b.Do(at(text+0x5000, kernelCS))
@@ -107,7 +107,8 @@ func TestHeldEnds(t *testing.T) {
 	}
 }
 
-// TestNotYet: a kernel that has made no nops yet is looked for again, wherever it lies.
+// TestNotYet: as long as the kernel has not written its nops, it is looked for again, wherever it
+// lies.
 func TestNotYet(t *testing.T) {
 	for name, slide := range map[string]uint64{"at its place": 0, "moved": 0x1c00000} {
 		t.Run(name, func(t *testing.T) {
@@ -125,7 +126,7 @@ func TestNotYet(t *testing.T) {
 	}
 }
 
-// TestNotYetTooLate: the nops must be there before user space may be.
+// TestNotYetTooLate: the nops must be there before user space can run.
 func TestNotYetTooLate(t *testing.T) {
 	for name, last := range map[string]func(b *bed) guesttest.Event{
 		"running": func(b *bed) guesttest.Event {
@@ -143,7 +144,7 @@ func TestNotYetTooLate(t *testing.T) {
 	}
 }
 
-// TestStopNotYet: a kernel whose traps cannot be set yet is still looked for.
+// TestStopNotYet: Stop works while traps cannot be set yet.
 func TestStopNotYet(t *testing.T) {
 	b := newCodeBed(t, 0, true)
 	here := at(text+0x5000, kernelCS)

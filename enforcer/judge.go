@@ -15,88 +15,86 @@ import (
 	"github.com/vmseal/vmseal/keys/trust"
 )
 
-// Trust is whose signatures count, and which files count no more.
+// Trust is the set of trusted keys and denied digests.
 type Trust struct {
 	Keys   *trust.Store
-	Denied map[string]bool // digests that were signed, as bytes
+	Denied map[string]bool // denied digests, as raw bytes
 }
 
-// likely is a length that most paths do not have.
-const likely = 128
+// pathGuess is longer than most paths.
+const pathGuess = 128
 
-// appraise answers ima_appraise_measurement(func, iint, file, filename,
-// xattr_value, xattr_len, modsig). A file that has a signature goes on, and comes
-// back at integrity_digsig_verify; every other is denied here.
+// appraise answers ima_appraise_measurement(func, iint, file, filename, xattr_value, xattr_len,
+// modsig). If the file has a signature, the function runs, and the verdict follows at
+// integrity_digsig_verify. Every other file is denied here.
 //
-// A forced return leaves nothing in IMA's cache of results: the next access asks
-// again.
+// IMA does not cache a result that is forced by a return: it asks again at the next access.
 func (h *hit) appraise() error {
 	e, p := h.e, h.e.config.Profile
 	h.r.Func = funcName(p, uint32(h.regs.RDI))
-	inode, path, label := span(h.regs.RDX+uint64(p.Offsets.FileInode), 8), inPage(h.regs.RCX, likely), span(h.regs.R8, 1)
-	if err := h.arguments(inode, path, label); err != nil {
+	inode, path, xattr := span(h.regs.RDX+uint64(p.Offsets.FileInode), 8), inPage(h.regs.RCX, pathGuess), span(h.regs.R8, 1)
+	if err := h.arguments(inode, path, xattr); err != nil {
 		return err
 	}
-	h.r.Path, _ = h.text(path, "\x00") // for people: one that cannot be read is none
+	h.r.Path, _ = h.text(path, "\x00") // for the audit only: an unreadable path stays empty
 	if err := h.inForce(); err != nil {
 		return err
 	}
-	if h.r.Func == profile.FuncPolicy { // in a kernel that keeps the policy's file
-		return h.fail(errors.New("a policy is in force, and takes no more rules"))
+	if h.r.Func == profile.FuncPolicy { // if the kernel keeps the policy file after the first load
+		return h.deny(errors.New("the policy is in force and takes no more rules"))
 	}
 	at, err := h.placeOf(inode)
 	if err == nil && at.initial && e.saved.Phase < initramfsLeft {
-		return h.returns(Allow, uint64(p.Values.IntegrityPass), "of the initramfs")
+		return h.forceReturn(Allow, uint64(p.Values.IntegrityPass), "file of the initramfs")
 	}
-	if err = cmp.Or(err, e.allowed(&at)); err != nil {
-		return h.fail(err)
+	if err = cmp.Or(err, e.checkDevice(&at)); err != nil {
+		return h.deny(err)
 	}
 	if h.r.Func == profile.FuncBprm && e.saved.Phase < initramfsLeft {
 		if err := h.leaveInitramfs(&at); err != nil {
 			return err
 		}
 	}
-	if label.Addr == 0 || int32(h.regs.R9) <= 0 {
-		return h.fail(errors.New("no label"))
+	if xattr.Addr == 0 || int32(h.regs.R9) <= 0 {
+		return h.deny(errors.New("no security.ima signature"))
 	}
-	return h.label(label)
+	return h.judgeXattr(xattr)
 }
 
-// label decides by the kind of the file's security.ima value.
-func (h *hit) label(r *guest.Range) error {
+// judgeXattr decides by the type of the file's security.ima value.
+func (h *hit) judgeXattr(r *guest.Range) error {
 	if r.Err != nil {
-		return h.fail(fmt.Errorf("label: %w", r.Err))
+		return h.deny(fmt.Errorf("security.ima: %w", r.Err))
 	}
 	switch t := r.Buf[0]; {
 	case t == digsig.TypeSignature, t == digsig.TypeVerity:
-		h.e.await(r.Addr, h.r)
-		return h.runsOn(Pass, "")
+		h.e.addPending(r.Addr, h.r)
+		return h.proceed(Pass, "")
 	case t == digsig.TypeDigestNG && h.e.config.AllowDigest && h.r.Func == profile.FuncFile:
-		return h.runsOn(Allow, "digest only, for reading: the kernel compares it")
+		return h.proceed(Allow, "security.ima holds a digest, and the file is only read: the kernel compares the digest")
 	case t == digsig.TypeDigestNG, t == digsig.TypeDigest:
-		return h.fail(errors.New("label is a digest, not a signature"))
+		return h.deny(errors.New("security.ima holds a digest, not a signature"))
 	default:
-		return h.fail(fmt.Errorf("label of unknown type %d", t))
+		return h.deny(fmt.Errorf("security.ima has unknown type %d", t))
 	}
 }
 
 const (
 	keyringIMA = 1    // INTEGRITY_KEYRING_IMA (security/integrity/integrity.h)
-	maxValue   = 2048 // beyond every signature of a key that keys accepts
-	maxDigest  = 64   // of SHA-512
+	maxValue   = 2048 // more than any accepted key's signature needs
+	maxDigest  = 64   // SHA-512
 
-	// keyRejected is -EKEYREJECTED. Not every number would do: with -EOPNOTSUPP or
-	// -ENOKEY the caller tries another way.
+	// keyRejected is -EKEYREJECTED. With -EOPNOTSUPP or -ENOKEY the caller would try another way.
 	keyRejected = ^uint64(129) + 1
 )
 
-// digsigVerify answers integrity_digsig_verify(id, sig, siglen, digest, digestlen), and from 7.1 on
-// integrity_digsig_verify(id, sig, siglen, digest, digestlen, algo).
+// digsigVerify answers integrity_digsig_verify(id, sig, siglen, digest, digestlen). Since Linux 7.1
+// the function has a sixth argument, algo.
 func (h *hit) digsigVerify() error {
 	keyring, sigLen, digestLen := uint32(h.regs.RDI), uint32(h.regs.RDX), uint32(h.regs.R8)
-	file := h.e.awaited[h.regs.RSI]
+	file := h.e.pending[h.regs.RSI]
 	h.r.Path, h.r.Func = file.Path, file.Func
-	delete(h.e.awaited, h.regs.RSI)
+	delete(h.e.pending, h.regs.RSI)
 	sig, digest := span(h.regs.RSI, int(min(sigLen, maxValue))), span(h.regs.RCX, int(min(digestLen, maxDigest)))
 	if err := h.arguments(sig, digest); err != nil {
 		return err
@@ -104,27 +102,28 @@ func (h *hit) digsigVerify() error {
 	if err := h.inForce(); err != nil {
 		return err
 	}
-	switch err := unread(sig, digest); {
+	switch err := readError(sig, digest); {
 	case keyring != keyringIMA:
-		return h.returns(Deny, keyRejected, fmt.Sprintf("keyring %d is not that of IMA", keyring))
+		return h.forceReturn(Deny, keyRejected, fmt.Sprintf("keyring %d is not IMA's", keyring))
 	case sigLen == 0 || sigLen > maxValue || digestLen == 0 || digestLen > maxDigest:
-		return h.returns(Deny, keyRejected, fmt.Sprintf("signature of %d bytes, digest of %d", int32(sigLen), int32(digestLen)))
+		return h.forceReturn(Deny, keyRejected, fmt.Sprintf("signature of %d bytes, digest of %d", int32(sigLen), int32(digestLen)))
 	case err != nil:
-		return h.returns(Deny, keyRejected, err.Error())
+		return h.forceReturn(Deny, keyRejected, err.Error())
 	}
 	start := time.Now()
 	key, err := h.e.trust.Load().verify(sig.Buf, digest.Buf, h.e.config.Profile.Values.DigsigAlgo, digsig.Hash(h.regs.R9))
 	h.verify, h.r.Key, h.r.Digest = time.Since(start), key, hex.EncodeToString(digest.Buf)
 	if err != nil {
-		return h.returns(Deny, keyRejected, err.Error())
+		return h.forceReturn(Deny, keyRejected, err.Error())
 	}
-	return h.returns(Allow, 0, "")
+	return h.forceReturn(Allow, 0, "")
 }
 
-// verify names the key that the label names, if it is a signature, whatever the verdict. The digest is the file's, by
-// the hash; or of an older kernel, and for version 3, the one that is signed.
-func (t *Trust) verify(label, digest []byte, files bool, hash digsig.Hash) (key string, err error) {
-	s, err := digsig.Parse(label)
+// verify returns the id of the key that made the signature, whatever the verdict, and an error
+// unless the signature is good. If files is true, digest is the file's digest, computed with hash
+// (Linux 7.1 and later). Otherwise digest is what was signed.
+func (t *Trust) verify(xattr, digest []byte, files bool, hash digsig.Hash) (key string, err error) {
+	s, err := digsig.Parse(xattr)
 	if err != nil {
 		return "", err
 	}
@@ -134,10 +133,10 @@ func (t *Trust) verify(label, digest []byte, files bool, hash digsig.Hash) (key 
 	case files && hash == s.Hash:
 		signed = s.FileID(digest)
 	case files || s.Type != digsig.TypeVerity:
-		return s.KeyID.String(), fmt.Errorf("signature of version 3, type %d and hash %d, with a digest by %d", s.Type, s.Hash, hash)
+		return s.KeyID.String(), fmt.Errorf("signature of version 3, type %d and hash %d does not fit a digest of hash %d", s.Type, s.Hash, hash)
 	}
 	if _, err = t.Keys.Verify(s, signed); err == nil && (t.Denied[string(digest)] || t.Denied[string(signed)]) {
-		err = errors.New("digest is on the deny list")
+		err = errors.New("the digest is on the deny list")
 	}
 	return s.KeyID.String(), err
 }
@@ -146,8 +145,9 @@ const vmExec = 0x4 // VM_EXEC (include/linux/mm.h)
 
 const accessDenied = ^uint64(13) + 1 // -EACCES
 
-// blockMmap answers blkdev_mmap(file, vma), from 6.17 on blkdev_mmap_prepare(desc). IMA looks at regular files only: a program
-// that lies on a block device, as it is, could be mapped executable unasked.
+// blockMmap answers blkdev_mmap(file, vma), and since Linux 6.17 blkdev_mmap_prepare(desc). IMA
+// checks regular files only, so a program could be mapped executable from a raw block device
+// without a check.
 func (h *hit) blockMmap() error {
 	p := h.e.config.Profile
 	flags := span([]uint64{h.regs.RDI, h.regs.RSI}[p.Values.AreaArgument]+uint64(p.Offsets.AreaFlags), 8)
@@ -158,13 +158,13 @@ func (h *hit) blockMmap() error {
 		return err
 	}
 	if flags.Err != nil || value(flags)&vmExec != 0 {
-		return h.returns(Deny, accessDenied, "a block device is mapped executable, or how cannot be read")
+		return h.forceReturn(Deny, accessDenied, "a block device is mapped executable, or its mapping cannot be read")
 	}
-	return h.runsOn(Pass, "")
+	return h.proceed(Pass, "")
 }
 
-// inForce notes that the policy is in force, which this hit proves, and that
-// signatures are to be verified from now on.
+// inForce records that the policy is in force, which this hit proves. It fails if the posture is
+// not kept.
 func (h *hit) inForce() error {
 	switch err := h.posture.check(); {
 	case err != nil:
@@ -172,7 +172,7 @@ func (h *hit) inForce() error {
 	case !h.posture.inForce():
 		return errors.New("no IMA policy with appraisal is in force in the guest")
 	case h.e.saved.Phase < policyComplete:
-		return errors.New("another IMA policy than the pinned one is in force in the guest")
+		return errors.New("an IMA policy other than the pinned one is in force in the guest")
 	case h.e.saved.Phase >= enforcing:
 		return nil
 	}
@@ -181,15 +181,15 @@ func (h *hit) inForce() error {
 		return err
 	}
 	h.e.saved.PhysBase = value(base)
-	if err := h.e.look(); err != nil {
+	if err := h.e.checkUnchanged(); err != nil {
 		return err
 	}
 	return h.e.advance(enforcing)
 }
 
-// fail makes the kernel deny the access.
-func (h *hit) fail(err error) error {
-	return h.returns(Deny, uint64(h.e.config.Profile.Values.IntegrityFail), err.Error())
+// deny makes the kernel deny the access.
+func (h *hit) deny(err error) error {
+	return h.forceReturn(Deny, uint64(h.e.config.Profile.Values.IntegrityFail), err.Error())
 }
 
 func funcName(p *profile.Profile, n uint32) string {
@@ -201,19 +201,18 @@ func funcName(p *profile.Profile, n uint32) string {
 	return "unknown"
 }
 
-const maxAwaited = 64
+const maxPending = 64
 
-// await remembers, by the address of its label, a file whose signature the kernel is about
-// to have verified. It is for the record alone. Of those whose turn never comes one is forgotten
-// when there are too many.
-func (e *Enforcer) await(label uint64, file Record) {
-	maps.DeleteFunc(e.awaited, func(uint64, Record) bool { return len(e.awaited) >= maxAwaited })
-	e.awaited[label] = file
+// addPending remembers a file whose signature the kernel is about to verify, by the address of its
+// security.ima value. The audit record needs it; the verdict does not. If there are too many files,
+// addPending drops one: the kernel denies some of them itself and never asks for a verdict.
+func (e *Enforcer) addPending(xattr uint64, file Record) {
+	maps.DeleteFunc(e.pending, func(uint64, Record) bool { return len(e.pending) >= maxPending })
+	e.pending[xattr] = file
 }
 
-// parseRule answers ima_parse_add_rule(rule): each rule must be the next one of
-// the pinned policy. The kernel looks at the first line of what it was given, without
-// leading blanks.
+// parseRule answers ima_parse_add_rule(rule): each rule must be the next rule of the pinned policy.
+// Like the kernel, it reads the first line only and skips leading blanks.
 func (h *hit) parseRule() error {
 	if err := h.arguments(); err != nil {
 		return err
@@ -224,20 +223,21 @@ func (h *hit) parseRule() error {
 	case err != nil:
 		return fmt.Errorf("rule: %w", err)
 	case rule == "" || rule[0] == '#':
-		return h.runsOn(Pass, "") // the kernel skips it
+		return h.proceed(Pass, "") // the kernel ignores the line
 	case e.saved.Phase != booting:
-		return fmt.Errorf("rule %q is loaded when the policy is complete", rule)
+		return fmt.Errorf("rule %q is loaded after the policy is complete", rule)
 	case e.next == len(rules):
-		return fmt.Errorf("rule %q is one more than the pinned policy has", rule)
+		return fmt.Errorf("rule %q is loaded after the last rule of the pinned policy", rule)
 	case rule != rules[e.next]:
-		return fmt.Errorf("rule %q is loaded, rule %d of the pinned policy is %q", rule, e.next+1, rules[e.next])
+		return fmt.Errorf("rule %q is loaded, but rule %d of the pinned policy is %q", rule, e.next+1, rules[e.next])
 	}
 	e.next++
-	return h.runsOn(Pass, fmt.Sprintf("rule %d of the pinned policy", e.next))
+	return h.proceed(Pass, fmt.Sprintf("rule %d of the pinned policy", e.next))
 }
 
-// updatePolicy answers ima_update_policy(void), by which the rules come into force.
-// A predecessor may have died between noting that and answering.
+// updatePolicy answers ima_update_policy(void), which puts the rules in force. It accepts a
+// repeated call in phase policyComplete, because an earlier enforcer may have died after it
+// recorded that phase and before it answered.
 func (h *hit) updatePolicy() error {
 	if err := h.arguments(); err != nil {
 		return err
@@ -247,18 +247,18 @@ func (h *hit) updatePolicy() error {
 	case e.saved.Phase > policyComplete, h.posture.inForce():
 		return errors.New("a second policy is put in force")
 	case e.next != n:
-		return fmt.Errorf("a policy is put in force after %d of the %d rules of the pinned one", e.next, n)
+		return fmt.Errorf("a policy is put in force after %d of the %d rules of the pinned policy", e.next, n)
 	case posture != nil:
 		return posture
 	}
 	if err := e.advance(policyComplete); err != nil {
 		return err
 	}
-	return h.runsOn(Pass, "the pinned policy is complete")
+	return h.proceed(Pass, "the pinned policy is complete")
 }
 
-// bprmCheck answers security_bprm_check(bprm), which is watched until the policy is in
-// force: without one, nothing else would ever be hit.
+// bprmCheck answers security_bprm_check(bprm) until the policy is in force: without a policy, no
+// other trap would ever be hit.
 func (h *hit) bprmCheck() error {
 	o := &h.e.config.Profile.Offsets
 	file := span(h.regs.RDI+uint64(o.BinprmFile), 8)
@@ -274,7 +274,7 @@ func (h *hit) bprmCheck() error {
 		return err
 	}
 	if !at.initial && (h.e.saved.Phase < policyComplete || !h.posture.inForce()) {
-		return errors.New("a program from outside the initramfs is executed, and no policy is in force")
+		return errors.New("a program outside the initramfs is executed, and no policy is in force")
 	}
-	return h.runsOn(Pass, "")
+	return h.proceed(Pass, "")
 }

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// Where a kernel may lie: it is linked for the first GiB of the map and moved
+	// Where a kernel may lie: it is linked into the first GiB of the kernel map, and KASLR moves it
 	// in steps of CONFIG_PHYSICAL_ALIGN (arch/x86/include/asm/page_64_types.h).
 	mapStart  = 0xffffffff80000000
 	mapSize   = 1 << 30
@@ -20,49 +20,50 @@ const (
 	// Selectors of user space (__USER_CS, __USER32_CS in asm/segment.h).
 	userCS, user32CS = 0x33, 0x23
 
-	// glances is how long the guest runs at a time while its kernel is looked for.
-	glances = 10 * time.Millisecond
+	// pollInterval is how long the guest runs between two attempts to find its kernel.
+	pollInterval = 10 * time.Millisecond
 )
 
-// locate sets the traps of a fresh guest: where it can be held, or while it boots.
+// locate sets the traps of a fresh guest: at the point where the backend holds it, or, if it cannot
+// be held, while the guest boots.
 func (e *Enforcer) locate() error {
 	hold := e.config.Profile.Hold
 	switch err := e.config.Guest.Hold(hold.Address, hold.Code); {
 	case errors.Is(err, errors.ErrUnsupported):
-		return e.glance()
+		return e.findKernel()
 	case err != nil:
 		return fmt.Errorf("holding the guest: %w", err)
 	}
-	// Its first virtual CPU has made the entries of the functions what they are to be, and no
-	// other runs yet.
+	// The first vCPU has rewritten the functions' entries to their final form, and no other vCPU
+	// runs yet.
 	if err := e.checkKernel(e.memory(0)); err != nil {
 		return err
 	}
-	return e.guarded()
+	return e.startGuarding()
 }
 
-// glance lets the guest boot until its kernel has been found, and freezes it if
-// that is another kernel, or is found too late. The traps are set from the first
-// instruction on at the addresses of a kernel that was not moved (nokaslr), where the
-// backend can do that before there is any code. A hit there is answered as every other.
-func (e *Enforcer) glance() error {
+// findKernel lets the guest boot until its kernel is found. It returns an error if that is another
+// kernel, or if the kernel is found too late. If the backend can set traps before there is any
+// code, it first sets them at the addresses of a kernel that is not moved (nokaslr), and answers
+// their hits as usual.
+func (e *Enforcer) findKernel() error {
 	if err := e.plant(); err != nil && !errors.Is(err, guest.ErrNotYet) {
 		return err
 	}
 	for {
-		s, err := e.run(glances)
+		s, err := e.run(pollInterval)
 		if err != nil {
 			return err
 		}
 		if e.stopping.Load() {
-			return errors.New("the enforcer was stopped before it had found the kernel")
+			return errors.New("the enforcer was stopped before it found the kernel")
 		}
 		found, err := e.search(s.Hit)
 		if err == nil && !found {
 			continue
 		}
 		if err == nil {
-			err = e.guarded()
+			err = e.startGuarding()
 		}
 		if err == nil && s.Hit {
 			return e.hit(&s)
@@ -73,10 +74,10 @@ func (e *Enforcer) glance() error {
 	}
 }
 
-// search looks at where the virtual CPUs are. One in the upper half of the address
-// space runs a kernel, which must then be ours, and be found early enough: nothing of user
-// space may have run without traps. A hit at the kernel's own place shows that they were
-// there from the beginning.
+// search looks for the kernel at the addresses where the vCPUs are. A vCPU in the upper half of the
+// address space runs a kernel. That must be the profile's kernel, and user space must not have run
+// yet, because it would have run without traps. A hit in a kernel that is not moved shows that its
+// traps were set from the beginning.
 func (e *Enforcer) search(hit bool) (found bool, err error) {
 	vcpus, err := e.config.Guest.VCPUs()
 	if err != nil {
@@ -85,8 +86,8 @@ func (e *Enforcer) search(hit bool) (found bool, err error) {
 	for i, r := range vcpus {
 		switch {
 		case r.CS == userCS || r.CS == user32CS || r.RIP >= upperHalf && r.CPL() == 3:
-			return false, errors.New("user space runs before the kernel was found")
-		case r.RIP >= upperHalf: // below are firmware, boot loader, and the kernel before it uses its own map
+			return false, errors.New("user space ran before the kernel was found")
+		case r.RIP >= upperHalf: // lower addresses: firmware, boot loader, early kernel
 			e.saved.Slide, err = e.slideBelow(e.memory(i), r.RIP)
 			if err == nil && !(hit && e.saved.Slide == 0) {
 				err = e.checkEarly(e.memory(i))
@@ -97,8 +98,8 @@ func (e *Enforcer) search(hit bool) (found bool, err error) {
 	return false, nil
 }
 
-// slideBelow finds where the kernel that rip is in lies, by its banner: no other text
-// is like it, and it lies in read-only memory.
+// slideBelow returns how far the kernel that contains rip was moved. It searches for the banner, a
+// unique text in read-only memory.
 func (e *Enforcer) slideBelow(m *memory, rip uint64) (uint64, error) {
 	p := e.config.Profile
 	var ranges []*guest.Range
@@ -117,8 +118,8 @@ func (e *Enforcer) slideBelow(m *memory, rip uint64) (uint64, error) {
 	return 0, fmt.Errorf("a kernel that is not the profile's runs at %#x", rip)
 }
 
-// guarded sets the traps of the kernel that was found.
-func (e *Enforcer) guarded() error {
+// startGuarding sets the traps of the located kernel and saves the state.
+func (e *Enforcer) startGuarding() error {
 	if err := e.plant(); err != nil {
 		return err
 	}

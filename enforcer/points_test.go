@@ -11,10 +11,10 @@ import (
 	"github.com/vmseal/vmseal/formats/profile"
 )
 
-var update = flag.Bool("update", false, "write the table of points into README.md")
+var update = flag.Bool("update", false, "write the table of points to README.md")
 
-// TestPoints: every hook of a profile is a point, and there are as many in a phase as a
-// processor has registers for.
+// TestPoints: every hook of a profile is a point, and no phase has more points than a processor has
+// debug registers.
 func TestPoints(t *testing.T) {
 	var names []string
 	in := map[phases]int{}
@@ -33,8 +33,7 @@ func TestPoints(t *testing.T) {
 	}
 }
 
-// TestREADME: the table of points in README.md is the one in points.go. With -update it is
-// made so.
+// TestREADME: the table in README.md is generated from points. -update rewrites it.
 func TestREADME(t *testing.T) {
 	const file, begin, end = "README.md", "<!-- points.go: go test ./enforcer -run TestREADME -update -->\n", "<!-- end -->\n"
 	text, err := os.ReadFile(file)
@@ -67,7 +66,7 @@ func pointsTable() string {
 		switch p.phases {
 		case after:
 			phase = "after it"
-		case plugging:
+		case hotplug:
 			phase, kept = "after it, if there is room for virtual CPUs", "its trap must be there"
 		}
 		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", phase, p.function, kept, p.decides)

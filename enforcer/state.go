@@ -12,19 +12,19 @@ import (
 	"github.com/vmseal/vmseal/formats/profile"
 )
 
-// phase is how far a guest has come. It only ever goes forward.
+// phase is how far the boot of a guest has come. It only goes forward.
 type phase int
 
 const (
-	booting        phase = iota // no policy; nothing from outside the initramfs may run
-	policyComplete              // all rules were seen and the kernel may put them in force
+	booting        phase = iota // no policy yet; nothing outside the initramfs may run
+	policyComplete              // all rules were loaded, and the kernel may put them in force
 	enforcing                   // the policy is in force
-	initramfsLeft               // a program from outside was executed: initramfs files count no more
+	initramfsLeft               // a program outside the initramfs was executed: from now on initramfs files need signatures
 )
 
 var phaseNames = [...]string{"booting", "policy-complete", "enforcing", "initramfs-left"}
 
-// advance notes progress where a successor finds it, before the guest goes on.
+// advance saves the new phase for a later take-over, before the guest continues.
 func (e *Enforcer) advance(to phase) error {
 	e.saved.Phase, e.ran = to, 0
 	e.config.Event("the guest is " + phaseNames[to])
@@ -38,22 +38,22 @@ func (e *Enforcer) save() error {
 	return nil
 }
 
-// Saved is what is known of a guest, and a successor of this process has to know.
+// Saved is what a take-over must know of a guest.
 type Saved struct {
-	Guest string `json:"guest"` // Guest.Identity
-	Pins  string `json:"pins"`  // profile, policy and what is asked of the disk: others could not go on
-	Slide uint64 `json:"slide"` // how far the kernel lies from where it was linked for
-	Phase phase  `json:"phase"` // how far the guest has come
-	VCPUs int    `json:"vcpus"` // Guest.Trapped
-	Room  bool   `json:"room"`  // the kernel can use more, which may be plugged in
-	Disk  uint64 `json:"disk"`  // diskseq of the system's disk; 0 before that is known
+	Guest   string `json:"guest"` // Guest.Identity
+	Pins    string `json:"pins"`  // profile, policy and options that must be the same at a take-over
+	Slide   uint64 `json:"slide"` // distance between the kernel's address and its link address
+	Phase   phase  `json:"phase"` // see phase
+	VCPUs   int    `json:"vcpus"` // Guest.Trapped
+	Hotplug bool   `json:"room"`  // the kernel can use more vCPUs, which may be plugged in
+	Disk    uint64 `json:"disk"`  // diskseq of the system's disk; 0 before it is known
 
-	PhysBase uint64          `json:"phys_base"` // of the kernel; 0 before the policy is in force, as the next
-	Code     []profile.Bytes `json:"code"`      // digests of what must not change: see watched
+	PhysBase uint64          `json:"phys_base"` // the kernel's phys_base; 0 before the policy is in force
+	Code     []profile.Bytes `json:"code"`      // digests of watched; nil before the policy is in force
 }
 
-// State keeps it in a file that only its owner may write. Without a path it keeps
-// nothing: a guest without its enforcer then stays frozen for good.
+// State stores a Saved in a file that only its owner may write. With an empty Path it stores
+// nothing: then a guest whose enforcer has ended stays frozen.
 type State struct {
 	Path string
 	Pins string
@@ -61,7 +61,7 @@ type State struct {
 
 const maxState = 1 << 16
 
-// Save replaces the file.
+// Save replaces the file atomically.
 func (f State) Save(s Saved) error {
 	if f.Path == "" {
 		return nil
@@ -85,10 +85,10 @@ func (f State) Save(s Saved) error {
 	return err
 }
 
-// Load reads the file, and refuses one that is of another profile or policy.
+// Load reads the file. It fails if the state was saved with another profile, policy or option.
 func (f State) Load() (s Saved, err error) {
 	if f.Path == "" {
-		return s, errors.New("no state is kept (--state)")
+		return s, errors.New("no state was kept (--state)")
 	}
 	text, err := ReadFile(f.Path, maxState, syscall.O_NOFOLLOW)
 	if err != nil {
@@ -100,21 +100,21 @@ func (f State) Load() (s Saved, err error) {
 	again, err := json.Marshal(s)
 	switch {
 	case err != nil || string(again)+"\n" != string(text) || s.Phase < booting || s.Phase > initramfsLeft:
-		return s, fmt.Errorf("%s: not as it was written", f.Path)
+		return s, fmt.Errorf("%s: the file is damaged", f.Path)
 	case s.Pins != f.Pins:
-		return s, fmt.Errorf("%s: of another profile, policy, --device, --writable or --no-lockdown", f.Path)
+		return s, fmt.Errorf("%s: saved with another profile, policy, --device, --writable or --no-lockdown", f.Path)
 	}
 	return s, nil
 }
 
-// ErrOthersWrite is given, wrapped, for a file that somebody else than root and the user of
-// this process can change.
+// ErrOthersWrite is wrapped by the error for a file that users other than root and the user of this
+// process can change.
 var ErrOthersWrite = errors.New("other users can write to it")
 
-// ReadFile gives the contents of a regular file of at most max bytes that no other user can
-// change. The flags are those of open(2), beside those for reading.
+// ReadFile returns the contents of a regular file of at most max bytes that no other user can
+// change. flags are further flags for open(2).
 func ReadFile(path string, max int64, flags int) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0) // or a pipe would wait for a writer
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|flags, 0) // O_NONBLOCK: opening a pipe must not wait for a writer
 	if err != nil {
 		return nil, err
 	}

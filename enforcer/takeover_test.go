@@ -9,27 +9,27 @@ import (
 	"testing"
 )
 
-// TestTakeOver: a new enforcer goes on where the last one was, whatever the phase,
-// and answers the hit that its predecessor did not.
+// TestTakeOver: a new enforcer continues where the last one ended, in every phase, and answers the
+// hit that its predecessor did not answer.
 func TestTakeOver(t *testing.T) {
 	value, sum := signed(t, "true")
 	events := func(b *bed) {
 		b.boot()
 		b.Do(b.appraisal(rootSB, 3, value), b.verification(value, sum), b.appraisal(rootSB, 3, nil))
 	}
-	whole := newBed(t, 0x200000)
-	whole.Do(at(text+0x200000+0x5000, kernelCS))
-	events(whole)
-	whole.run()
+	uncut := newBed(t, 0x200000)
+	uncut.Do(at(text+0x200000+0x5000, kernelCS))
+	events(uncut)
+	uncut.run()
 
-	for cut := 1; cut < len(whole.records); cut++ {
+	for cut := 1; cut < len(uncut.records); cut++ {
 		b := newBed(t, 0x200000)
 		b.Do(at(text+0x200000+0x5000, kernelCS))
 		events(b)
 		all := b.Events
 		b.Events = all[:cut+1]
 		first := b.e.Run()
-		// The hit that comes next stops the guest: there is nobody to answer it.
+		// The next hit stops the guest, because nobody answers it.
 		b.Events = all[cut+1:]
 		b.e = b.enforcer(b.e.trust.Load())
 		second := b.e.Run()
@@ -38,9 +38,9 @@ func TestTakeOver(t *testing.T) {
 		}
 		inLoading := cut > 1 && cut <= 1+len(pinned)
 		if inLoading {
-			// How much of a policy is loaded is not known any more.
+			// Nobody knows how much of the policy is loaded.
 			if second == nil || !b.Frozen {
-				t.Errorf("cut at %d: a policy that was cut is gone on with", cut)
+				t.Errorf("cut at %d: a partly loaded policy is accepted", cut)
 			}
 			continue
 		}
@@ -53,13 +53,13 @@ func TestTakeOver(t *testing.T) {
 		if len(b.Traps) != 4 {
 			t.Errorf("cut at %d: traps %#x", cut, b.Traps)
 		}
-		if len(b.Slipped) > 0 {
-			t.Errorf("cut at %d: slipped by %+v", cut, b.Slipped)
+		if len(b.Missed) > 0 {
+			t.Errorf("cut at %d: passed without a trap: %+v", cut, b.Missed)
 		}
 	}
 }
 
-// TestForeignState: a guest that has run, and nobody knows how, stays where it is.
+// TestForeignState: a guest that has run without a matching state stays frozen.
 func TestForeignState(t *testing.T) {
 	tests := map[string]func(b *bed){
 		"no state":      func(b *bed) {},
@@ -80,8 +80,7 @@ func TestForeignState(t *testing.T) {
 	}
 }
 
-// TestReleased: a guest that ran without its traps is not taken over, however good the
-// state.
+// TestReleased: a guest that ran without traps is not taken over, even if its state is good.
 func TestReleased(t *testing.T) {
 	b := newBed(t, 0)
 	b.boot()
@@ -97,8 +96,7 @@ func TestReleased(t *testing.T) {
 	}
 }
 
-// TestStop: while nobody knows where the kernel is, the guest cannot be left to its
-// traps.
+// TestStop: as long as the kernel is not located, Stop freezes the guest.
 func TestStop(t *testing.T) {
 	b := newBed(t, 0)
 	b.Do(at(0x7c00, 0xf000), at(text+0x5000, kernelCS))
@@ -108,7 +106,7 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// TestStateCannotBeSaved: without a state to come back to, the guest does not go on.
+// TestStateCannotBeSaved: if the state cannot be saved, the guest does not continue.
 func TestStateCannotBeSaved(t *testing.T) {
 	b := newBed(t, 0)
 	b.e.config.State = badState
@@ -134,7 +132,7 @@ func TestFileState(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if _, err := (State{path, "other"}).Load(); err == nil {
-		t.Error("another profile's state is taken")
+		t.Error("another profile's state is accepted")
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
@@ -143,14 +141,14 @@ func TestFileState(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := f.Load(); err == nil {
-		t.Error("a state that anybody can write is taken")
+		t.Error("a state that anybody can write is accepted")
 	}
 	if os.Geteuid() == 0 {
 		if err := errors.Join(os.Chmod(path, 0o600), os.Chown(path, 65534, 65534)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := f.Load(); err == nil {
-			t.Error("a state of somebody else is taken")
+			t.Error("a state of another user is accepted")
 		}
 		if err := os.Chown(path, 0, 0); err != nil {
 			t.Fatal(err)
@@ -167,7 +165,7 @@ func TestFileState(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := f.Load(); err == nil {
-			t.Errorf("phase %d is taken", phase)
+			t.Errorf("phase %d is accepted", phase)
 		}
 	}
 	for _, text := range []string{"", "{", `{"pins":"pins"}`, `{"pins":"pins","phase":"other"}`, strings.Repeat("x", maxState+1)} {
@@ -175,16 +173,16 @@ func TestFileState(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := f.Load(); err == nil {
-			t.Errorf("%.20q is taken", text)
+			t.Errorf("%.20q is accepted", text)
 		}
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".vmseal*")); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("temporary files are left: %v", left)
 	}
 }
 
-// TestTakeOverTraced: a guest that is guarded already may trace the functions that are trapped.
-// It is still to be the same kernel.
+// TestTakeOverTraced: a guest that is already guarded may trace the trapped functions, but the
+// kernel must be the same.
 func TestTakeOverTraced(t *testing.T) {
 	for name, tt := range map[string]struct {
 		at     uint64
@@ -192,7 +190,7 @@ func TestTakeOverTraced(t *testing.T) {
 		reason string
 	}{
 		"traced":         {entry("ima_appraise_measurement"), "\xe8\x01\x02\x03\x04", ""},
-		"another kernel": {kernel.Variables.Banner, "FreeBSD", "the profile is of"},
+		"another kernel": {kernel.Variables.Banner, "FreeBSD", "the profile is for"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, 0)

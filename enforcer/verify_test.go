@@ -12,10 +12,10 @@ import (
 	"github.com/vmseal/vmseal/formats/profile"
 )
 
-// rejected is -EKEYREJECTED as the kernel has it in rax (asm-generic/errno.h: 129).
+// rejected is -EKEYREJECTED in rax (asm-generic/errno.h: 129).
 const rejected = 0xffffffffffffff7f
 
-// TestVerdicts is about signatures that come to integrity_digsig_verify.
+// TestVerdicts tests the verdicts at integrity_digsig_verify.
 func TestVerdicts(t *testing.T) {
 	good, sum := signed(t, "true")
 	other, otherSum := signed(t, "false")
@@ -60,9 +60,9 @@ func TestVerdicts(t *testing.T) {
 			b := newBed(t, 0)
 			b.boot()
 			b.Do(b.appraisal(rootSB, 3, good))
-			b.Do(b.after(func() { b.Write(label, tt.value); b.Write(digest, tt.digest) },
+			b.Do(b.after(func() { b.Write(xattr, tt.value); b.Write(digest, tt.digest) },
 				b.call(entry("integrity_digsig_verify"), guest.Registers{
-					RDI: tt.keyring, RSI: label, RDX: uint64(len(tt.value)), RCX: digest, R8: uint64(len(tt.digest)),
+					RDI: tt.keyring, RSI: xattr, RDX: uint64(len(tt.value)), RCX: digest, R8: uint64(len(tt.digest)),
 				})))
 			a, r := b.run()
 			want := guest.Answer{Return: true, RAX: rejected, RIP: caller, RSP: stack + 8}
@@ -80,17 +80,17 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// TestUnreadable: what cannot be read does not hold.
+// TestUnreadable: a signature or digest that cannot be read is denied.
 func TestUnreadable(t *testing.T) {
 	for name, r := range map[string]guest.Registers{
 		"signature": {RDI: 1, RSI: 8, RDX: 265, RCX: digest, R8: 32},
-		"digest":    {RDI: 1, RSI: label, RDX: 265, RCX: 8, R8: 32},
-		"negative":  {RDI: 1, RSI: label, RDX: 1<<64 - 1, RCX: digest, R8: 32},
+		"digest":    {RDI: 1, RSI: xattr, RDX: 265, RCX: 8, R8: 32},
+		"negative":  {RDI: 1, RSI: xattr, RDX: 1<<64 - 1, RCX: digest, R8: 32},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, 0)
 			value, sum := signed(t, "true")
-			b.Write(label, value)
+			b.Write(xattr, value)
 			b.Write(digest, sum)
 			b.boot()
 			b.Do(b.appraisal(rootSB, 3, value), b.call(entry("integrity_digsig_verify"), r))
@@ -118,11 +118,11 @@ func TestVerity(t *testing.T) {
 	}
 }
 
-// TestFileDigest: from 7.1 on the kernel hands the digest of the file over, also for version 3, which regular files may
-// have, too.
+// TestFileDigest: since Linux 7.1 the kernel passes the digest of the file for version 3, too, and
+// regular files may have version 3 signatures.
 func TestFileDigest(t *testing.T) {
 	file := sha256.Sum256([]byte("true"))
-	covered := func(kind byte) ([]byte, []byte) { // a label over the file, and the digest that is signed
+	covered := func(kind byte) ([]byte, []byte) { // a signature over the file, and the signed digest
 		value, sum := signed(t, string(append([]byte{kind, 4}, file[:]...)))
 		value[0], value[1] = kind, 3
 		return value, sum
@@ -139,12 +139,12 @@ func TestFileDigest(t *testing.T) {
 		reason        string // "" if it holds
 	}{
 		"version 2":                  {v2, file[:], 4, nil, ""},
-		"version 2, any hash":        {v2, file[:], 6, nil, ""}, // as ever, its length has to fit
+		"version 2, any hash":        {v2, file[:], 6, nil, ""}, // only the length must fit
 		"regular file":               {regular, file[:], 4, nil, ""},
 		"garbage above the hash":     {regular, file[:], 0xabcdef04, nil, ""},
 		"fs-verity":                  {verity, file[:], 4, nil, ""},
-		"another hash":               {regular, file[:], 5, nil, "version 3, type 3 and hash 4, with a digest by 5"},
-		"hash 0":                     {verity, file[:], 0, nil, "with a digest by 0"},
+		"another hash":               {regular, file[:], 5, nil, "version 3, type 3 and hash 4 does not fit a digest of hash 5"},
+		"hash 0":                     {verity, file[:], 0, nil, "does not fit a digest of hash 0"},
 		"type changed":               {swapped, file[:], 4, nil, "bad signature"},
 		"digest of the older kernel": {verity, verityID, 4, nil, "bad signature"},
 		"short digest":               {regular, file[:20], 4, nil, "20 bytes"},
@@ -156,7 +156,7 @@ func TestFileDigest(t *testing.T) {
 			b.change(func(p *profile.Profile) { p.Values.DigsigAlgo = true })
 			b.e.SetTrust(&Trust{Keys: store(t), Denied: map[string]bool{string(tt.denied): true}})
 			b.boot()
-			r := guest.Registers{RDI: keyringIMA, RSI: label, RDX: uint64(len(tt.value)), RCX: digest, R8: uint64(len(tt.digest)), R9: tt.algo}
+			r := guest.Registers{RDI: keyringIMA, RSI: xattr, RDX: uint64(len(tt.value)), RCX: digest, R8: uint64(len(tt.digest)), R9: tt.algo}
 			b.Do(b.appraisal(rootSB, 3, tt.value), b.after(func() { b.Write(digest, tt.digest) }, b.call(entry("integrity_digsig_verify"), r)))
 			want := Allow
 			if tt.reason != "" {
@@ -169,8 +169,8 @@ func TestFileDigest(t *testing.T) {
 	}
 }
 
-// TestTrustChanges: what is taken out of the trust store, or put on the deny list,
-// fails from the next hit on.
+// TestTrustChanges: a key that leaves the trust store, or a digest on the deny list, is denied from
+// the next hit on.
 func TestTrustChanges(t *testing.T) {
 	value, sum := signed(t, "true")
 	other, otherSum := signed(t, "false")
@@ -191,15 +191,15 @@ func TestTrustChanges(t *testing.T) {
 	}
 }
 
-// TestAwaitedIsBounded: files whose turn never comes take a bounded place, and
-// the last one is never the one that is forgotten.
-func TestAwaitedIsBounded(t *testing.T) {
+// TestPendingIsBounded: the number of pending files is bounded, and the newest one is never
+// dropped.
+func TestPendingIsBounded(t *testing.T) {
 	e := newBed(t, 0).e
-	for label := range uint64(10 * maxAwaited) {
-		file := Record{Path: fmt.Sprint(label)}
-		e.await(label, file)
-		if n := uint64(len(e.awaited)); n != min(label+1, maxAwaited) || e.awaited[label] != file {
-			t.Fatalf("after %d files %d are awaited", label+1, n)
+	for xattr := range uint64(10 * maxPending) {
+		file := Record{Path: fmt.Sprint(xattr)}
+		e.addPending(xattr, file)
+		if n := uint64(len(e.pending)); n != min(xattr+1, maxPending) || e.pending[xattr] != file {
+			t.Fatalf("after %d files %d are pending", xattr+1, n)
 		}
 	}
 }

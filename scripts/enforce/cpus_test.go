@@ -15,7 +15,7 @@ func TestPluggedCPU(t *testing.T) {
 		t.Parallel()
 		o := options{readonly: true, vcpus: 2, maxVCPUs: 3}
 		v, e := bootGuarded(t, newGuard(t, g, "6.1"), o, "--device", systemDisk, "--heartbeat", "1000000") // which would notice, too
-		if said := e.log.String(); !strings.Contains(said, "can use 3 virtual CPUs and only 2 are there") {
+		if said := e.log.String(); !strings.Contains(said, "can use 3 vCPUs, but only 2 are present") {
 			t.Errorf("the enforcer says: %s", said)
 		}
 		v.expect(0, "cd /sys/devices/system/cpu/cpu1 && echo 0 >online && echo 1 >online") // this one has traps

@@ -66,7 +66,7 @@ func (v *vm) expectNotTakenOver(gd *guard) {
 		v.accepted = args
 		e := startEnforcer(v.t, v, gd)
 		e.awaitExit(4)
-		if said := e.log.String(); !strings.Contains(said, "of another profile, policy, --device, --writable or --no-lockdown") {
+		if said := e.log.String(); !strings.Contains(said, "saved with another profile, policy, --device, --writable or --no-lockdown") {
 			v.t.Errorf("an enforcer with %q says: %s", args, said)
 		}
 	}

@@ -14,19 +14,19 @@ import (
 	"github.com/vmseal/vmseal/keys/trust"
 )
 
-const checkAbout = `Check validates what 'enforcer run' would be given, and touches no guest: that the
-profile is signed by a key of the trust store, and that trust store and deny list can
-be read. With --kernel and --initrd it compares the files that the guest is booted with
-with those that the profile was made of.`
+const checkAbout = `Check validates the files for 'enforcer run' without touching a guest. It checks that a key
+of the trust store signed the profile, and that the trust store and the deny list can be read.
+With --kernel and --initrd, it also checks that the guest boots the files that the profile was
+made from.`
 
-const maxBoot = 1 << 30 // of a kernel or an initrd
+const maxBoot = 1 << 30 // maximum size of a kernel or initrd
 
 func checkCommand(args []string, out *output) error {
 	var f files
 	set := flag.NewFlagSet("check", flag.ContinueOnError)
 	f.register(set)
-	kernel := set.String("kernel", "", "`file` that the guest's kernel is booted from")
-	initrd := set.String("initrd", "", "`file` that its initrd is booted from")
+	kernel := set.String("kernel", "", "kernel `file` that the guest boots")
+	initrd := set.String("initrd", "", "initrd `file` that the guest boots")
 	if err := parse(set, args, out, checkAbout, "profile", "trust"); err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func checkCommand(args []string, out *output) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(same(*kernel, f.profile.Kernel), same(*initrd, f.profile.Initrd)); err != nil {
+	if err := errors.Join(checkDigest(*kernel, f.profile.Kernel), checkDigest(*initrd, f.profile.Initrd)); err != nil {
 		return err
 	}
 	p, rules, keys, denied := f.profile, len(f.profile.Policy), len(trust.Keys.Keys()), len(trust.Denied)
@@ -45,45 +45,45 @@ func checkCommand(args []string, out *output) error {
 	return nil
 }
 
-// same wants a file, if one is named, to have the SHA-256 that the profile says.
-func same(path string, want []byte) error {
+// checkDigest returns an error unless the file has the SHA-256 in want. An empty path is not
+// checked.
+func checkDigest(path string, want []byte) error {
 	if path == "" {
 		return nil
 	}
 	if len(want) == 0 {
-		return fmt.Errorf("%s: the profile does not say which it is: make it with 'imagetool profile --initrd'", path)
+		return fmt.Errorf("%s: the profile has no digest of this file: make the profile with 'imagetool profile --initrd'", path)
 	}
 	contents, err := enforcer.ReadFile(path, maxBoot, 0)
 	if got := sha256.Sum256(contents); err == nil && !bytes.Equal(got[:], want) {
-		err = fmt.Errorf("%s: its SHA-256 is %x, and the profile says %x", path, got, want)
+		err = fmt.Errorf("%s: its SHA-256 is %x, but the profile has %x", path, got, want)
 	}
 	return err
 }
 
-const maxDeny = 16 << 20 // some 250,000 digests
+const maxDeny = 16 << 20 // about 250,000 digests
 
-// files are those that a guest is guarded by.
+// files are the files that guarding a guest needs.
 type files struct {
 	profilePath, trustPath, denyPath string
 
 	profile *profile.Profile
-	pins    string // the digest of what is signed in the profile, whoever signed it
+	pins    string // digest of the signed part of the profile
 }
 
 func (f *files) register(s *flag.FlagSet) {
-	s.StringVar(&f.profilePath, "profile", "", "`file` that says what kernel and IMA policy the guest has ('imagetool profile')")
+	s.StringVar(&f.profilePath, "profile", "", "profile `file` of the guest's kernel and IMA policy ('imagetool profile')")
 	s.StringVar(&f.trustPath, "trust", "", "trust store `file` ('signer key trust'); read again on SIGHUP")
-	s.StringVar(&f.denyPath, "deny", "", "`file` with digests that no longer count, one a line (sha256:HEX; 'signer blob --digests'); read again on SIGHUP")
+	s.StringVar(&f.denyPath, "deny", "", "`file` with digests to deny, one a line (sha256:HEX; 'signer blob --digests'); read again on SIGHUP")
 }
 
-// load reads all of them. The profile counts only if a key of the trust store has
-// signed it.
+// load reads all files. The profile must be signed by a key of the trust store.
 func (f *files) load() (*enforcer.Trust, error) {
 	trust, err := f.loadTrust()
 	if err != nil {
 		return nil, err
 	}
-	f.profile, err = parsed(f.profilePath, profile.MaxSize, func(sealed []byte) (*profile.Profile, error) {
+	f.profile, err = parseFile(f.profilePath, profile.MaxSize, func(sealed []byte) (*profile.Profile, error) {
 		return profile.Open(sealed, func(s digsig.Signature, digest []byte) error {
 			f.pins = hex.EncodeToString(digest)
 			_, err := trust.Keys.Verify(s, digest)
@@ -93,21 +93,21 @@ func (f *files) load() (*enforcer.Trust, error) {
 	return trust, err
 }
 
-// loadTrust reads what may change while a guest runs.
+// loadTrust reads the files that may change while a guest runs.
 func (f *files) loadTrust() (t *enforcer.Trust, err error) {
 	t = new(enforcer.Trust)
-	t.Keys, err = parsed(f.trustPath, trust.MaxSize, trust.Parse)
+	t.Keys, err = parseFile(f.trustPath, trust.MaxSize, trust.Parse)
 	if errors.Is(err, trust.ErrCertificate) {
-		err = fmt.Errorf("%w: make a trust store of it with 'signer key trust'", err)
+		err = fmt.Errorf("%w: make a trust store from it with 'signer key trust'", err)
 	}
 	if err == nil && f.denyPath != "" {
-		t.Denied, err = parsed(f.denyPath, maxDeny, parseDeny)
+		t.Denied, err = parseFile(f.denyPath, maxDeny, parseDeny)
 	}
 	return t, err
 }
 
-// parsed is what a file of at most max bytes says.
-func parsed[T any](path string, max int64, parse func([]byte) (T, error)) (v T, err error) {
+// parseFile reads and parses a file of at most max bytes.
+func parseFile[T any](path string, max int64, parse func([]byte) (T, error)) (v T, err error) {
 	text, err := enforcer.ReadFile(path, max, 0)
 	if err != nil {
 		return v, err
@@ -118,12 +118,12 @@ func parsed[T any](path string, max int64, parse func([]byte) (T, error)) (v T, 
 	return v, nil
 }
 
-// denySizes are the lengths of digests by the names of the hashes.
+// denySizes maps the names of hashes to the lengths of their digests.
 var denySizes = map[string]int{"sha256": 32, "sha384": 48, "sha512": 64}
 
-// parseDeny reads one digest a line, with the hash that it is of: a file has another digest by
-// each, and is denied by those alone that stand here. Empty lines and those that begin with #
-// are for people.
+// parseDeny parses one digest a line, with the name of its hash. A file has a different digest for
+// each hash and is denied by the listed digests only. Empty lines and lines that begin with # are
+// comments.
 func parseDeny(text []byte) (map[string]bool, error) {
 	denied := map[string]bool{}
 	n := 0

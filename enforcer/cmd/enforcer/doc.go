@@ -1,2 +1,2 @@
-// Command enforcer guards running guests: see package enforcer and its README.
+// Command enforcer guards running guests. See package enforcer and its README.
 package main

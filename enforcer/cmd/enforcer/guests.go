@@ -15,7 +15,7 @@ import (
 	"github.com/vmseal/vmseal/enforcer/xen"
 )
 
-// traps are those that --trap may name, by how --guest begins.
+// traps lists the values of --trap by the prefix of --guest.
 var traps = map[string][]string{
 	"gdb":         {"hardware", "software"},
 	"xen":         {"str", "int3", "icebp"},
@@ -23,15 +23,15 @@ var traps = map[string][]string{
 	"xen-monitor": {"str", "int3", "icebp"},
 }
 
-// kinds are the facilities of Xen that --guest may ask for.
+// kinds lists the facilities of Xen by the prefix of --guest.
 var kinds = map[string]xen.Kind{"xen": xen.Auto, "xen-debug": xen.Debug, "xen-monitor": xen.Monitor}
 
-// retry is how long a socket that is not there yet is left alone.
+// retry is the time between two attempts to connect.
 const retry = 100 * time.Millisecond
 
-// awaitGuest is openGuest, which it tries again and again for the time given while QEMU does not
+// waitForGuest calls openGuest again and again, for at most the given time, while QEMU does not
 // listen yet.
-func awaitGuest(limit time.Duration, name, trap string, upcall uint64) (guest.Guest, error) {
+func waitForGuest(limit time.Duration, name, trap string, upcall uint64) (guest.Guest, error) {
 	for end := time.Now().Add(limit); ; time.Sleep(min(retry, time.Until(end))) {
 		g, err := openGuest(name, trap, upcall)
 		if !notListening(err) || !time.Now().Before(end) {
@@ -40,17 +40,17 @@ func awaitGuest(limit time.Duration, name, trap string, upcall uint64) (guest.Gu
 	}
 }
 
-// notListening tells of an error that there is no QEMU behind the socket.
+// notListening reports whether err says that no QEMU listens on the socket.
 func notListening(err error) bool {
 	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT) && strings.Contains(err.Error(), "connecting")
 }
 
-// openGuest finds the guest that --guest names, and stops it. upcall is where the profile has
-// its xen_vcpu_info; 0 if that is not known.
+// openGuest opens and stops the guest that --guest names. upcall is the offset of the guest
+// kernel's xen_vcpu_info from the profile, or 0 if it is not known.
 func openGuest(name, trap string, upcall uint64) (guest.Guest, error) {
 	backend, rest, _ := strings.Cut(name, ":")
 	if trap != "" && !slices.Contains(traps[backend], trap) {
-		return nil, usagef("--trap: %q is none of those that %q has: %q", trap, name, traps[backend])
+		return nil, usagef("--trap: %q is not possible for %q: use one of %q", trap, name, traps[backend])
 	}
 	if kind, ok := kinds[backend]; ok && rest != "" {
 		return xen.Open(rest, xen.Options{Kind: kind, Trap: trap, Upcall: upcall})
@@ -73,14 +73,14 @@ func openGuest(name, trap string, upcall uint64) (guest.Guest, error) {
 	return g, err
 }
 
-const releaseAbout = `Release removes all traps from a guest and lets it run, guarded by nobody. It is the
-only way to that: an enforcer that ends leaves its traps behind.`
+const releaseAbout = `Release removes all traps from a guest and lets it run unguarded. Nothing else does that:
+an enforcer that ends leaves its traps in the guest.`
 
 func releaseCommand(args []string, out *output) error {
 	var name, trap string
 	set := flag.NewFlagSet("release", flag.ContinueOnError)
 	set.StringVar(&name, "guest", "", "`guest` to release: gdb:unix:SOCKET or xen:NAME")
-	set.StringVar(&trap, "trap", "", "what it was guarded with, if 'enforcer run' was told")
+	set.StringVar(&trap, "trap", "", "kind of `trap`, if 'enforcer run' was started with --trap")
 	if err := parse(set, args, out, releaseAbout, "guest"); err != nil {
 		return err
 	}
@@ -92,6 +92,6 @@ func releaseCommand(args []string, out *output) error {
 	if err := g.Release(); err != nil {
 		return err
 	}
-	out.info("the guest runs, and nobody guards it")
+	out.info("the guest runs unguarded")
 	return nil
 }

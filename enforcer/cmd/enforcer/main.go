@@ -21,31 +21,31 @@ import (
 // Exit codes.
 const exitOK, exitFailed, exitUsage, exitFrozen = 0, 1, 2, 4
 
-const usage = `Enforcer keeps the signatures of a guest's files from outside the guest.
+const usage = `Enforcer enforces the signatures of a guest's files from outside the guest.
 
   enforcer run     --guest GUEST --profile P --trust T   guard a guest until it ends
-  enforcer check   --profile P --trust T                 validate the files, touch no guest
+  enforcer check   --profile P --trust T                 validate the files without touching a guest
   enforcer release --guest GUEST                         let a guest run unguarded
 
-GUEST is gdb:unix:SOCKET or gdb:fd:N: the gdb stub of a QEMU that was started with
--S, so that the guest has not run yet; or xen:NAME or xen:ID: a domain of this host that
-was created paused (xl create -p). xen-debug: and xen-monitor: instead of xen: ask for one
-of Xen's two facilities. 'enforcer COMMAND --help' explains more.
+GUEST is gdb:unix:SOCKET or gdb:fd:N, the gdb stub of a QEMU that was started with -S,
+so that the guest has not run yet; or xen:NAME or xen:ID, a domain of this host that was
+created paused (xl create -p). Write xen-debug: or xen-monitor: instead of xen: to choose
+one of Xen's two facilities. Run 'enforcer COMMAND --help' for more.
 
-Exit codes: 0 done (run: the guest has ended); 1 failed, before a guest was guarded;
-2 wrong usage; 4 the guest was left frozen, freezes at its next appraisal, has ended without
-ever having been guarded, or it is not known whether it has ended.
+Exit codes: 0 success (run: the guest has ended); 1 failed before a guest was guarded;
+2 wrong usage; 4 the guest is frozen, freezes at its next appraisal, or ended without ever
+being guarded, or it is not known whether it has ended.
 `
 
-// A usageError is about the command line.
+// usageError is an error in the command line.
 type usageError struct{ error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 func main() {
 	debug.SetGCPercent(50)         // memory is scarcer than time in a lean dom0
-	debug.SetTraceback("crash")    // a panic must not look like an exit code of ours
-	signal.Ignore(syscall.SIGPIPE) // who reads no more is not worth the guest
+	debug.SetTraceback("crash")    // a panic must not exit with one of our exit codes
+	signal.Ignore(syscall.SIGPIPE) // a reader that goes away must not end the enforcer
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -81,7 +81,8 @@ func dispatch(args []string, out *output) error {
 	return usagef("unknown command %q: want run, check or release", args[0])
 }
 
-// parse reads the flags of a command. All of those named must be given.
+// parse parses the flags of a command and prints its help. It fails if a required flag is not
+// given.
 func parse(f *flag.FlagSet, args []string, out *output, about string, required ...string) error {
 	f.SetOutput(io.Discard)
 	f.BoolVar(&out.json, "json", false, "print one JSON object a line")
@@ -95,7 +96,7 @@ func parse(f *flag.FlagSet, args []string, out *output, about string, required .
 	case err != nil:
 		return usageError{err}
 	case f.NArg() > 0:
-		return usagef("%q is not expected", f.Arg(0))
+		return usagef("unexpected argument %q", f.Arg(0))
 	}
 	for _, name := range required {
 		if f.Lookup(name).Value.String() == "" {
@@ -112,25 +113,24 @@ func version() string {
 	return "(devel)"
 }
 
-// output is what people and programs are told. Its methods may be called
-// concurrently.
+// output prints messages for people and programs. Its methods may be called concurrently.
 type output struct {
 	json, quiet    bool
 	mu             sync.Mutex
 	stdout, stderr io.Writer
 }
 
-// object prints a line of JSON, if that was asked for.
+// object prints a line of JSON if --json was given.
 func (o *output) object(v any) {
 	if !o.json {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_ = json.NewEncoder(o.stdout).Encode(v) // who reads no more is not worth the guest
+	_ = json.NewEncoder(o.stdout).Encode(v) // a reader that goes away must not end the enforcer
 }
 
-// info tells of progress.
+// info reports progress.
 func (o *output) info(text string) {
 	o.object(map[string]any{"type": "event", "text": text})
 	if !o.json && !o.quiet {
@@ -151,7 +151,7 @@ func (o *output) fail(err error, code int, hint string) {
 	}
 }
 
-// line keeps what came from a guest from playing with a terminal.
+// line prints a message without control characters, because parts of it may come from the guest.
 func (o *output) line(kind, text string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -164,27 +164,27 @@ func (o *output) line(kind, text string) {
 	fmt.Fprintf(o.stderr, "%s: %s\n", kind, clean)
 }
 
-// outcome is the exit code of an error, and what a person can do about it.
+// outcome returns the exit code for an error, and a hint for people.
 func outcome(err error) (code int, hint string) {
 	if _, ok := errors.AsType[usageError](err); ok {
-		return exitUsage, "'enforcer --help' explains the commands"
+		return exitUsage, "run 'enforcer --help' for the commands"
 	}
 	if _, ok := errors.AsType[*enforcer.FrozenError](err); ok {
 		return exitFrozen, "switch the guest off, or let it run unguarded with 'enforcer release'"
 	}
 	switch {
 	case errors.Is(err, enforcer.ErrNeverGuarded):
-		return exitFrozen, "look at the guest's console; its command line needs rdinit=/vmseal-init, and its initrd what 'imagetool initrd' makes"
+		return exitFrozen, "look at the guest's console; its command line needs rdinit=/vmseal-init, and its initrd needs the output of 'imagetool initrd'"
 	case errors.Is(err, trust.ErrUnknownKey):
-		hint = "the profile was signed with a key that is not in the trust store: sign it with the image's key, or add that key with 'signer key trust'"
+		hint = "the profile was signed by a key that is not in the trust store: sign the profile with the image's key, or add the key with 'signer key trust'"
 	case notListening(err):
-		hint = "start QEMU with -S -gdb unix:SOCKET,server=on,wait=off before the enforcer, or have that wait for it (--wait)"
+		hint = "start QEMU with -S -gdb unix:SOCKET,server=on,wait=off before the enforcer, or let the enforcer wait for it with --wait"
 	case strings.Contains(err.Error(), "/dev/xen/"):
-		hint = "Xen guests are reached from dom0, by root, through /dev/xen/privcmd, hypercall, evtchn and xenbus"
+		hint = "run the enforcer as root in dom0: it needs /dev/xen/privcmd, hypercall, evtchn and xenbus"
 	case errors.Is(err, enforcer.ErrOthersWrite):
-		hint = "give it to root or to the user of the enforcer, and take write permission from all others: chown root FILE; chmod go-w FILE"
+		hint = "the file must belong to root or to the enforcer's user, and nobody else may write to it: chown root FILE; chmod go-w FILE"
 	case errors.Is(err, fs.ErrPermission):
-		hint = "the enforcer has to be able to read its files and to reach the guest's socket"
+		hint = "the enforcer needs permission to read its files and to connect to the guest's socket"
 	}
 	return exitFailed, hint
 }

@@ -24,7 +24,7 @@ import (
 
 var rules = []string{"appraise func=BPRM_CHECK appraise_type=imasig", "appraise func=MODULE_CHECK appraise_type=imasig"}
 
-// kit is a folder with everything that a guest is guarded by.
+// kit is a directory with everything that guarding a guest needs.
 type kit struct {
 	t   *testing.T
 	dir string
@@ -63,7 +63,7 @@ func (k *kit) write(name, text string) string {
 
 func (k *kit) path(name string) string { return filepath.Join(k.dir, name) }
 
-// sealed is a profile of no kernel, signed by that key.
+// sealed returns a profile of an invented kernel, signed by that key.
 func (k *kit) sealed(key *rsa.PrivateKey, pub *keys.PublicKey, rules ...string) string {
 	k.t.Helper()
 	const text = 0xffffffff81000000
@@ -132,7 +132,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckBoot: the files that are booted are those that the profile was made of.
+// TestCheckBoot: the booted files must be those that the profile was made from.
 func TestCheckBoot(t *testing.T) {
 	k := newKit(t)
 	for name, text := range map[string]string{"kernel": bootedKernel, "initrd": "initrd", "other": "other"} {
@@ -142,9 +142,9 @@ func TestCheckBoot(t *testing.T) {
 		flag, file, says string
 	}{
 		{"--kernel", "kernel", ""},
-		{"--kernel", "other", "the profile says"},
+		{"--kernel", "other", "but the profile has"},
 		{"--kernel", "missing", "no such file"},
-		{"--initrd", "initrd", "imagetool profile --initrd"}, // of which the profile says nothing
+		{"--initrd", "initrd", "imagetool profile --initrd"}, // which the profile does not name
 	} {
 		code, _, errs := k.check(tt.flag, k.path(tt.file))
 		if (code == 0) != (tt.says == "") || !strings.Contains(errs, tt.says) || tt.says != "" && !strings.Contains(errs, k.path(tt.file)) {
@@ -153,10 +153,10 @@ func TestCheckBoot(t *testing.T) {
 	}
 }
 
-// bootedKernel is the file that the kit's profile is of.
+// bootedKernel is the content of the kernel file that the kit's profile was made from.
 const bootedKernel = "kernel"
 
-// TestCheckRefuses: each file that is not what it has to be is named with the reason.
+// TestCheckRefuses: the error for a bad file names the file and the reason.
 func TestCheckRefuses(t *testing.T) {
 	foreign := newKit(t)
 	foreignProfile, err := os.ReadFile(foreign.path("profile"))
@@ -175,7 +175,7 @@ func TestCheckRefuses(t *testing.T) {
 		"empty profile":    {"profile", func(string) string { return "" }, "not a profile"},
 		"huge profile":     {"profile", func(string) string { return strings.Repeat("x", profile.MaxSize+1) }, "more than"},
 		"trust store":      {"trust", func(string) string { return "nothing" }, "trust store"},
-		"certificate":      {"trust", func(string) string { return "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" }, "make a trust store of it with 'signer key trust'"},
+		"certificate":      {"trust", func(string) string { return "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" }, "make a trust store from it with 'signer key trust'"},
 		"private key":      {"trust", func(string) string { return "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n" }, `PEM block is "PRIVATE KEY"`},
 		"damaged store":    {"trust", func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }, "PEM block is damaged"},
 		"deny list":        {"deny", func(string) string { return "sha256:abcd\n" }, "line 1: not a digest with its hash"},
@@ -197,16 +197,16 @@ func TestCheckRefuses(t *testing.T) {
 			if code != exitFailed || !strings.Contains(errs, tt.reason) || !strings.Contains(errs, k.path(tt.file)) {
 				t.Errorf("exit %d, want %q\n%s", code, tt.reason, errs)
 			}
-			const command = "make a trust store of it"
-			if strings.Contains(errs, command) != strings.Contains(tt.reason, command) {
-				t.Errorf("whether it names %q:\n%s", command, errs)
+			const hint = "make a trust store from it"
+			if strings.Contains(errs, hint) != strings.Contains(tt.reason, hint) {
+				t.Errorf("%q is there, or missing:\n%s", hint, errs)
 			}
 		})
 	}
 }
 
-// TestOthersWrite: files that another user could change are refused, each by name. Another's is
-// refused only to who is not that user.
+// TestOthersWrite: files that another user could change are refused by name. A file of another user
+// is refused unless that user runs the enforcer.
 func TestOthersWrite(t *testing.T) {
 	for _, file := range []string{"profile", "trust", "deny"} {
 		k := newKit(t)
@@ -215,7 +215,7 @@ func TestOthersWrite(t *testing.T) {
 		refused := func(what string) {
 			t.Helper()
 			code, _, errs := k.check("--deny", k.path("deny"))
-			if code != exitFailed || !strings.Contains(errs, path+": other users can write to it: it belongs to user ") || !strings.Contains(errs, "hint: give it to root") {
+			if code != exitFailed || !strings.Contains(errs, path+": other users can write to it: it belongs to user ") || !strings.Contains(errs, "hint: the file must belong to root") {
 				t.Errorf("%s, %s: exit %d\n%s", file, what, code, errs)
 			}
 		}
@@ -232,18 +232,17 @@ func TestOthersWrite(t *testing.T) {
 			t.Errorf("%s, mode 0644: exit %d\n%s", file, code, errs)
 		}
 		if os.Geteuid() != 0 {
-			t.Log("another's file is not tried: that needs root")
+			t.Log("the file of another user is not tested: that needs root")
 			continue
 		}
 		if err := os.Chown(path, 65534, 65534); err != nil {
 			t.Fatal(err)
 		}
-		refused("another's")
+		refused("another user's")
 	}
 }
 
-// TestPins: what a guest was guarded by is the same whoever signed it, and another with
-// any other rule.
+// TestPins: the pins do not depend on who signed the profile, and change with the rules.
 func TestPins(t *testing.T) {
 	k, other := newKit(t), newKit(t)
 	pins := func(k *kit, profile string) string {
@@ -300,7 +299,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// TestUnreachable: no guest was touched, and what to do is said.
+// TestUnreachable: if the guest cannot be reached, the error has a hint.
 func TestUnreachable(t *testing.T) {
 	k := newKit(t)
 	files := []string{"--profile", k.path("profile"), "--trust", k.path("trust")}
@@ -313,14 +312,14 @@ func TestUnreachable(t *testing.T) {
 	}
 	for _, name := range []string{"xen:none", "xen-debug:1", "xen-monitor:none"} {
 		code, _, errs := call(append([]string{"run", "--guest", name, "--audit", k.path("audit")}, files...)...)
-		if code != exitFailed || !strings.Contains(errs, "/dev/xen/privcmd") || !strings.Contains(errs, "hint: Xen guests are reached from dom0") {
+		if code != exitFailed || !strings.Contains(errs, "/dev/xen/privcmd") || !strings.Contains(errs, "hint: run the enforcer as root in dom0") {
 			t.Errorf("%s: exit %d\n%s", name, code, errs)
 		}
 	}
 }
 
-// TestWait: a socket that comes later is waited for, and not for longer than was said. What comes
-// here is no QEMU: that the enforcer speaks to it is enough.
+// TestWait: --wait waits for a socket that appears later, and not longer than it says. The socket
+// here is not QEMU's; it is enough that the enforcer connects.
 func TestWait(t *testing.T) {
 	k := newKit(t)
 	dir, err := os.MkdirTemp("", "wait") // t.TempDir is too long for a socket
@@ -339,7 +338,7 @@ func TestWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil { // from here on it refuses
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil { // from here on connections are refused
 		t.Fatal(err)
 	}
 	ended := make(chan string)
@@ -360,8 +359,8 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// TestTrustReload: what cannot be read leaves what was read before. The loading alone
-// is tested here; that it takes effect in a guest, with the guests.
+// TestTrustReload: files that cannot be read change nothing. Only loading is tested here; the tests
+// with guests check that the new trust takes effect.
 func TestTrustReload(t *testing.T) {
 	k := newKit(t)
 	f := files{trustPath: k.path("trust"), denyPath: k.write("deny", "sha256:"+strings.Repeat("00", 32))}
@@ -373,7 +372,7 @@ func TestTrustReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := f.loadTrust(); err == nil {
-		t.Error("a deny list that is gone is no error")
+		t.Error("a missing deny list is accepted")
 	}
 }
 

@@ -15,19 +15,19 @@ import (
 	"github.com/vmseal/vmseal/enforcer"
 )
 
-const runAbout = `Run guards a guest until it ends. The guest must not have run yet (QEMU's -S, xl create
--p), or have been guarded by an enforcer with the same --state before. Its kernel is started
-with the initrd that 'imagetool initrd' was appended to, and with rdinit=/vmseal-init.
+const runAbout = `Run guards a guest until it ends. The guest must not have run yet (start it with QEMU's -S
+or xl create -p), or an enforcer with the same --state must have guarded it before. Append the
+output of 'imagetool initrd' to the guest's initrd, and boot its kernel with rdinit=/vmseal-init.
 
-Each decision is a line of JSON in the audit. What must not happen freezes the guest,
-and ends the enforcer with exit code 4. A signal ends it too; the guest then freezes
-at its next appraisal, and a new enforcer with the same --state goes on with it. SIGHUP
-reads trust store and deny list again.`
+The audit has one line of JSON for each decision. If the guest can no longer be trusted, run
+freezes it and ends with exit code 4. SIGTERM and SIGINT end the enforcer, too: the guest then
+freezes at its next appraisal, and a new enforcer with the same --state can take it over. SIGHUP
+makes the enforcer read the trust store and the deny list again.`
 
 const (
-	auditLimit = 2 * time.Second // for the audit to be written at the end
-	stopLimit  = time.Second     // for an enforcer that still looks for the kernel
-	maxSeconds = 1 << 30         // that a flag may ask for: more than 30 years
+	auditLimit = 2 * time.Second // for writing the audit at the end
+	stopLimit  = time.Second     // for freezing a guest whose kernel is not located yet
+	maxSeconds = 1 << 30         // maximum of a flag: more than 30 years
 )
 
 func runCommand(args []string, out *output) error {
@@ -35,19 +35,19 @@ func runCommand(args []string, out *output) error {
 	set := flag.NewFlagSet("run", flag.ContinueOnError)
 	f.register(set)
 	guest := set.String("guest", "", "`guest`: gdb:unix:SOCKET, gdb:fd:N or xen:NAME")
-	wait := set.Uint("wait", 0, "`seconds` to wait for QEMU's socket, if QEMU does not listen there yet")
-	disk := set.String("device", "", "the one disk or partition, `major:minor` in the guest, whose files may be used")
-	writable := set.Bool("writable", false, "accept a system disk that the guest can write to: its root can then run anything")
-	noLockdown := set.Bool("no-lockdown", false, "accept a kernel that is not locked down: root can then change the kernel itself")
-	heartbeat := set.Uint("heartbeat", 30, "`seconds` within which the guest's kernel is looked at again")
-	startLimit := set.Uint("start-limit", 600, "`seconds` that the guest may run until its IMA policy is in force; 0 for no limit")
-	initramfsLimit := set.Uint("initramfs-limit", 0, "`seconds` that it may then run until it leaves the initramfs; 0 for no limit")
+	wait := set.Uint("wait", 0, "`seconds` to wait until QEMU listens on its socket")
+	disk := set.String("device", "", "`major:minor` in the guest of the only disk or partition whose files may be used")
+	writable := set.Bool("writable", false, "accept a system disk that the guest can write to: root in the guest can then run anything")
+	noLockdown := set.Bool("no-lockdown", false, "accept a kernel that is not locked down: root in the guest can then change the kernel")
+	heartbeat := set.Uint("heartbeat", 30, "maximum `seconds` between two checks of the guest's kernel")
+	startLimit := set.Uint("start-limit", 600, "`seconds` that the guest may run before its IMA policy is in force; 0 for no limit")
+	initramfsLimit := set.Uint("initramfs-limit", 0, "`seconds` that the guest may then run before it leaves the initramfs; 0 for no limit")
 	audit := set.String("audit", "-", "`file` to append the audit to; - is standard output")
-	auditFull := set.String("audit-full", "lose", "what to do where the audit cannot be written: `lose` lines, or freeze the guest")
-	state := set.String("state", "", "`file` in which a later enforcer finds how far the guest has come")
-	trap := set.String("trap", "", "what traps are: hardware (default) or software breakpoints of QEMU; str, int3 or icebp\nof Xen (default: the first that it offers)")
-	name := set.String("name", "", "`name` of the guest in the audit (default: that of --guest)")
-	allowDigest := set.Bool("allow-digest", false, "let files with a digest only be read where the policy appraises reading")
+	auditFull := set.String("audit-full", "lose", "what to do if the audit cannot be written: `lose` lines, or freeze the guest")
+	state := set.String("state", "", "`file` that a later enforcer needs to take the guest over")
+	trap := set.String("trap", "", "kind of `trap`: hardware (default) or software for QEMU; str, int3 or icebp for Xen\n(default: the first that Xen offers)")
+	name := set.String("name", "", "`name` of the guest in the audit (default: the value of --guest)")
+	allowDigest := set.Bool("allow-digest", false, "allow reading a file whose security.ima is a digest, if the policy appraises reading")
 	if err := parse(set, args, out, runAbout, "guest", "profile", "trust"); err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func runCommand(args []string, out *output) error {
 		return err
 	}
 	if *heartbeat == 0 || max(*heartbeat, *startLimit, *initramfsLimit) > maxSeconds {
-		return usagef("--heartbeat is at least 1 second, and no limit more than %d", maxSeconds)
+		return usagef("--heartbeat must be at least 1 second, and no limit may be more than %d", maxSeconds)
 	}
 	if *auditFull != "lose" && *auditFull != "freeze" {
 		return usagef("--audit-full: %q is neither lose nor freeze", *auditFull)
@@ -74,36 +74,36 @@ func runCommand(args []string, out *output) error {
 		defer file.Close()
 		log = file
 	}
-	g, err := awaitGuest(time.Duration(*wait)*time.Second, *guest, *trap, f.profile.Variables.XenVCPUInfo)
+	g, err := waitForGuest(time.Duration(*wait)*time.Second, *guest, *trap, f.profile.Variables.XenVCPUInfo)
 	if err != nil {
 		return err
 	}
 	defer g.Close()
 	if *state != "" && g.Identity() == "" {
-		out.warn("the hypervisor's process cannot be known again: no other enforcer will be able to take this guest over")
+		out.warn("the hypervisor's process cannot be identified: no other enforcer will be able to take this guest over")
 	}
 	s := session{files: &f, out: out, lines: make(chan func(), 16)}
-	s.audit = enforcer.NewAudit(log, cmp.Or(*name, *guest), func(text string) { s.say(text, out.warn) })
+	s.audit = enforcer.NewAudit(log, cmp.Or(*name, *guest), func(text string) { s.enqueue(text, out.warn) })
 	go func() {
 		for line := range s.lines {
 			line()
 		}
 	}()
 	if g, ok := g.(interface{ Chosen() string }); ok {
-		s.tell("event", g.Chosen(), out.info)
+		s.log("event", g.Chosen(), out.info)
 	}
 	if g, ok := g.(interface{ Warnings() []string }); ok {
 		for _, text := range g.Warnings() {
-			s.tell("warning", text, out.warn)
+			s.log("warning", text, out.warn)
 		}
 	}
 	if device == 0 {
-		s.tell("warning", "without --device files count wherever they lie: on each disk that is attached or made in the guest, too", out.warn)
+		s.log("warning", "without --device, signed files count on every disk, also on disks that are attached later or created in the guest", out.warn)
 	}
 	if *noLockdown {
-		s.tell("warning", "without lockdown root can change the guest's kernel, and have it ask about nothing", out.warn)
+		s.log("warning", "without lockdown, root in the guest can change the kernel and switch appraisal off", out.warn)
 	}
-	whole := func() error {
+	auditComplete := func() error {
 		if n := s.audit.Lost(); n > 0 && *auditFull == "freeze" {
 			return fmt.Errorf("%d audit records were lost (--audit-full)", n)
 		}
@@ -114,37 +114,37 @@ func runCommand(args []string, out *output) error {
 		Guest: g, Profile: f.profile, Device: device, Writable: *writable, AllowDigest: *allowDigest, NoLockdown: *noLockdown,
 		Heartbeat: seconds(*heartbeat), StartLimit: seconds(*startLimit), InitramfsLimit: seconds(*initramfsLimit),
 		State: enforcer.State{Path: *state, Pins: fmt.Sprintf("%s device %v writable %v no-lockdown %v", f.pins, device, *writable, *noLockdown)},
-		Audit: s.audit.Hit, Whole: whole, Event: func(text string) { s.tell("event", text, out.info) },
+		Audit: s.audit.Hit, AuditComplete: auditComplete, Event: func(text string) { s.log("event", text, out.info) },
 	}, trust))
 }
 
-// session is all that happens from the moment on at which a guest is guarded.
+// session guards one guest.
 type session struct {
 	files *files
 	out   *output
 	audit *enforcer.Audit
-	lines chan func() // that are yet to be printed
+	lines chan func() // output that waits to be printed
 }
 
-// tell puts a note in the audit and has it printed.
-func (s *session) tell(note, text string, print func(string)) {
+// log adds a note to the audit and prints it.
+func (s *session) log(note, text string, print func(string)) {
 	s.audit.Note(note, text)
-	s.say(text, print)
+	s.enqueue(text, print)
 }
 
-// say has a text printed. A reader that does not read must not stop the guest, nor what is done
-// about it.
-func (s *session) say(text string, print func(string)) {
+// enqueue queues a text for printing. It drops the text if the queue is full, because a slow reader
+// must not delay the guest.
+func (s *session) enqueue(text string, print func(string)) {
 	select {
 	case s.lines <- func() { print(text) }:
 	default:
 	}
 }
 
-// guard guards the guest until it ends, and serves SIGHUP. Other signals end the process,
-// as they do by default: a hit that was not answered happens again for the next enforcer.
-// A guest without traps is frozen before, except one that is being held: Hold does not
-// return for a signal, and need not, since the guest gets no further without this process.
+// guard guards the guest until it ends, and handles SIGHUP. Other signals end the process with
+// their default action; an unanswered hit happens again for the next enforcer. A guest without
+// traps is frozen before that. The exception is a guest in Hold: Hold does not return for a signal,
+// and need not, because the guest gets no further without this process.
 func (s *session) guard(e *enforcer.Enforcer) error {
 	done := make(chan error, 1)
 	go func() { done <- e.Run() }()
@@ -176,14 +176,14 @@ func (s *session) guard(e *enforcer.Enforcer) error {
 		case <-late:
 			text := fmt.Sprintf("%v: the guest freezes at its next appraisal", killed)
 			s.end("ended", text)
-			s.out.warn(text + ", until another enforcer goes on")
+			s.out.warn(text + ", until another enforcer takes it over")
 			signal.Reset(killed)
 			_ = syscall.Kill(os.Getpid(), killed.(syscall.Signal))
 		}
 	}
 }
 
-// end completes the audit.
+// end writes a last note and closes the audit.
 func (s *session) end(note, text string) {
 	s.audit.Note(note, text)
 	if err := s.audit.Close(auditLimit); err != nil {
@@ -194,15 +194,16 @@ func (s *session) end(note, text string) {
 	}
 }
 
-// reload reads what may change. What cannot be read changes nothing.
+// reload reads the trust store and the deny list again. If one of them cannot be read, nothing
+// changes.
 func (s *session) reload(e *enforcer.Enforcer) {
 	trust, err := s.files.loadTrust()
 	if err != nil {
-		s.tell("reload-failed", "reloading: "+err.Error(), s.out.warn)
+		s.log("reload-failed", "reloading: "+err.Error(), s.out.warn)
 		return
 	}
 	e.SetTrust(trust)
-	s.tell("reload", fmt.Sprintf("%d keys and %d denied digests count from now on", len(trust.Keys.Keys()), len(trust.Denied)), s.out.info)
+	s.log("reload", fmt.Sprintf("%d trusted keys and %d denied digests are in use now", len(trust.Keys.Keys()), len(trust.Denied)), s.out.info)
 }
 
 func parseDevice(text string) (enforcer.Device, error) {
@@ -213,7 +214,7 @@ func parseDevice(text string) (enforcer.Device, error) {
 	a, err1 := strconv.ParseUint(major, 10, 12)
 	b, err2 := strconv.ParseUint(minor, 10, 20)
 	if err := errors.Join(err1, err2); !ok || err != nil || a == 0 {
-		return 0, usagef("--device: %q is not the MAJOR:MINOR of a disk", text)
+		return 0, usagef("--device: %q is not MAJOR:MINOR of a disk", text)
 	}
 	return enforcer.NewDevice(uint32(a), uint32(b)), nil
 }

@@ -1,6 +1,6 @@
-// Package guesttest is a guest for tests: memory, registers, and calls of functions
-// that happen when the guest is let run. It has no instructions; what a kernel would
-// do after an answer is the test's to say.
+// Package guesttest implements a guest for tests: memory, registers, and calls of functions that
+// happen when the guest runs. The guest executes no instructions. The test decides what a kernel
+// would do after an answer.
 package guesttest
 
 import (
@@ -15,39 +15,39 @@ import (
 
 const page = 4096
 
-// ErrFault is what reading memory that is not there gives.
+// ErrFault is the error for memory that does not exist.
 var ErrFault = errors.New("no memory there")
 
-// An Event is what happens next in the guest. It returns the registers of the
-// virtual CPU at the moment at which it comes to the address in RIP.
+// An Event is something that happens in the guest. It returns the registers of a vCPU at the moment
+// at which the vCPU reaches the address in RIP.
 type Event func(*Guest) (vcpu int, regs guest.Registers)
 
-// Guest is a guest.Guest in memory. Its fields may be read and set while it does
-// not run.
+// Guest implements guest.Guest in memory. Its fields may be read and set while the guest does not
+// run.
 type Guest struct {
-	Events  []Event // what happens, in order; behind the last the guest ends
-	CPUs    []guest.Registers
-	Moved   bool // the next answer comes when its hit is no more, which then happens again
-	last    Event
-	New     bool   // has not run yet
-	ID      string // Identity
-	Traps   []uint64
-	Answers []guest.Answer    // all that were given
-	Slipped []guest.Registers // events at an address without a trap
-	Frozen  bool
-	Free    bool   // Release was called
-	Fail    error  // what every call gives, if set
-	Reads   int    // exchanges
-	Nop     []byte // what Plant has to find where a trap is to lie; nil for anything
-	Room    int    // for traps; 0 for any number
-	Plants  int    // calls of Plant
+	Events   []Event // what happens, in order; the guest ends after the last one
+	CPUs     []guest.Registers
+	Moved    bool // the next Answer returns ErrMoved, and its hit happens again
+	last     Event
+	New      bool   // the guest has not run yet
+	ID       string // Identity
+	Traps    []uint64
+	Answers  []guest.Answer    // all answers so far
+	Missed   []guest.Registers // events at addresses without a trap
+	Frozen   bool
+	Free     bool   // Release was called
+	Fail     error  // if set, the error of every call
+	Reads    int    // number of exchanges
+	Nop      []byte // what Plant must find where it sets a trap; nil for anything
+	MaxTraps int    // 0 for any number
+	Plants   int    // number of calls of Plant
 
 	memory map[uint64]*[page]byte
 }
 
 var _ guest.Guest = (*Guest)(nil)
 
-// New makes a stopped guest with one virtual CPU at its reset vector.
+// New returns a stopped guest with one vCPU at its reset vector.
 func New() *Guest {
 	return &Guest{
 		CPUs: []guest.Registers{{RIP: 0xfff0, CS: 0xf000}}, New: true, ID: "test",
@@ -55,7 +55,7 @@ func New() *Guest {
 	}
 }
 
-// Write puts bytes at an address, and memory there if there was none.
+// Write writes bytes at an address. It adds memory there if there was none.
 func (g *Guest) Write(addr uint64, b []byte) {
 	for i, v := range b {
 		at := addr + uint64(i)
@@ -68,7 +68,7 @@ func (g *Guest) Write(addr uint64, b []byte) {
 	}
 }
 
-// Do adds events.
+// Do appends events.
 func (g *Guest) Do(events ...Event) { g.Events = append(g.Events, events...) }
 
 // Fresh implements guest.Guest.
@@ -92,8 +92,8 @@ func (g *Guest) Adopt(addrs []uint64) (found []uint64, err error) {
 func (g *Guest) Plant(addrs []uint64) error {
 	g.Traps = nil
 	g.Plants++
-	if g.Room > 0 && len(addrs) > g.Room {
-		return fmt.Errorf("planting %d traps: there can be %d", len(addrs), g.Room)
+	if g.MaxTraps > 0 && len(addrs) > g.MaxTraps {
+		return fmt.Errorf("planting %d traps, but there can be only %d", len(addrs), g.MaxTraps)
 	}
 	for _, a := range addrs {
 		if there := make([]byte, len(g.Nop)); g.read(a, there) != nil || !bytes.Equal(there, g.Nop) {
@@ -104,8 +104,8 @@ func (g *Guest) Plant(addrs []uint64) error {
 	return g.Fail
 }
 
-// Run takes events until one comes to a trap. With a limit, it is over when an event
-// comes to another address; without one, that event slips by.
+// Run runs events until one reaches a trap. With a limit, it also returns when an event reaches
+// another address. Without one, it counts that event as Missed.
 func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 	g.New = false
 	for len(g.Events) > 0 && g.Fail == nil {
@@ -120,7 +120,7 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 		if s.Hit || limit > 0 {
 			return s, nil
 		}
-		g.Slipped = append(g.Slipped, regs)
+		g.Missed = append(g.Missed, regs)
 	}
 	if g.Fail != nil {
 		return guest.Stop{}, g.Fail
