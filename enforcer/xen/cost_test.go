@@ -9,11 +9,11 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
-// TestCost prints what a hit costs: hypercalls, without those that only wait for it, and time,
-// as a multiple of what an empty hypercall takes.
+// TestCost prints the cost of a hit: the number of hypercalls, without those that only wait for it,
+// and the time, as a multiple of an empty hypercall.
 func TestCost(t *testing.T) {
 	_, g, _ := planted(t, forms["1 vCPU"])
-	serve(t, g, 20, false) // what stays mapped is mapped by then
+	serve(t, g, 20, false) // map what stays mapped
 	const hits = 40
 	var calls []int
 	var times, empty []time.Duration
@@ -40,26 +40,26 @@ func TestCost(t *testing.T) {
 	slices.Sort(times)
 	slices.Sort(empty)
 	multiple := func(i int) float64 { return float64(times[i]) / float64(empty[hits/2]) }
-	t.Logf("%s: %d to %d hypercalls a hit, half of the hits at most %d; half of them take at most %.1f times what an empty hypercall takes, the quickest %.1f times (%v)",
+	t.Logf("%s: %d to %d hypercalls per hit, median %d; median time %.1f times that of an empty hypercall, minimum %.1f times (%v)",
 		g.chosen, calls[0], calls[hits-1], calls[hits/2], multiple(hits/2), multiple(0), empty[hits/2])
-	// More than that is the mapping of what the guest has put elsewhere since.
+	// Further hypercalls map memory that the guest has moved since.
 	if g.pv && calls[0] > 6 {
 		t.Errorf("%d hypercalls, want at most 6", calls[0])
 	}
 }
 
-// arrived waits for a hit, which the function that it gives will take.
+// arrived waits for a hit and returns the function that takes it.
 func arrived(t *testing.T, g *Guest) (take func() guest.Stop) {
 	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end) && g.err == nil; {
+	for end := time.Now().Add(timeout); time.Now().Before(end) && g.err == nil; {
 		switch f := g.f.(type) {
 		case *debug:
 			if vcpu, _ := f.status(); vcpu >= 0 {
 				return func() guest.Stop { return f.stopped(vcpu) }
 			}
-			time.Sleep(glance)
+			time.Sleep(pollInterval)
 		case *monitor:
-			if atomic.LoadUint32(&f.ring.requests) != f.taken {
+			if atomic.LoadUint32(&f.ring.requests) != f.consumed {
 				return func() guest.Stop { return f.next(time.Now()) }
 			}
 			f.wait(end)

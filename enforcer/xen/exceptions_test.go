@@ -12,13 +12,13 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
-// enoughHits is many times what one round of the guest's programs makes.
+// enoughHits is far more than one round of the guest's programs makes.
 const enoughHits = 20_000
 
-// serveUntil answers hits, of which it denies about every other one, until something has
-// happened in the guest. Which ones follows no pattern: with one, a process of the guest that executes by turns with
-// another one could be denied for ever.
-// A guest that makes no hit any more, or far more than it needs, hangs; one that makes hits is merely slow.
+// serveUntil answers hits until something has happened in the guest. It denies about half of them,
+// without a pattern: with one, two processes that execute in turns could be denied forever. If the
+// guest makes no more hits, or far more than it needs, it hangs. A guest that makes hits is only
+// slow.
 func serveUntil(t *testing.T, g *Guest, happened func() bool) {
 	t.Helper()
 	hits, deny := 0, rand.New(rand.NewPCG(1, 1))
@@ -27,9 +27,9 @@ func serveUntil(t *testing.T, g *Guest, happened func() bool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if hits > enoughHits || time.Since(last) > patience {
+		if hits > enoughHits || time.Since(last) > timeout {
 			all, err := g.VCPUs()
-			t.Fatalf("it has not come so far after %d hits: %+x, %v", hits, all, err)
+			t.Fatalf("nothing has happened after %d hits: %+x, %v", hits, all, err)
 		}
 		if !s.Hit {
 			continue
@@ -48,7 +48,8 @@ func serveUntil(t *testing.T, g *Guest, happened func() bool) {
 	t.Logf("%d hits", hits)
 }
 
-// plantWhileItRuns tries again when all virtual CPUs stood in programs, whose page tables do not have the kernel.
+// plantWhileItRuns tries again while all vCPUs are in user space, whose page tables do not map the
+// kernel.
 func plantWhileItRuns(t *testing.T, g *Guest, hook uint64) {
 	t.Helper()
 	for {
@@ -65,8 +66,7 @@ func plantWhileItRuns(t *testing.T, g *Guest, hook uint64) {
 	}
 }
 
-// foreign gives what the guest's programs of that kind have said, each in one round after the
-// other.
+// foreign returns, by name, what the guest's programs have printed, one text for each round.
 func (d *domain) foreign() map[string][]string {
 	said := map[string][]string{}
 	text, _ := os.ReadFile(d.log)
@@ -80,24 +80,23 @@ func (d *domain) foreign() map[string][]string {
 	return said
 }
 
-// TestForeign takes long, and may stand still for minutes, where the emulator gets little of a processor: the guest's two
-// virtual CPUs wait for each other in turns on the one that is emulated, while its clock runs on. So does the same guest before
-// it is watched; it is not the enforcer that it waits for. Hence the limits are of hits.
+// TestForeign shows that a guarded guest sees its own exceptions, instructions and registers as it
+// did before it was guarded.
 //
-// It shows that what is not the enforcer's (exceptions and instructions that it is told of, and
-// registers that it has no reason to change) is in a guarded guest as it was in the same
-// guest before it was guarded.
+// The test takes long, and may hang for minutes if the emulator gets little processor time: the
+// guest's two vCPUs wait for each other on the one emulated processor while the guest's clock runs
+// on. That happens in the unguarded guest, too. So the limits count hits.
 func TestForeign(t *testing.T) {
 	dir, k := bed(t)
 	d := newDomain(t, dir, append(config(), "vcpus=2", `extra="console=hvc0 panic=0 smp foreign"`)...)
 	g := d.held(k, Options{})
-	if err := g.Plant(nil); err != nil { // lets it go, and has Xen watch for nothing
+	if err := g.Plant(nil); err != nil { // releases it without any trap
 		t.Fatal(err)
 	}
 	rounds := func(n int) func() bool { return func() bool { return len(d.foreign()["end"]) >= n } }
 	took := func(n int) time.Duration {
 		t.Helper()
-		serveUntil(t, g, rounds(n-1)) // which had begun
+		serveUntil(t, g, rounds(n-1)) // the round that has begun
 		begin := time.Now()
 		serveUntil(t, g, rounds(n))
 		return time.Since(begin)
@@ -106,12 +105,12 @@ func TestForeign(t *testing.T) {
 	before := d.foreign()
 	plantWhileItRuns(t, g, k.hook)
 	watched := took(len(before["end"]) + 2)
-	t.Logf("a round takes %.1f times as long as unwatched, half of whose executions are denied and tried again (%v, %v)",
+	t.Logf("with half of its executions denied and tried again, a round takes %.1f times as long as without a trap (%v, %v)",
 		watched.Seconds()/unwatched.Seconds(), watched, unwatched)
 	for name, texts := range d.foreign() {
 		t.Logf("%s: %d times %q", name, len(texts), texts[0])
 		if i := slices.IndexFunc(texts, func(text string) bool { return text != texts[0] }); i >= 0 {
-			t.Errorf("%s gave, for the %d. time, of which %d were unguarded, %q and not %q", name, i+1, len(before[name]), texts[i], texts[0])
+			t.Errorf("%s printed in round %d (%d rounds were unguarded) %q, not %q", name, i+1, len(before[name]), texts[i], texts[0])
 		}
 		if strings.Contains(texts[0], "failed") {
 			t.Errorf("%s: %s", name, texts[0])

@@ -15,8 +15,8 @@ import (
 
 var le = binary.LittleEndian
 
-// Numbers of hypercalls (xen/include/public/xen.h) and of requests to Linux's
-// /dev/xen/privcmd (include/uapi/xen/privcmd.h).
+// Numbers of hypercalls (xen/include/public/xen.h) and of requests to Linux's /dev/xen/privcmd
+// (include/uapi/xen/privcmd.h).
 const (
 	hypercallMemory  = 12 // memory_op
 	hypercallVersion = 17 // xen_version
@@ -28,47 +28,46 @@ const (
 	privcmdMapBatch  = 0x205004 // IOCTL_PRIVCMD_MMAPBATCH_V2
 )
 
-// shared is what Xen reads and writes in hypercalls. It does so at any moment, and the
-// kernel must never move it: /dev/xen/hypercall gives such memory.
+// shared is memory that Xen reads and writes in hypercalls. The kernel must never move it, so it
+// comes from /dev/xen/hypercall.
 type shared struct {
 	domctl  domctlHeader
 	context vcpuContext
-	xstate  [8 * pageSize]byte // AVX-512 and AMX make 11 KiB of it
-	args    [5]uint64          // of small structs
+	xstate  [8 * pageSize]byte // with AVX-512 and AMX it has 11 KiB
+	args    [5]uint64          // small structs
 	dm      dmOp
 }
 
-// hypervisor makes hypercalls about one domain, and maps its memory. It is for one goroutine.
+// hypervisor makes hypercalls about one domain and maps its memory. It is for one goroutine.
 type hypervisor struct {
 	fd     int // of /dev/xen/privcmd
 	mem    *shared
 	domain uint16
-	calls  int // hypercalls made, mappings of foreign memory included
+	calls  int // number of hypercalls and of mapping requests
 
 	release string
 	version uint32 // XEN_DOMCTL_INTERFACE_VERSION
 
-	// err is the first that was not expected. From then on nothing is done to the domain
-	// but to pause it.
+	// err is the first unexpected error. After it the domain is only paused.
 	err error
 
-	pv       bool                // so the numbers of frames mean the same for ever
-	areas    [][]byte            // that are mapped
-	frames   map[uint64][]byte   // that were asked for, in areas
-	foreseen map[uint64][]byte   // that may be
-	asked    map[uint64][]uint64 // frames, at the last hit of each trap
-	trap     uint64              // that was hit last
+	pv         bool                // a PV guest: frame numbers keep their meaning
+	areas      [][]byte            // mapped memory
+	frames     map[uint64][]byte   // frames in use, in areas
+	prefetched map[uint64][]byte   // frames that may be needed
+	asked      map[uint64][]uint64 // frames that the last hit of each trap used
+	trap       uint64              // the trap that was hit last
 }
 
-// open reaches the hypervisor.
+// open connects to the hypervisor.
 func (h *hypervisor) open() {
 	fd, err := unix.Open("/dev/xen/privcmd", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	h.check("reaching Xen through /dev/xen/privcmd", err)
+	h.check("opening /dev/xen/privcmd", err)
 	h.fd = fd
 	fd, err = unix.Open("/dev/xen/hypercall", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	h.check("reaching /dev/xen/hypercall", err)
+	h.check("opening /dev/xen/hypercall", err)
 	mem, err := unix.MmapPtr(fd, 0, nil, unsafe.Sizeof(*h.mem), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	h.check("getting memory for hypercalls", err)
+	h.check("mapping memory for hypercalls", err)
 	_ = unix.Close(fd)
 	if h.err != nil {
 		return
@@ -78,15 +77,15 @@ func (h *hypervisor) open() {
 	h.check("asking Xen for its version", err)
 	h.release = fmt.Sprintf("%d.%d", n>>16, n&0xffff)
 	h.version = versions[h.release]
-	// Xen refuses every other version, and 0, with EACCES, before it looks at anything else.
+	// Xen rejects every other version, and 0, with EACCES before it does anything else.
 	_, err = h.info()
-	h.check(fmt.Sprintf("xen %s is not known here, or does not take the domctl interface %#x", h.release, h.version), err)
+	h.check(fmt.Sprintf("Xen %s is not supported, or does not accept version %#x of the domctl interface", h.release, h.version), err)
 }
 
 func (h *hypervisor) close() error {
 	h.drop()
 	_ = unix.MunmapPtr(unsafe.Pointer(h.mem), unsafe.Sizeof(*h.mem))
-	h.mem = new(shared) // which Xen gets no more to see
+	h.mem = new(shared) // not shared with Xen any more
 	fd := h.fd
 	h.fd = -1
 	return unix.Close(fd)
@@ -106,7 +105,7 @@ func (h *hypervisor) call(op uint64, args ...uint64) (int, error) {
 	return h.request(privcmdHypercall, unsafe.Pointer(&c), op == hypercallDomctl && h.mem.domctl.number == pauseDomain.number)
 }
 
-// request is one to /dev/xen/privcmd. After an error it is made only if it is safe.
+// request makes one request to /dev/xen/privcmd. After an error it only makes safe ones.
 func (h *hypervisor) request(what uintptr, arg unsafe.Pointer, safe bool) (int, error) {
 	if h.err != nil && !safe {
 		return 0, h.err
@@ -127,16 +126,16 @@ func ioctl(fd int, what uintptr, arg unsafe.Pointer) (int, error) {
 	return int(n), nil
 }
 
-// address is where Xen finds a part of shared.
+// address returns the address of a part of shared.
 func address[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
 
-// versions are the releases whose structures are known to be laid out as this package has
-// them, with their XEN_DOMCTL_INTERFACE_VERSION.
+// versions maps the releases whose structures have this package's layout to their
+// XEN_DOMCTL_INTERFACE_VERSION.
 var versions = map[string]uint32{
 	"4.14": 0x12, "4.15": 0x13, "4.16": 0x14, "4.17": 0x15, "4.18": 0x16, "4.19": 0x17, "4.20": 0x17, "4.21": 0x17, "4.22": 0x18,
 }
 
-// command is one of struct xen_domctl (xen/include/public/domctl.h), and what it is for.
+// command is a command of struct xen_domctl (xen/include/public/domctl.h), with a text for errors.
 type command struct {
 	number uint32 // XEN_DOMCTL_*
 	doing  string
@@ -145,17 +144,17 @@ type command struct {
 var (
 	pauseDomain   = command{3, "pausing the domain"}
 	unpauseDomain = command{4, "unpausing the domain"}
-	getInfo       = command{5, "looking at the domain"}
-	putContext    = command{12, "changing a virtual CPU"}
-	getContext    = command{13, "looking at a virtual CPU"}
+	getInfo       = command{5, "querying the domain"}
+	putContext    = command{12, "setting the registers of a vCPU"}
+	getContext    = command{13, "reading the registers of a vCPU"}
 	setDebugging  = command{18, "switching debugging"}
 	setEvents     = command{56, "switching events"}
-	putXstate     = command{62, "changing the extended state of a virtual CPU"}
-	getXstate     = command{63, "looking at the extended state of a virtual CPU"}
+	putXstate     = command{62, "setting the extended state of a vCPU"}
+	getXstate     = command{63, "reading the extended state of a vCPU"}
 	setMonitor    = command{77, "asking for events"}
-	pauseVCPU     = command{1001, "pausing a virtual CPU"}   // gdbsx_pausevcpu
-	unpauseVCPU   = command{1002, "unpausing a virtual CPU"} // gdbsx_unpausevcpu
-	getBreakpoint = command{1003, "asking for breakpoints"}  // gdbsx_domstatus
+	pauseVCPU     = command{1001, "pausing a vCPU"}         // gdbsx_pausevcpu
+	unpauseVCPU   = command{1002, "unpausing a vCPU"}       // gdbsx_unpausevcpu
+	getBreakpoint = command{1003, "asking for breakpoints"} // gdbsx_domstatus
 )
 
 // domctlHeader is struct xen_domctl.
@@ -165,7 +164,7 @@ type domctlHeader struct {
 	union           [16]uint64
 }
 
-// domctl makes one, of which the union begins with arg, and ends as Xen has left it.
+// domctl executes a command. The union begins with arg, and then holds what Xen returns.
 func (h *hypervisor) domctl(c command, arg ...uint64) error {
 	d := &h.mem.domctl
 	*d = domctlHeader{number: c.number, version: h.version, domain: h.domain}
@@ -174,20 +173,20 @@ func (h *hypervisor) domctl(c command, arg ...uint64) error {
 	return err
 }
 
-// do makes one that is not expected to fail.
+// do executes a command that is not expected to fail, and keeps its error.
 func (h *hypervisor) do(c command, arg ...uint64) { h.check(c.doing, h.domctl(c, arg...)) }
 
-// pair is what two fields of 32 bits make.
+// pair combines two fields of 32 bits.
 func pair(low, high uint32) uint64 { return uint64(high)<<32 | uint64(low) }
 
-// info of a domain (struct xen_domctl_getdomaininfo).
+// info is the state of a domain (struct xen_domctl_getdomaininfo).
 type info struct {
 	domain   uint16
 	_        uint16
-	flags    uint16 // the low half of them
-	reason   uint8  // of the shutdown: what is above XEN_DOMINF_shutdownshift
+	flags    uint16 // low half
+	reason   uint8  // reason for the shutdown: the bits above XEN_DOMINF_shutdownshift
 	_        [6]uint64
-	cpuTime  uint64 // that all virtual CPUs ran, in nanoseconds
+	cpuTime  uint64 // of all vCPUs, in nanoseconds
 	_        uint32
 	lastVCPU int32 // max_vcpu_id; -1 if there is none
 	_        uint32
@@ -205,7 +204,7 @@ const (
 func (h *hypervisor) info() (info, error) {
 	err := h.domctl(getInfo)
 	i := *(*info)(unsafe.Pointer(&h.mem.domctl.union))
-	if err == nil && i.domain != h.domain { // Xen gives the next one that there is
+	if err == nil && i.domain != h.domain { // Xen returns the next existing one
 		err = fmt.Errorf("%w: there is no domain %d", guest.ErrEnded, h.domain)
 	}
 	return i, err
@@ -216,7 +215,7 @@ type vcpuContext struct {
 	_       [512]byte
 	flags   uint64
 	regs    userRegs
-	traps   [256][2]uint64 // of PV guests, struct trap_info: vector, flags, cs; address
+	traps   [256][2]uint64 // PV guests only; struct trap_info: vector, flags, cs; address
 	_       [21]uint64
 	control [8]uint64
 	debug   [8]uint64
@@ -225,7 +224,7 @@ type vcpuContext struct {
 	_       uint64
 }
 
-// space is where the virtual CPU is.
+// space returns the vCPU's address space.
 func (c *vcpuContext) space() space { return spaceOf(c.control[0], c.control[3], c.control[4]) }
 
 // inKernel is VGCF_in_kernel, in the flags of a PV guest.
@@ -246,16 +245,16 @@ const pageSize = 4096
 const (
 	entryPresent = 1 << 0
 	entryLarge   = 1 << 7
-	frameMask    = 1<<40 - 1 // of an entry shifted right by 12
+	frameMask    = 1<<40 - 1 // applied to an entry after a right shift by 12
 	cr0Paging    = 1 << 31
 	cr4LA57      = 1 << 12
 )
 
-// maxFrames bounds the guest's frames that stay mapped from one hit to the next.
+// maxFrames is the maximum number of the guest's frames that stay mapped between hits.
 const maxFrames = 512
 
-// mapFrames maps frames one after the other: machine frames of a PV guest, guest frames of
-// another (struct privcmd_mmapbatch_v2). Where failed is not 0 there is nothing.
+// mapFrames maps frames one after the other: machine frames for a PV guest, guest frames otherwise
+// (struct privcmd_mmapbatch_v2). Frame i is not mapped if failed[i] is not 0.
 func (h *hypervisor) mapFrames(prot int, frames ...uint64) (area []byte, failed []int32, err error) {
 	if area, err = unix.Mmap(h.fd, 0, len(frames)*pageSize, prot, unix.MAP_SHARED); err != nil {
 		return nil, nil, err
@@ -274,7 +273,7 @@ func (h *hypervisor) mapFrames(prot int, frames ...uint64) (area []byte, failed 
 	return area, failed, err
 }
 
-// mapFrame maps one.
+// mapFrame maps one frame.
 func (h *hypervisor) mapFrame(frame uint64, prot int) ([]byte, error) {
 	page, failed, err := h.mapFrames(prot, frame)
 	if err == nil && failed[0] != 0 {
@@ -287,16 +286,15 @@ func (h *hypervisor) mapFrame(frame uint64, prot int) ([]byte, error) {
 	return page, nil
 }
 
-// frame gives what lies in a frame, from the place of an address in its page on.
+// frame returns the content of a frame, starting at the offset that addr has in its page.
 //
-// A mapping keeps a machine frame from being given to anybody else, so one of a PV
-// guest's is good for as long as it lasts. The frame of another guest can be exchanged
-// below its number, by its root with the balloon driver: forget drops such mappings,
-// and is called at the beginning of each hit.
+// A mapping prevents Xen from giving a machine frame to anybody else, so the mapped frame of a PV
+// guest stays valid. In other guests, root can exchange the memory behind a frame number with the
+// balloon driver. dropStale drops those mappings at the beginning of each hit.
 func (h *hypervisor) frame(n, addr uint64) (there []byte, err error) {
 	page, asked := h.frames[n]
 	if !asked {
-		page = h.foreseen[n]
+		page = h.prefetched[n]
 	}
 	if page == nil {
 		if page, err = h.mapFrame(n, unix.PROT_READ); err != nil {
@@ -308,8 +306,8 @@ func (h *hypervisor) frame(n, addr uint64) (there []byte, err error) {
 	return page[addr%pageSize:], nil
 }
 
-// forget drops what may not mean the same any more, or is too much.
-func (h *hypervisor) forget() {
+// dropStale drops mappings that may be out of date, or are too many.
+func (h *hypervisor) dropStale() {
 	if !h.pv || len(h.frames) > maxFrames {
 		h.drop()
 	}
@@ -320,25 +318,25 @@ func (h *hypervisor) drop() {
 		_ = unix.Munmap(area)
 	}
 	h.areas = nil
-	clear(h.foreseen)
+	clear(h.prefetched)
 	clear(h.frames)
 }
 
-// foresee begins a hit: it forgets, and maps anew, all at once, what was asked for at the last
-// hit of the same trap, which is most of what will be.
-func (h *hypervisor) foresee(trap uint64) {
+// prefetch begins a hit. It drops stale mappings, and maps at once the frames that the last hit of
+// the same trap used, which are most of those that this hit will use.
+func (h *hypervisor) prefetch(trap uint64) {
 	h.asked[h.trap] = slices.Collect(maps.Keys(h.frames))
-	h.forget()
+	h.dropStale()
 	h.trap = trap
 	frames := h.asked[trap]
 	area, failed, err := h.mapFrames(unix.PROT_READ, frames...)
-	if err != nil { // or there are none
+	if err != nil { // also if frames is empty
 		return
 	}
 	h.areas = append(h.areas, area)
 	for i, n := range frames {
 		if failed[i] == 0 {
-			h.foreseen[n] = area[i*pageSize:][:pageSize]
+			h.prefetched[n] = area[i*pageSize:][:pageSize]
 		}
 	}
 }
@@ -348,7 +346,7 @@ var errNotMapped = errors.New("not mapped in the guest")
 // space is an address space of the guest.
 type space struct {
 	root   uint64 // cr3
-	levels int    // of its page tables: 4 or 5, 0 if there are none
+	levels int    // levels of page tables: 4 or 5; 0 without paging
 }
 
 func spaceOf(cr0, cr3, cr4 uint64) space {
@@ -361,7 +359,7 @@ func spaceOf(cr0, cr3, cr4 uint64) space {
 	return space{cr3, 4}
 }
 
-// translate gives the frame at an address, by the guest's own page tables.
+// translate returns the frame at an address according to the guest's page tables.
 func (h *hypervisor) translate(s space, addr uint64) (uint64, error) {
 	if top := int64(addr) >> (11 + 9*s.levels); s.levels == 0 || top != 0 && top != -1 {
 		return 0, errNotMapped // not canonical
@@ -385,12 +383,12 @@ func (h *hypervisor) translate(s space, addr uint64) (uint64, error) {
 	return frame, nil
 }
 
-// read fills the ranges as an address space has them.
+// read fills the ranges as an address space maps them.
 func (h *hypervisor) read(s space, ranges ...*guest.Range) {
 	h.fill(ranges, func(addr uint64) (uint64, error) { return h.translate(s, addr) })
 }
 
-// fill fills the ranges, each on its own, from the frames that find gives for addresses.
+// fill fills the ranges, each on its own, from the frames that find returns for addresses.
 func (h *hypervisor) fill(ranges []*guest.Range, find func(addr uint64) (uint64, error)) {
 	for _, r := range ranges {
 		r.Err = nil
@@ -409,19 +407,19 @@ func (h *hypervisor) fill(ranges []*guest.Range, find func(addr uint64) (uint64,
 	}
 }
 
-// expect compares what lies in a frame, at the place of an address in its page.
+// expect returns an error unless the frame holds code at the offset that addr has in its page.
 func (h *hypervisor) expect(frame, addr uint64, code []byte) error {
 	there, err := h.frame(frame, addr)
 	if err == nil && !bytes.HasPrefix(there, code) {
-		err = fmt.Errorf("at %#x lies % x, not % x", addr, there[:min(len(there), len(code))], code)
+		err = fmt.Errorf("at %#x: found % x, want % x", addr, there[:min(len(there), len(code))], code)
 	}
 	return err
 }
 
-// write changes what lies there, in one page.
+// write writes b, within one page, at the offset that addr has in its page.
 func (h *hypervisor) write(frame, addr uint64, b []byte) {
 	page, err := h.mapFrame(frame, unix.PROT_READ|unix.PROT_WRITE)
-	if h.check("changing the guest's memory", err); err != nil {
+	if h.check("writing the guest's memory", err); err != nil {
 		return
 	}
 	copy(page[addr%pageSize:], b)

@@ -11,10 +11,10 @@ import (
 	"unsafe"
 )
 
-// TestLayout holds each offset to what a C compiler makes of Debian's headers of Xen.
+// TestLayout compares each offset with what a C compiler computes from Debian's Xen headers.
 func TestLayout(t *testing.T) {
 	if os.Getenv("VMSEAL_XEN_BED") != "" {
-		t.Skip("in a dom0, which has no compiler: it is run outside")
+		t.Skip("dom0 has no compiler: this test runs outside of it")
 	}
 	need := func(name, pkg string) string {
 		path, err := exec.LookPath(name)
@@ -242,7 +242,7 @@ func TestLayout(t *testing.T) {
 	if err := os.WriteFile(source, []byte(c.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Linux's headers want one of Linux's kernel, which has nothing that is not in Xen's.
+	// Linux's headers include a kernel header whose contents are all in Xen's headers.
 	stub := filepath.Join(dir, "xen", "interface", "xen.h")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(stub), 0o700), os.WriteFile(stub, nil, 0o600)); err != nil {
 		t.Fatal(err)

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A guardian is a process of its own that guards a domain, so that it can be killed. It does
-// what it is told, one command after the other, and says where that led.
+// A guardian is a separate process that guards a domain, so that it can be killed. It executes
+// commands one after the other and returns the result of each.
 type guardian struct {
 	t   *testing.T
 	cmd *exec.Cmd
@@ -26,7 +26,7 @@ type guardian struct {
 	out *json.Decoder
 }
 
-// task is what a guardian is started for, as JSON in its environment.
+// task tells a guardian what to do. It is passed as JSON in the environment.
 type task struct {
 	Domain             string
 	Fresh              bool
@@ -38,12 +38,12 @@ const taskVariable = "VMSEAL_XEN_TASK"
 
 // Commands to a guardian.
 const (
-	commandRun  = "run"  // until the next hit
+	commandRun  = "run"  // run until the next hit
 	commandPass = "pass" // let the function of the last hit run
 	commandDeny = "deny" // answer for it
 )
 
-// TestMain is a guardian, where a test has started this program for that.
+// TestMain runs a guardian if a test has started this program as one.
 func TestMain(m *testing.M) {
 	text := os.Getenv(taskVariable)
 	if text == "" {
@@ -93,7 +93,7 @@ func (k *task) guard() error {
 	return err
 }
 
-// guardian starts one, which has planted the trap when it is given.
+// guardian starts a guardian and returns it when the trap is set.
 func (d *domain) guardian(k kernelFacts, fresh bool) *guardian {
 	d.t.Helper()
 	text, err := json.Marshal(task{d.name, fresh, k.hold, k.hook, k.upcall, k.code})
@@ -120,7 +120,7 @@ func (d *domain) guardian(k kernelFacts, fresh bool) *guardian {
 	return p
 }
 
-func (p *guardian) tell(command string) {
+func (p *guardian) send(command string) {
 	p.t.Helper()
 	if err := p.in.Encode(command); err != nil {
 		p.t.Fatal(err)
@@ -130,15 +130,15 @@ func (p *guardian) tell(command string) {
 func (p *guardian) reply() (s guest.Stop) {
 	p.t.Helper()
 	if err := p.out.Decode(&s); err != nil {
-		p.t.Fatalf("the guardian says nothing: %v", err)
+		p.t.Fatalf("the guardian does not answer: %v", err)
 	}
 	return s
 }
 
-// hit has it wait for the next one.
+// hit waits for the next hit.
 func (p *guardian) hit() guest.Stop {
 	p.t.Helper()
-	p.tell(commandRun)
+	p.send(commandRun)
 	s := p.reply()
 	if !s.Hit {
 		p.t.Fatalf("no hit: %+v", s)
@@ -146,47 +146,47 @@ func (p *guardian) hit() guest.Stop {
 	return s
 }
 
-// kill is SIGKILL: the process does nothing any more.
+// kill sends SIGKILL and waits: the process does nothing any more.
 func (p *guardian) kill() {
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
 }
 
-// book has what was answered to the worker of each processor, in the order of its lines.
+// book records the answers to the worker of each processor, in order.
 type book map[int][]string
 
-// Words that the workers of the guest say when they were answered.
+// Words that the guest's workers print after an answer.
 const (
 	wordRan    = "ran"
 	wordDenied = "denied"
 )
 
-// check compares what the guest's workers have said with what was answered: not one execution
-// was completed that nobody has allowed. What was allowed last may not have been said yet.
+// check compares the output of the guest's workers with the answers: no execution succeeded that
+// was not allowed. The output for the last answers may still be missing.
 func (d *domain) check(b book) {
 	d.t.Helper()
 	for worker, answers := range b {
 		said := d.saidBy(worker)
 		if len(said) > len(answers) || !slices.Equal(said, answers[:len(said)]) {
-			d.t.Errorf("processor %d was answered %q, and its worker says %q", worker, answers, said)
+			d.t.Errorf("processor %d was answered %q, but its worker says %q", worker, answers, said)
 		}
 	}
 }
 
-// checkReleased compares all that was answered, in a guest that runs on unguarded.
+// checkReleased compares all answers, in a guest that runs unguarded.
 func (d *domain) checkReleased(b book) {
 	d.t.Helper()
 	for worker, answers := range b {
 		d.said(fmt.Sprintf("GUEST %d.%d ran", worker, len(answers)+5), 1)
 		if said := d.saidBy(worker)[:len(answers)]; !slices.Equal(said, answers) {
-			d.t.Errorf("processor %d was answered %q, and its worker says %q", worker, answers, said)
+			d.t.Errorf("processor %d was answered %q, but its worker says %q", worker, answers, said)
 		}
 	}
 }
 
-// untilRan answers on until the last that each virtual CPU was answered is that its function runs. Xen carries an
-// answer out when the virtual CPU goes on, and forgets it if the ring has gone by then: after a release this
-// one makes no difference.
+// untilRan answers hits until the last answer to each vCPU was to run the function. Xen carries out
+// an answer when the vCPU continues, and forgets it if the ring is gone by then. After a release
+// such an answer makes no difference.
 func untilRan(t *testing.T, g *Guest, b book) {
 	t.Helper()
 	for slices.ContainsFunc(slices.Collect(maps.Values(b)), func(words []string) bool { return words[len(words)-1] != wordRan }) {
@@ -194,7 +194,7 @@ func untilRan(t *testing.T, g *Guest, b book) {
 	}
 }
 
-// saidBy is what became of the executions on a processor.
+// saidBy returns the results of the executions on a processor.
 func (d *domain) saidBy(worker int) (said []string) {
 	text, _ := os.ReadFile(d.log)
 	for line := range strings.Lines(string(text)) {
@@ -206,7 +206,7 @@ func (d *domain) saidBy(worker int) (said []string) {
 	return said
 }
 
-// serve has a guardian answer so many hits, by turns in both ways.
+// serve makes the guardian answer n hits, alternately in both ways.
 func (p *guardian) serve(n int, b book) {
 	p.t.Helper()
 	for range n {
@@ -215,49 +215,49 @@ func (p *guardian) serve(n int, b book) {
 		if len(b[s.VCPU])%2 == 1 {
 			command, word = commandDeny, wordDenied
 		}
-		p.tell(command)
+		p.send(command)
 		p.reply()
 		b[s.VCPU] = append(b[s.VCPU], word)
 	}
 }
 
-// stands waits until the domain uses no processor any more.
+// stands waits until the domain uses no processor time any more.
 func (d *domain) stands() {
 	d.t.Helper()
 	used := func() string {
 		fields := strings.Fields(d.xl("list", d.name))
 		return fields[len(fields)-1]
 	}
-	for before, end := "", time.Now().Add(patience); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+	for before, end := "", time.Now().Add(timeout); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
 		now := used()
 		if now == before {
 			return
 		}
 		before = now
 	}
-	d.t.Fatal("the domain does not come to a stand")
+	d.t.Fatal("the domain does not stop")
 }
 
-// TestKilled: whenever who guards a guest is killed, the guest comes to a stand, and no program was
-// executed there that was not allowed; the next to guard it goes on where that was.
+// TestKilled: whenever a guardian is killed, the guest stops, and no program was executed that was
+// not allowed. The next guardian continues from there.
 func TestKilled(t *testing.T) {
 	form := forms["2 vCPUs"]
-	if !pv() { // where a virtual CPU that hit waits alone, and one that is idle never comes to a stand
+	if !pv() { // there only the vCPU that hit waits; idle vCPUs never stop
 		form = forms["1 vCPU"]
 	}
 	dir, k := bed(t)
 	d := newDomain(t, dir, append(config(), form...)...)
 	b := book{}
 	p := d.guardian(k, true)
-	p.kill() // before anything ran behind the trap
+	p.kill() // before the trap was hit
 	d.stands()
 	p = d.guardian(k, false)
-	p.hit() // of the first process
-	p.tell(commandPass)
+	p.hit() // the first process
+	p.send(commandPass)
 	p.reply()
 	p.serve(6, b)
-	p.tell(commandRun)
-	p.kill() // waiting, or at a hit
+	p.send(commandRun)
+	p.kill() // while it waits, or at a hit
 	d.stands()
 	d.check(b)
 	p = d.guardian(k, false)
@@ -268,8 +268,8 @@ func TestKilled(t *testing.T) {
 	d.check(b)
 	p = d.guardian(k, false)
 	again := p.hit()
-	for again.VCPU != pending.VCPU { // another one hit, too
-		p.tell(commandPass)
+	for again.VCPU != pending.VCPU { // another vCPU has hit, too
+		p.send(commandPass)
 		p.reply()
 		b[again.VCPU] = append(b[again.VCPU], wordRan)
 		again = p.hit()
@@ -277,7 +277,7 @@ func TestKilled(t *testing.T) {
 	if again.Regs != pending.Regs {
 		t.Errorf("the hit was\n%+x, and is now\n%+x", pending.Regs, again.Regs)
 	}
-	p.tell(commandDeny)
+	p.send(commandDeny)
 	p.reply()
 	b[again.VCPU] = append(b[again.VCPU], wordDenied)
 	p.serve(6, b)
@@ -287,7 +287,7 @@ func TestKilled(t *testing.T) {
 	byHand(t, d, k, b)
 }
 
-// byHand unpauses the domain when it was frozen: it stops at its next trap.
+// byHand unpauses a frozen domain: it stops at its next trap.
 func byHand(t *testing.T, d *domain, k kernelFacts, b book) {
 	t.Helper()
 	g := d.again(k)
@@ -309,10 +309,10 @@ func byHand(t *testing.T, d *domain, k kernelFacts, b book) {
 	d.checkReleased(b)
 }
 
-// answer answers the next hit, and says whose it was.
+// answer answers the next hit and returns its vCPU.
 func answer(t *testing.T, g *Guest, b book, pass bool) (vcpu int) {
 	t.Helper()
-	s, err := g.Run(patience)
+	s, err := g.Run(timeout)
 	if err != nil || !s.Hit {
 		t.Fatalf("%+v, %v", s, err)
 	}
@@ -336,18 +336,18 @@ func reply(t *testing.T, g *Guest, s *guest.Stop, b book, pass bool) {
 	b[s.VCPU] = append(b[s.VCPU], word)
 }
 
-// TestBothHit: two virtual CPUs that hit at the same time are answered one after the other, each
-// with its own answer.
+// TestBothHit: two vCPUs that hit at the same time are answered one after the other, each with its
+// own answer.
 func TestBothHit(t *testing.T) {
 	d, g, _ := planted(t, forms["2 vCPUs"])
 	b := book{}
 	serve(t, g, 1, false) // the first process
 	both := 0
-	for end := time.Now().Add(patience); both < 4; {
+	for end := time.Now().Add(timeout); both < 4; {
 		if time.Now().After(end) {
-			t.Fatalf("both have hit at the same time only %d times", both)
+			t.Fatalf("both vCPUs hit at the same time only %d times", both)
 		}
-		s, err := g.Run(patience)
+		s, err := g.Run(timeout)
 		if err != nil || !s.Hit {
 			t.Fatalf("%+v, %v", s, err)
 		}
@@ -358,7 +358,7 @@ func TestBothHit(t *testing.T) {
 		}
 		both++
 		if other := answer(t, g, b, both%2 == 0); other == s.VCPU {
-			t.Errorf("virtual CPU %d was answered, and has hit again before the other one was told of", other)
+			t.Errorf("vCPU %d was answered and hit again before the other vCPU's hit was reported", other)
 		}
 	}
 	untilRan(t, g, b)
@@ -368,9 +368,9 @@ func TestBothHit(t *testing.T) {
 	d.checkReleased(b)
 }
 
-// hitMeanwhile reports whether the other virtual CPU hits the trap while this one waits for its answer: it
-// may be idle, and wait for this one. A breakpoint pauses the whole domain: that pause is taken back
-// for the other one.
+// hitMeanwhile reports whether the other vCPU hits the trap while this one waits for its answer. It
+// may be idle and wait for this one. A breakpoint pauses the whole domain; hitMeanwhile undoes that
+// for the other vCPU.
 func (g *Guest) hitMeanwhile(t *testing.T, vcpu int) (hit bool) {
 	t.Helper()
 	do := func(c command, arg ...uint64) {
@@ -383,8 +383,8 @@ func (g *Guest) hitMeanwhile(t *testing.T, vcpu int) (hit bool) {
 		do(pauseVCPU, uint64(vcpu))
 		do(unpauseDomain)
 	}
-	for end := time.Now().Add(5 * time.Second); !hit && time.Now().Before(end); time.Sleep(glance) {
-		r, err := g.look(1 - vcpu)
+	for end := time.Now().Add(5 * time.Second); !hit && time.Now().Before(end); time.Sleep(pollInterval) {
+		r, err := g.loadVCPU(1 - vcpu)
 		if err != nil && err != unix.ENODATA {
 			t.Fatal(err)
 		}
@@ -397,7 +397,7 @@ func (g *Guest) hitMeanwhile(t *testing.T, vcpu int) (hit bool) {
 	return hit
 }
 
-// answerUntilError lets everything run until there is nothing more to answer.
+// answerUntilError allows everything until an error occurs.
 func answerUntilError(g *Guest) (answered int, err error) {
 	for ; ; answered++ {
 		s, err := g.Run(0)
@@ -410,8 +410,8 @@ func answerUntilError(g *Guest) (answered int, err error) {
 	}
 }
 
-// TestRebooted: a guest that reboots has ended. The domain that comes in its place is another one, which
-// nobody guards and nobody touches.
+// TestRebooted: a guest that reboots has ended. The domain that replaces it is another one, which
+// is not guarded and not touched.
 func TestRebooted(t *testing.T) {
 	dir, k := bed(t)
 	d := newDomain(t, dir, append(config(), "vcpus=1", `on_reboot="restart"`)...)
@@ -436,15 +436,15 @@ func TestRebooted(t *testing.T) {
 	}
 	d.said("GUEST ready", 2)
 	if now := strings.TrimSpace(d.xl("domid", d.name)); now == id {
-		t.Errorf("the domain is still the one of number %s", id)
+		t.Errorf("the domain still has the number %s", id)
 	}
 	d.said("ran", d.count("ran")+10)
 }
 
-// TestSaved: a guest that is saved cannot be guarded any more. Restored, it does not come past
-// the trap.
+// TestSaved: a guest that is saved cannot be guarded any more. After it is restored it does not get
+// past the trap.
 func TestSaved(t *testing.T) {
-	d, g, k := planted(t, []string{"vcpus=1", "memory=112"}) // all of which dom0 has to keep in its own
+	d, g, k := planted(t, []string{"vcpus=1", "memory=112"}) // dom0 has to hold all of it
 	serve(t, g, 5, false)
 	image := filepath.Join(t.TempDir(), "saved")
 	saving := make(chan string, 1)
@@ -462,12 +462,12 @@ func TestSaved(t *testing.T) {
 	d.xl("restore", image)
 	d.stopped(k)
 	if n := len(d.saidBy(0)); n > 5+answered-1 { // without the first process
-		t.Errorf("%d programs were executed, and %d allowed", n, 5+answered-1)
+		t.Errorf("%d programs were executed, but only %d allowed", n, 5+answered-1)
 	}
 }
 
-// stopped waits until a domain that Xen does not watch has come to the trap: a breakpoint is an error of
-// its kernel, and an instruction is one of a loop.
+// stopped waits until a domain that Xen does not watch has reached the trap: a breakpoint crashes
+// its kernel, and another instruction loops.
 func (d *domain) stopped(k kernelFacts) {
 	d.t.Helper()
 	if pv() {
@@ -479,8 +479,8 @@ func (d *domain) stopped(k kernelFacts) {
 		d.t.Fatal(err)
 	}
 	defer g.Close()
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		_, err := g.Run(look)
+	for end := time.Now().Add(timeout); time.Now().Before(end); {
+		_, err := g.Run(aliveInterval)
 		if err != nil {
 			d.t.Fatal(err)
 		}
@@ -489,5 +489,5 @@ func (d *domain) stopped(k kernelFacts) {
 			return
 		}
 	}
-	d.t.Fatal("the domain has not come to the trap")
+	d.t.Fatal("the domain has not reached the trap")
 }

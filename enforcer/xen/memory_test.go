@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tables are frames of a guest that is only page tables.
+// tables are the frames of a guest that has only page tables.
 type tables map[uint64][]byte
 
-// enter makes an entry of the table in a frame.
+// enter writes an entry of the table in a frame.
 func (m tables) enter(frame, index, entry uint64) {
 	if m[frame] == nil {
 		m[frame] = make([]byte, pageSize)
@@ -25,7 +25,8 @@ func (m tables) enter(frame, index, entry uint64) {
 	le.PutUint64(m[frame][8*index:], entry)
 }
 
-// TestTranslate: addresses whose indices are 1, 2, 3, 4 and 5 from the top, in pages of each size.
+// TestTranslate translates addresses with the indices 1, 2, 3, 4 and 5 from the top level, in pages
+// of each size.
 func TestTranslate(t *testing.T) {
 	const present, large, nx = entryPresent, entryLarge, 1 << 63
 	m := tables{}
@@ -42,7 +43,7 @@ func TestTranslate(t *testing.T) {
 	at := func(five, four, three, two, one uint64) uint64 {
 		return five<<48 | four<<39 | three<<30 | two<<21 | one<<12 | 0x678
 	}
-	// The frames that a translation comes to through the entry that is no table, and without a root.
+	// A translation through a non-table entry, or without a root, would read these frames.
 	m.enter(0x80000, 0, 0)
 	m.enter(0, 2, 12<<12|present)
 	four, five := space{11<<12 | 0xfff, 4}, space{10 << 12, 5}
@@ -86,7 +87,7 @@ func TestSpace(t *testing.T) {
 	}
 }
 
-// TestRead: a range over two pages, one of which may be missing.
+// TestRead reads ranges that span two pages, one of which may be missing.
 func TestRead(t *testing.T) {
 	m := tables{}
 	for frame := uint64(11); frame < 14; frame++ {
@@ -110,7 +111,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// FuzzTranslate: whatever a guest has for page tables, a walk ends.
+// FuzzTranslate: a walk ends, whatever the guest's page tables contain.
 func FuzzTranslate(f *testing.F) {
 	f.Add(uint64(0x12345678), uint64(11<<12|1), uint64(11<<12|1|0x80), true)
 	f.Fuzz(func(t *testing.T, addr, a, b uint64, five bool) {
@@ -130,7 +131,7 @@ func FuzzTranslate(f *testing.F) {
 	})
 }
 
-// TestNote: what was noted is found again, by the same domain alone.
+// TestNote: recorded traps are found again, by the same domain only.
 func TestNote(t *testing.T) {
 	stateDir = filepath.Join(t.TempDir(), "made")
 	guest := func(domain uint16, id, kind string) *Guest {
@@ -139,11 +140,11 @@ func TestNote(t *testing.T) {
 	const id, kind = "xen domain 3 uuid 00 boot b", "debug"
 	one := guest(3, id, kind)
 	one.traps, one.Upcall = map[uint64]uint64{0xffffffff81000100: 0x1000, 0xffffffff81000200: 7}, 5
-	if err := one.take(); err != nil {
+	if err := one.lockDomain(); err != nil {
 		t.Fatal(err)
 	}
-	if err := guest(3, id, kind).take(); err != unix.EAGAIN {
-		t.Errorf("the domain of another: %v", err)
+	if err := guest(3, id, kind).lockDomain(); err != unix.EAGAIN {
+		t.Errorf("a domain that another process has locked: %v", err)
 	}
 	if err := one.saveTraps(); err != nil {
 		t.Fatal(err)
@@ -161,7 +162,7 @@ func TestNote(t *testing.T) {
 		}
 	}
 	if err := guest(3, id, "monitor str").loadTraps(); err == nil {
-		t.Error("traps of another kind are taken for ours")
+		t.Error("traps of another kind are accepted")
 	}
 	good, err := os.ReadFile(one.notePath())
 	if err != nil {
@@ -185,7 +186,7 @@ func TestNote(t *testing.T) {
 	}
 }
 
-// TestSticky: after an error Xen is asked for nothing but to pause.
+// TestSticky: after an error the only call to Xen is to pause the domain.
 func TestSticky(t *testing.T) {
 	h := hypervisor{fd: -1, mem: new(shared)}
 	h.check("first", errNotMapped)
@@ -202,13 +203,13 @@ func TestSticky(t *testing.T) {
 	if err := h.domctl(pauseDomain); h.calls != 1 || !errors.Is(err, unix.EBADF) {
 		t.Errorf("%d calls, %v", h.calls, err)
 	}
-	h.raise(dmOp{}) // the command that paused is still there
+	h.raise(dmOp{}) // the pause command is still in memory
 	if h.calls != 1 {
 		t.Error("something was done after a pause")
 	}
 }
 
-// TestClosedTwice: the second time nothing is given up that is somebody else's by then.
+// TestClosedTwice: a second Close does not release anything that belongs to somebody else by then.
 func TestClosedTwice(t *testing.T) {
 	fd, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -222,7 +223,7 @@ func TestClosedTwice(t *testing.T) {
 	if err := g.Close(); err != nil {
 		t.Error(err)
 	}
-	again, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0) // gets the number that is free
+	again, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0) // gets the free number
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,14 +234,13 @@ func TestClosedTwice(t *testing.T) {
 	if _, err := unix.FcntlInt(uintptr(again), unix.F_GETFD, 0); again != fd || err != nil {
 		t.Errorf("descriptor %d, then %d: %v", fd, again, err)
 	}
-	*g.mem = shared{} // of Go's own memory
+	*g.mem = shared{} // this is Go's own memory
 	if err := g.Freeze(); !errors.Is(err, errGone) {
 		t.Error(err)
 	}
 }
 
-// TestTraps: each trap is as long as the nop, and what it does if nobody watches is to come to
-// itself again.
+// TestTraps: each trap is as long as the nop, and if nobody intercepts it, it jumps back to itself.
 func TestTraps(t *testing.T) {
 	for _, trap := range traps {
 		if len(trap.code) != len(nop) {

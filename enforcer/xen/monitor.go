@@ -10,32 +10,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// trap is an instruction that Xen can be told to stop at.
+// trap is an instruction that Xen can intercept.
 type trap struct {
 	name   string
 	event  uint32 // XEN_DOMCTL_MONITOR_EVENT_*
 	reason uint32 // VM_EVENT_REASON_*
-	vector uint8  // of the exception that it is if nobody watches, if it is one
+	vector uint8  // vector of the instruction's own exception; 0 if it has none
 	code   []byte
 }
 
-// traps in the order in which they are taken. Those that Xen does not stop at, because
-// nobody has it watch, never let the function run: behind the instruction is a jump
-// back to it (a breakpoint is an exception that the kernel does not survive).
+// traps lists the traps in order of preference. If Xen does not intercept the instruction, because
+// nobody has it watch the guest, the function still must not run. So STR and ICEBP are followed by
+// a jump back. INT3 then raises an exception that the kernel does not survive.
 var traps = []trap{
-	{"str", 9, 13, 0, []byte{0x0f, 0x00, 0xc8, 0xeb, 0xfb}},         // str %eax: no program needs it
-	{"int3", 3, 6, vectorBP, breakpoint},                            // the kernel has its own, for probes and for patching itself
-	{"icebp", 5, 9, vectorDB, []byte{0xf1, 0xeb, 0xfd, 0x66, 0x90}}, // for debuggers of hardware
+	{"str", 9, 13, 0, []byte{0x0f, 0x00, 0xc8, 0xeb, 0xfb}},         // str %eax: programs do not need it
+	{"int3", 3, 6, vectorBP, breakpoint},                            // the kernel also uses it for probes and for patching itself
+	{"icebp", 5, 9, vectorDB, []byte{0xf1, 0xeb, 0xfd, 0x66, 0x90}}, // meant for hardware debuggers
 }
 
 const (
 	// Of struct xen_domctl_monitor_op: op, event, options.
 	monitorEnable       = 0 // XEN_DOMCTL_MONITOR_OP_ENABLE
 	monitorDisable      = 1
-	monitorCapabilities = 2 // gives a bit for each event
-	stopVCPU            = 1 // debug_exception.sync; other events always do
+	monitorCapabilities = 2 // returns a bit for each event
+	stopVCPU            = 1 // debug_exception.sync; other events always stop the vCPU
 
-	// Of struct xen_domctl_vm_event_op: op, mode; enabling gives a port.
+	// Of struct xen_domctl_vm_event_op: op, mode; enabling returns a port.
 	eventEnable  = 0 // XEN_VM_EVENT_ENABLE
 	eventDisable = 1
 	eventMonitor = 2 // XEN_DOMCTL_VM_EVENT_OP_MONITOR
@@ -77,97 +77,98 @@ func (u *eventRegs) registers() guest.Registers {
 	return guest.Registers{RDI: u.rdi, RSI: u.rsi, RDX: u.rdx, RCX: u.rcx, R8: u.r8, R9: u.r9, RSP: u.rsp, RIP: u.rip, CS: u.cs}
 }
 
-// slots are as many as fit into a page, and a power of two. Each virtual CPU waits with one event at most. Answers that
-// no request asked for (see free) come at most one a virtual CPU ahead of the requests, so with no more virtual CPUs than
-// slots no answer falls on a request that was not taken yet. With more, Xen would also keep virtual CPUs in a queue
-// of the ring, which it does not disable then.
+// slots is the number of events in the ring: as many as fit into a page, rounded down to a power of
+// two. A vCPU waits with one event at most. Answers without a request (see continueVCPU) are at
+// most one per vCPU ahead of the requests. So with no more vCPUs than slots, no answer overwrites a
+// request that was not taken yet. With more vCPUs, Xen would also queue vCPUs outside the ring, and
+// could not disable the ring then.
 const slots = 8
 
 // ring is vm_event_sring_t (DEFINE_RING_TYPES of xen/include/public/io/ring.h).
 type ring struct {
-	requests, wake     uint32 // req_prod; req_event: wake us at this request
+	requests, wake     uint32 // req_prod; req_event: Xen notifies us at this request
 	responses, wakeXen uint32
 	_                  [48]byte
 	slots              [slots]event
 }
 
-// monitor is Xen's facility for watching guests from outside: a virtual CPU that comes to
-// a trap waits for the answer, and the others run on. Events come in a ring, which answers go
-// back in, and an event channel tells of them.
+// monitor is Xen's facility for watching guests from outside. A vCPU that reaches a trap waits for
+// the answer, and the others run. Events and answers go through a ring, and an event channel
+// announces events.
 type monitor struct {
-	g     *Guest
-	trap  trap
-	ring  *ring
-	fd    int // of /dev/xen/evtchn
-	port  uint32
-	taken uint32 // requests
-	last  *event // that was a hit
+	g        *Guest
+	trap     trap
+	ring     *ring
+	fd       int // of /dev/xen/evtchn
+	port     uint32
+	consumed uint32 // number of requests taken
+	last     *event // the last hit
 }
 
 func newMonitor(g *Guest, name string) *monitor {
 	g.do(setMonitor, monitorCapabilities)
 	can := g.mem.domctl.union[0] >> 32
 	for _, t := range traps {
-		if (name == "" || name == t.name) && can>>t.event&1 != 0 && g.release != "4.14" { // whose events are of version 6
+		if (name == "" || name == t.name) && can>>t.event&1 != 0 && g.release != "4.14" { // its events have version 6
 			return &monitor{g: g, trap: t, fd: -1}
 		}
 	}
-	g.check("watching it", fmt.Errorf("xen %s does not stop at the trap %q here (it can watch %#x)", g.release, name, can))
+	g.check("watching it", fmt.Errorf("Xen %s cannot intercept the trap %q on this machine (its events are %#x)", g.release, name, can))
 	return &monitor{fd: -1}
 }
 
-// attach has every virtual CPU that waits for an answer come to the trap again. A ring that
-// a process has left behind is made anew.
+// attach makes every vCPU that waits for an answer hit its trap again. It replaces a ring that
+// another process left behind.
 func (m *monitor) attach() {
 	m.g.mem.args = [5]uint64{pair(uint32(m.g.domain), paramMonitorRing)} // struct xen_hvm_param: domid, index, value
 	_, err := m.g.call(hypercallHVM, hvmGetParam, address(&m.g.mem.args))
-	m.g.check("asking where the ring for events is", err)
+	m.g.check("asking for the frame of the event ring", err)
 	frame := m.g.mem.args[1]
 	page, err := m.g.mapFrame(frame, unix.PROT_READ|unix.PROT_WRITE)
-	if err != nil { // it was taken from the guest before
-		m.g.move(memoryPopulate, frame)
+	if err != nil { // it was taken from the guest earlier
+		m.g.moveFrame(memoryPopulate, frame)
 		page, err = m.g.mapFrame(frame, unix.PROT_READ|unix.PROT_WRITE)
 	}
-	if m.g.check("making a ring for events", err); err != nil {
+	if m.g.check("creating the event ring", err); err != nil {
 		return
 	}
 	m.ring = (*ring)(unsafe.Pointer(&page[0]))
 	*m.ring = ring{wake: 1, wakeXen: 1}
-	_ = m.g.domctl(setEvents, pair(eventDisable, eventMonitor)) // forgets what was watched for, too
+	_ = m.g.domctl(setEvents, pair(eventDisable, eventMonitor)) // also ends all monitoring
 	m.g.do(setEvents, pair(eventEnable, eventMonitor))
 	remote := uint32(m.g.mem.domctl.union[1])
 	fd, err := unix.Open("/dev/xen/evtchn", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	m.g.check("reaching event channels", err)
+	m.g.check("opening /dev/xen/evtchn", err)
 	port, err := ioctl(fd, evtchnBind, unsafe.Pointer(&[2]uint32{uint32(m.g.domain), remote}))
 	m.g.check("binding an event channel", err)
 	m.fd, m.port = fd, uint32(port)
-	m.g.move(memoryDecrease, frame) // the guest must not reach the ring
+	m.g.moveFrame(memoryDecrease, frame) // the guest must not reach the ring
 	m.g.do(setMonitor, pair(monitorEnable, m.trap.event), stopVCPU)
 	for v := range m.g.vcpus {
-		m.free(v)
+		m.continueVCPU(v)
 	}
 }
 
-// detach lets the virtual CPUs that wait come to where the trap was.
+// detach lets the waiting vCPUs continue at the place of the removed trap.
 func (m *monitor) detach() {
 	if s := m.g.last; s.Hit {
-		m.free(s.VCPU)
+		m.continueVCPU(s.VCPU)
 	}
 	for e := m.take(); e != nil; e = m.take() {
 		m.respond(e, flagVCPUPaused)
 	}
-	m.g.do(setMonitor, pair(monitorDisable, m.trap.event), stopVCPU) // before the ring
+	m.g.do(setMonitor, pair(monitorDisable, m.trap.event), stopVCPU) // must come before disabling the ring
 	m.g.do(setEvents, pair(eventDisable, eventMonitor))
 }
 
-// close leaves the ring as it is to who comes next.
+// close leaves the ring as it is for the next process.
 func (m *monitor) close() {
 	_ = unix.Close(m.fd)
 	_ = unix.MunmapPtr(unsafe.Pointer(m.ring), pageSize)
 }
 
-// next waits for a hit. It looks once, and then until the time is over: there may be no end of
-// events that are not ours.
+// next waits for a hit. It checks the ring at least once. It ends when the time is over, because
+// events that are not ours may never end.
 func (m *monitor) next(until time.Time) (s guest.Stop) {
 	for over := false; m.g.err == nil && !over; over = time.Now().After(until) {
 		e := m.take()
@@ -175,14 +176,14 @@ func (m *monitor) next(until time.Time) (s guest.Stop) {
 		case e == nil:
 			m.wait(until)
 		case e.version != eventVersion || int(e.vcpu) >= m.g.vcpus:
-			m.g.check("taking an event", fmt.Errorf("it is of version %d and virtual CPU %d", e.version, e.vcpu))
-		case !m.g.ours(e.regs.rip) || e.reason != m.trap.reason:
+			m.g.check("taking an event", fmt.Errorf("it has version %d and vCPU %d", e.version, e.vcpu))
+		case !m.g.isOurs(e.regs.rip) || e.reason != m.trap.reason:
 			m.giveBack(e)
-		case !m.g.isPlanted(e.regs.rip): // removed meanwhile
+		case !m.g.isPlanted(e.regs.rip): // the trap was removed meanwhile
 			m.respond(e, flagVCPUPaused)
 		default:
 			m.last = e
-			m.g.foresee(e.regs.rip)
+			m.g.prefetch(e.regs.rip)
 			m.g.space = spaceOf(e.regs.cr0, e.regs.cr3, e.regs.cr4)
 			return guest.Stop{VCPU: int(e.vcpu), Hit: true, Regs: e.regs.registers(), At: time.Now()}
 		}
@@ -202,23 +203,23 @@ func (m *monitor) wait(until time.Time) {
 		_, err = unix.Read(m.fd, port[:])
 	}
 	if err == nil {
-		_, err = unix.Write(m.fd, port[:]) // unmasks it
+		_, err = unix.Write(m.fd, port[:]) // unmasks the port
 	}
 	m.g.check("waiting for an event", err)
 }
 
-// take gives the next event, nil if there is none.
+// take returns the next event, or nil if there is none.
 func (m *monitor) take() *event {
-	if m.g.err != nil || atomic.LoadUint32(&m.ring.requests) == m.taken {
+	if m.g.err != nil || atomic.LoadUint32(&m.ring.requests) == m.consumed {
 		return nil
 	}
-	e := m.ring.slots[m.taken%slots]
-	m.taken++
-	atomic.StoreUint32(&m.ring.wake, m.taken+1)
+	e := m.ring.slots[m.consumed%slots]
+	m.consumed++
+	atomic.StoreUint32(&m.ring.wake, m.consumed+1)
 	return &e
 }
 
-// respond puts an answer into the ring and has Xen look at it, which it does at once.
+// respond puts an answer into the ring and notifies Xen, which handles it at once.
 func (m *monitor) respond(e *event, flags uint32) {
 	if m.g.err != nil {
 		return
@@ -230,13 +231,13 @@ func (m *monitor) respond(e *event, flags uint32) {
 	m.g.check("notifying Xen", err)
 }
 
-// free lets a virtual CPU that waits for an answer go on where it is.
-func (m *monitor) free(vcpu int) {
+// continueVCPU lets a waiting vCPU continue where it is.
+func (m *monitor) continueVCPU(vcpu int) {
 	m.respond(&event{vcpu: uint32(vcpu), reason: m.trap.reason}, flagVCPUPaused)
 }
 
-// giveBack lets an event be what it would be if nobody watched: the exception goes to
-// the guest, other instructions are carried out by Xen.
+// giveBack lets an event have the effect that it has in an unwatched guest: an exception goes to
+// the guest, and Xen emulates other instructions.
 func (m *monitor) giveBack(e *event) {
 	if m.trap.vector == 0 {
 		m.respond(e, flagVCPUPaused|flagEmulate)
@@ -278,7 +279,7 @@ const (
 	memoryPopulate = 6 // XENMEM_populate_physmap
 )
 
-// raise gives a guest that is not PV an exception, as if the processor had raised it.
+// raise injects an exception into a guest that is not PV, as if the processor had raised it.
 func (h *hypervisor) raise(op dmOp) {
 	op.op, op.errorCode = dmOpInject, dmNoError
 	h.mem.dm = op
@@ -287,9 +288,9 @@ func (h *hypervisor) raise(op dmOp) {
 	h.check(givingBack, err)
 }
 
-// move gives the guest a frame or takes it away (struct xen_memory_reservation: extent_start,
-// nr_extents, extent_order and mem_flags, domid).
-func (h *hypervisor) move(op, frame uint64) {
+// moveFrame adds a frame to the guest or takes one away (struct xen_memory_reservation:
+// extent_start, nr_extents, extent_order and mem_flags, domid).
+func (h *hypervisor) moveFrame(op, frame uint64) {
 	h.mem.args = [5]uint64{address(&h.mem.args[4]), 1, 0, uint64(h.domain), frame}
 	n, err := h.call(hypercallMemory, op, address(&h.mem.args))
 	if err == nil && n != 1 {

@@ -17,25 +17,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kind says how traps are made.
+// Kind is a kind of trap.
 type Kind string
 
-// The kinds of traps. Auto is the one that fits the guest.
+// The kinds of traps. Auto selects the kind that fits the guest.
 const Auto, Debug, Monitor Kind = "", "debug", "monitor"
 
-// Options of Open.
+// Options are the options of Open.
 type Options struct {
 	Kind Kind
-	Trap string // of Monitor: str, icebp or int3; empty for what this machine offers
-	// Upcall is the per-CPU offset of the guest kernel's xen_vcpu_info. Without it, what
-	// Debug traps and is not a trap of ours cannot be given back to a PV guest.
+	Trap string // for Monitor: str, int3 or icebp; empty for the first that this machine offers
+	// Upcall is the per-CPU offset of the guest kernel's xen_vcpu_info. Without it, Debug cannot
+	// return exceptions to a PV guest that are not traps of ours.
 	Upcall uint64
 }
 
-// Open finds a domain by its name or number, takes what of this Xen fits it, and pauses
-// it.
+// Open finds a domain by name or number, chooses a facility of Xen for it, and pauses the domain.
 func Open(name string, o Options) (*Guest, error) {
-	g := &Guest{hypervisor: new(hypervisor), lock: -1, traps: map[uint64]uint64{}, letGo: func() {}, Options: o}
+	g := &Guest{hypervisor: new(hypervisor), lock: -1, traps: map[uint64]uint64{}, unhold: func() {}, Options: o}
 	if g.open(); g.err == nil {
 		g.begin(name)
 	}
@@ -49,14 +48,14 @@ func Open(name string, o Options) (*Guest, error) {
 
 func (g *Guest) begin(name string) {
 	if g.find(name); g.err == nil {
-		g.check("taking it, which another enforcer may have", g.take())
+		g.check("locking it (another enforcer may guard it)", g.lockDomain())
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	g.check("telling this boot from others", err)
+	g.check("reading the host's boot id", err)
 	i, err := g.info()
 	g.check(getInfo.doing, err)
 	g.pv, g.vcpus = i.flags&flagHVM == 0, int(i.lastVCPU)+1
-	g.frames, g.foreseen, g.asked = map[uint64][]byte{}, map[uint64][]byte{}, map[uint64][]uint64{}
+	g.frames, g.prefetched, g.asked = map[uint64][]byte{}, map[uint64][]byte{}, map[uint64][]uint64{}
 	g.id = fmt.Sprintf("xen domain %d uuid %x boot %s", g.domain, i.handle, bytes.TrimSpace(boot))
 	g.choose()
 	g.check("reading "+g.notePath(), g.loadTraps())
@@ -65,46 +64,46 @@ func (g *Guest) begin(name string) {
 	}
 }
 
-// choose takes a facility, and touches nothing of the guest. A Xen in which debugging is not
-// compiled in is refused, as it does not look at a virtual CPU that there is not: on that one
-// a breakpoint would be the guest's, which dies of it.
+// choose selects a facility without touching the guest. It refuses Debug if Xen was built without
+// it: a breakpoint would then kill the guest. To find out, it pauses a vCPU that does not exist.
+// Only a Xen with debugging calls checks the number of the vCPU.
 func (g *Guest) choose() {
 	switch {
 	case g.Kind == Debug || g.Kind == Auto && g.pv:
 		if g.Trap != "" && g.Trap != "int3" {
-			g.check("choosing a trap", fmt.Errorf("a PV guest can have int3 alone, not %s", g.Trap))
+			g.check("choosing a trap", fmt.Errorf("a PV guest can only have int3, not %s", g.Trap))
 		}
 		g.f, g.chosen, g.code = &debug{g}, string(Debug), breakpoint
 		if err := g.domctl(pauseVCPU, 1<<32-1); err != unix.EBUSY && err != unix.EINVAL {
-			g.check("this Xen was built without CONFIG_GDBSX, it has no debugging calls", err)
+			g.check("this Xen has no debugging calls (it was built without CONFIG_GDBSX)", err)
 		}
 	case g.pv:
-		g.check("watching it", errors.New("for PV guests Xen has no monitor"))
+		g.check("monitoring it", errors.New("Xen has no monitor for PV guests"))
 	case g.vcpus > slots:
-		g.check("watching it", fmt.Errorf("it may have %d virtual CPUs, and Xen's ring has room for the hits of %d: create it with fewer (vcpus and maxvcpus)", g.vcpus, slots))
+		g.check("monitoring it", fmt.Errorf("it may have %d vCPUs, but Xen's ring has room for the hits of %d: create it with fewer (vcpus and maxvcpus)", g.vcpus, slots))
 	default:
 		m := newMonitor(g, g.Trap)
 		g.f, g.chosen, g.code = m, "monitor "+m.trap.name, m.trap.code
 	}
 }
 
-// Chosen says what Open took, and why.
+// Chosen returns a text that says which kind of traps Open chose, and why.
 func (g *Guest) Chosen() string {
-	is := map[bool]string{true: "a PV guest, which Xen has no monitor for", false: "an HVM or PVH guest"}[g.pv]
-	return fmt.Sprintf("domain %d is %s, on Xen %s: traps are of the kind %s", g.domain, is, g.release, g.chosen)
+	is := map[bool]string{true: "a PV guest, for which Xen has no monitor", false: "an HVM or PVH guest"}[g.pv]
+	return fmt.Sprintf("domain %d on Xen %s is %s: its traps are of kind %s", g.domain, g.release, is, g.chosen)
 }
 
 // firstReserved is DOMID_FIRST_RESERVED.
 const firstReserved = 0x7ff0
 
-// find takes a number, or looks for a name in xenstore.
+// find sets the domain from its number, or looks up its name in xenstore.
 func (g *Guest) find(name string) {
 	n, err := strconv.ParseUint(name, 10, 16)
 	if err != nil {
 		n, err = lookUp(name)
 	}
 	if err == nil && (n == 0 || n >= firstReserved) {
-		err = fmt.Errorf("%d is no guest", n)
+		err = fmt.Errorf("%d is not the number of a guest", n)
 	}
 	g.check("finding it", err)
 	g.domain = uint16(n)
@@ -117,10 +116,10 @@ const (
 	storePayload   = 4096
 )
 
-// storeHeader is struct xsd_sockmsg, that begins them.
+// storeHeader is struct xsd_sockmsg, the header of each message.
 type storeHeader struct{ Kind, Request, Transaction, Length uint32 }
 
-// lookUp gives the number of the domain that has a name in xenstore.
+// lookUp returns the number of the domain with a name in xenstore.
 func lookUp(name string) (n uint64, err error) {
 	f, err := os.OpenFile("/dev/xen/xenbus", os.O_RDWR, 0)
 	if err != nil {
@@ -136,12 +135,12 @@ func lookUp(name string) (n uint64, err error) {
 		return err != nil || got != name
 	})
 	if len(found) != 1 {
-		return 0, fmt.Errorf("there are %d domains of that name", len(found))
+		return 0, fmt.Errorf("there are %d domains with that name", len(found))
 	}
 	return strconv.ParseUint(found[0], 10, 16)
 }
 
-// ask sends xenstore one request and takes its reply.
+// ask sends one request to xenstore and returns its reply.
 func ask(f *os.File, kind uint32, path string) (string, error) {
 	head := storeHeader{Kind: kind, Length: uint32(len(path) + 1)}
 	msg, _ := binary.Append(nil, le, head)
@@ -154,27 +153,27 @@ func ask(f *os.File, kind uint32, path string) (string, error) {
 		_, err = io.ReadFull(f, text)
 	}
 	if err == nil && (head.Kind != kind || head.Length > storePayload) {
-		err = fmt.Errorf("it says %q", text)
+		err = fmt.Errorf("it answered %q", text)
 	}
 	return string(text), err
 }
 
-// stateDir holds, for each guarded domain, a file that says where its traps may lie:
-// whoever takes the domain over or releases it reads that. It is in memory, as domains
+// stateDir holds a file for each guarded domain, with the addresses that may have traps. Whoever
+// takes the domain over or releases it reads that file. The directory is in memory, because domains
 // do not outlive dom0.
 var stateDir = "/run/vmseal"
 
-// note is such a file.
+// note is the content of such a file.
 type note struct {
 	Guest  string            `json:"guest"` // Guest.Identity
 	Kind   string            `json:"kind"`
-	Upcall uint64            `json:"upcall"` // Guest.Upcall, which who releases does not know
-	Traps  map[uint64]uint64 `json:"traps"`  // frames of addresses
+	Upcall uint64            `json:"upcall"` // Guest.Upcall, which 'enforcer release' cannot know otherwise
+	Traps  map[uint64]uint64 `json:"traps"`  // frame of each address
 }
 
-// take keeps other processes off the domain as long as this one has it open.
-func (g *Guest) take() (err error) {
-	_ = os.MkdirAll(stateDir, 0o700) // without which nothing can be made there
+// lockDomain keeps other processes away from the domain as long as this process has it open.
+func (g *Guest) lockDomain() (err error) {
+	_ = os.MkdirAll(stateDir, 0o700) // if this fails, opening the lock file fails
 	if g.lock, err = unix.Open(fmt.Sprintf("%s/xen-%d.lock", stateDir, g.domain), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600); err == nil {
 		err = unix.Flock(g.lock, unix.LOCK_EX|unix.LOCK_NB)
 	}
@@ -183,17 +182,17 @@ func (g *Guest) take() (err error) {
 
 func (g *Guest) notePath() string { return fmt.Sprintf("%s/xen-%d.traps", stateDir, g.domain) }
 
-// saveTraps notes where traps are about to be. A trap that is noted need not be there.
+// saveTraps records where traps are about to be written. A recorded trap may be missing.
 func (g *Guest) saveTraps() error {
-	text, _ := json.Marshal(note{g.id, g.chosen, g.Upcall, g.traps}) // of texts and numbers: never fails
+	text, _ := json.Marshal(note{g.id, g.chosen, g.Upcall, g.traps}) // never fails for strings and numbers
 	if err := os.WriteFile(g.notePath()+".tmp", text, 0o600); err != nil {
 		return err
 	}
 	return os.Rename(g.notePath()+".tmp", g.notePath())
 }
 
-// loadTraps reads what another process has noted of this domain. A file of another
-// domain that had this number counts as none.
+// loadTraps reads what another process recorded about this domain. It ignores a file about an
+// earlier domain with the same number.
 func (g *Guest) loadTraps() error {
 	var n note
 	text, err := os.ReadFile(g.notePath())
@@ -207,11 +206,11 @@ func (g *Guest) loadTraps() error {
 	case err != nil:
 		return err
 	case !bytes.Equal(again, text):
-		return errors.New("it is not as it was written")
+		return errors.New("the file is damaged")
 	case n.Guest != g.id:
 		return nil
 	case n.Kind != g.chosen:
-		return fmt.Errorf("the domain has traps of the kind %s, not %s", n.Kind, g.chosen)
+		return fmt.Errorf("the domain has traps of kind %s, not %s", n.Kind, g.chosen)
 	}
 	g.Upcall = cmp.Or(g.Upcall, n.Upcall)
 	maps.Copy(g.traps, n.Traps)

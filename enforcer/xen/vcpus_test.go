@@ -7,20 +7,21 @@ import (
 	"time"
 )
 
-// TestPlugged: a virtual CPU that is plugged in later comes to the traps, too, which lie in the guest's memory.
+// TestPlugged: a vCPU that is plugged in later hits the traps, too, because they are in the guest's
+// memory.
 func TestPlugged(t *testing.T) {
 	d, g, _ := planted(t, []string{"vcpus=1", "maxvcpus=2", `extra="console=hvc0 panic=0 loglevel=1 plugged"`})
 	b := book{}
 	serve(t, g, 1, false) // the first process
 	for range 5 {
 		if vcpu := answer(t, g, b, true); vcpu != 0 {
-			t.Fatalf("virtual CPU %d runs, and was not plugged in yet", vcpu)
+			t.Fatalf("vCPU %d runs, but was not plugged in yet", vcpu)
 		}
 	}
-	d.xl("vcpu-set", "--ignore-host", d.name, "2") // which has fewer itself
-	for end := time.Now().Add(patience); len(b[1]) < 6; {
+	d.xl("vcpu-set", "--ignore-host", d.name, "2") // dom0 has fewer itself
+	for end := time.Now().Add(timeout); len(b[1]) < 6; {
 		if time.Now().After(end) {
-			t.Fatal("the virtual CPU does not come to the trap")
+			t.Fatal("the vCPU does not reach the trap")
 		}
 		answer(t, g, b, len(b[1])%2 == 1)
 	}
@@ -31,8 +32,8 @@ func TestPlugged(t *testing.T) {
 	d.checkReleased(b)
 }
 
-// TestTooManyVCPUs: a domain that could hit more often at once than the ring has slots is refused, and is as if nobody had
-// asked.
+// TestTooManyVCPUs: a domain that could have more hits at once than the ring has slots is refused
+// and left untouched.
 func TestTooManyVCPUs(t *testing.T) {
 	dir, _ := bed(t)
 	if pv() {

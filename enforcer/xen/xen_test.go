@@ -16,16 +16,16 @@ import (
 	"github.com/vmseal/vmseal/formats/profile"
 )
 
-// kernelFacts are of the kernel that domains are started with.
+// kernelFacts describe the kernel of the domains.
 type kernelFacts struct {
 	hold   uint64
 	code   []byte
-	hook   uint64 // of security_bprm_check, which each execution comes to
+	hook   uint64 // of security_bprm_check, which every execution calls
 	upcall uint64
 }
 
-// bed is where the tests find what domains are made of, in a dom0: vmlinuz, its profile
-// and guest.cpio.gz.
+// bed returns the directory in dom0 with the domains' files: vmlinuz, its profile and
+// guest.cpio.gz.
 func bed(t *testing.T) (dir string, k kernelFacts) {
 	t.Helper()
 	dir = os.Getenv("VMSEAL_XEN_BED")
@@ -44,7 +44,7 @@ func bed(t *testing.T) (dir string, k kernelFacts) {
 	return dir, kernelFacts{p.Hold.Address, p.Hold.Code, p.Hooks["security_bprm_check"].Address, p.Variables.XenVCPUInfo}
 }
 
-// domain is one that was created and not yet started.
+// domain is a domain that was created paused.
 type domain struct {
 	t    *testing.T
 	name string
@@ -87,18 +87,18 @@ func (d *domain) xl(args ...string) string {
 	return string(out)
 }
 
-// said waits until the guest has said something on its console as often as that.
+// said waits until the guest has printed a text on its console the given number of times.
 func (d *domain) said(what string, times int) {
 	d.t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if text, _ := os.ReadFile(d.log); strings.Count(string(text), what) >= times {
 			return
 		}
 	}
-	d.t.Fatalf("the guest has not said %q %d times", what, times)
+	d.t.Fatalf("the guest has not printed %q %d times", what, times)
 }
 
-// held opens a domain and lets it come to where its functions can be trapped.
+// held opens a domain and lets it run to where its functions can be trapped.
 func (d *domain) held(k kernelFacts, o Options) *Guest {
 	d.t.Helper()
 	o.Upcall = k.upcall
@@ -119,7 +119,7 @@ func (d *domain) held(k kernelFacts, o Options) *Guest {
 	return g
 }
 
-// denied answers as the function would that says no.
+// denied returns the answer of a function that denies.
 func denied(g *Guest, s *guest.Stop) (guest.Answer, error) {
 	var back [8]byte
 	r := []*guest.Range{{Addr: s.Regs.RSP, Buf: back[:]}}
@@ -129,18 +129,18 @@ func denied(g *Guest, s *guest.Stop) (guest.Answer, error) {
 	return guest.Answer{Return: true, RAX: ^uint64(13) + 1, RIP: le.Uint64(back[:]), RSP: s.Regs.RSP + 8}, nil
 }
 
-// passed lets the function run.
+// passed returns the answer that lets the function run.
 func passed(s *guest.Stop) guest.Answer { return guest.Answer{RIP: s.Regs.RIP + 5} }
 
-// patience is longer than anything takes that the guest does.
-const patience = 5 * time.Minute
+// timeout is longer than anything that the guest does.
+const timeout = 5 * time.Minute
 
-// serve answers so many hits.
+// serve answers n hits.
 func serve(t *testing.T, g *Guest, n int, deny bool) {
 	t.Helper()
 	before := g.calls
 	for range n {
-		s, err := g.Run(patience)
+		s, err := g.Run(timeout)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +161,7 @@ func serve(t *testing.T, g *Guest, n int, deny bool) {
 	t.Logf("%d hits, %d hypercalls", n, g.calls-before)
 }
 
-// kinds are those that the bed can run, by what Xen it has booted.
+// config returns the type of guest that this Xen was booted for.
 func config() []string {
 	if os.Getenv("VMSEAL_XEN_GUEST") == "pvh" {
 		return []string{`type="pvh"`}
@@ -169,16 +169,16 @@ func config() []string {
 	return []string{`type="pv"`}
 }
 
-// pv reports whether guests are made PV.
+// pv reports whether the guests are PV guests.
 func pv() bool { return strings.Contains(config()[0], `"pv"`) }
 
-// forms are the machines that each test is made with.
+// forms are the machines that the tests use.
 var forms = map[string][]string{
 	"1 vCPU":  {"vcpus=1"},
 	"2 vCPUs": {"vcpus=2", `extra="console=hvc0 panic=0 smp"`},
 }
 
-// planted is a domain with a trap at its hook.
+// planted returns a domain with a trap at its hook.
 func planted(t *testing.T, form []string) (*domain, *Guest, kernelFacts) {
 	t.Helper()
 	dir, k := bed(t)
@@ -190,7 +190,7 @@ func planted(t *testing.T, form []string) (*domain, *Guest, kernelFacts) {
 	return d, g, k
 }
 
-// again opens a domain that another process has trapped.
+// again opens a domain in which another process has set traps.
 func (d *domain) again(k kernelFacts) *Guest {
 	d.t.Helper()
 	g, err := Open(d.name, Options{Upcall: k.upcall})
@@ -211,14 +211,14 @@ func (d *domain) again(k kernelFacts) *Guest {
 	return g
 }
 
-// count says how often the guest has said something.
+// count returns how often the guest has printed a text.
 func (d *domain) count(what string) int {
 	text, _ := os.ReadFile(d.log)
 	return strings.Count(string(text), what)
 }
 
-// TestAnswers: a trap lets functions run, and answers for them; when it is released the
-// kernel's code is as it was, and the guest runs on.
+// TestAnswers: hits are answered in both ways. After Release the kernel's code is as before, and
+// the guest runs.
 func TestAnswers(t *testing.T) {
 	d, g, k := planted(t, forms["2 vCPUs"]) // TestCost has one
 	serve(t, g, 10, false)
@@ -229,23 +229,23 @@ func TestAnswers(t *testing.T) {
 	if err := g.Release(); err != nil {
 		t.Fatal(err)
 	}
-	g.err = nil // to look into the guest once more
-	g.forget()
+	g.err = nil // to read the guest once more
+	g.dropStale()
 	if err := g.expect(g.traps[k.hook], k.hook, nop); err != nil {
 		t.Error(err)
 	}
 	g.err = errGone
 	d.said("ran", d.count("ran")+10)
 	if _, err := g.Run(0); err == nil {
-		t.Error("a released guest is guarded on")
+		t.Error("a released guest is still guarded")
 	}
 }
 
-// TestTakeOver: who traps a guest and is gone leaves it frozen at the next hit; who comes
-// next is told of that hit. So it is when a hit was not answered.
+// TestTakeOver: a guest whose enforcer is gone stops at the next hit. The next enforcer gets that
+// hit, also if it was a hit that was not answered.
 func TestTakeOver(t *testing.T) {
 	if pv() {
-		t.Skip("TestKilled goes further")
+		t.Skip("TestKilled tests more")
 	}
 	d, g, k := planted(t, forms["2 vCPUs"]) // TestKilled has one
 	serve(t, g, 5, false)
@@ -257,13 +257,13 @@ func TestTakeOver(t *testing.T) {
 		serve(t, g, 10, true)
 		d.said("GUEST", before+5)
 		if pending {
-			if s, err := g.Run(patience); err != nil || !s.Hit {
+			if s, err := g.Run(timeout); err != nil || !s.Hit {
 				t.Fatalf("%+v, %v", s, err)
 			}
 		}
 		g.Close()
 	}
-	before := d.silent() // nobody is there: each processor comes to the trap once more, and stands
+	before := d.silent() // without an enforcer each processor reaches the trap once more and stops
 	g = d.again(k)
 	serve(t, g, 10, false)
 	d.said("GUEST", before+5)
@@ -273,23 +273,22 @@ func TestTakeOver(t *testing.T) {
 	d.said("ran", d.count("ran")+10)
 }
 
-// silent waits until the guest says nothing any more, and gives how often it has said
-// something. Nothing tells of what does not happen, so it is listened to for a while, in
-// which a guest that runs says something many times.
+// silent waits until the guest prints nothing any more, and returns how often it has printed. It
+// listens for a while in which a running guest prints many lines.
 func (d *domain) silent() (times int) {
 	d.t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	for end := time.Now().Add(timeout); time.Now().Before(end); {
 		before := d.count("GUEST")
 		time.Sleep(2 * time.Second)
 		if d.count("GUEST") == before {
 			return before
 		}
 	}
-	d.t.Fatal("the guest goes on without an enforcer")
+	d.t.Fatal("the guest runs without an enforcer")
 	return 0
 }
 
-// TestByHand: who pauses and unpauses the domain changes nothing; who destroys it ends it.
+// TestByHand: pausing and unpausing the domain changes nothing, and destroying it ends the guest.
 func TestByHand(t *testing.T) {
 	d, g, _ := planted(t, forms["1 vCPU"])
 	serve(t, g, 5, false)
@@ -307,7 +306,7 @@ func TestByHand(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- exec.Command("xl", "destroy", d.name).Run() }()
 	for {
-		s, err := g.Run(patience)
+		s, err := g.Run(timeout)
 		if errors.Is(err, guest.ErrEnded) {
 			break
 		}
@@ -323,8 +322,7 @@ func TestByHand(t *testing.T) {
 	}
 }
 
-// TestNoDebugging: a Xen without the debugging calls is refused, and the guest is as if
-// nobody had asked.
+// TestNoDebugging: a Xen without debugging calls is refused, and the guest is left untouched.
 func TestNoDebugging(t *testing.T) {
 	dir, _ := bed(t)
 	if os.Getenv("VMSEAL_XEN_GUEST") != "pvh" {
@@ -338,7 +336,7 @@ func TestNoDebugging(t *testing.T) {
 	d.untouched()
 }
 
-// untouched checks that a domain is still paused, as it was created, and runs when it is let.
+// untouched checks that a domain is still paused as it was created, and runs when it is unpaused.
 func (d *domain) untouched() {
 	d.t.Helper()
 	if state := d.xl("list", d.name); !strings.Contains(state, "p-") {

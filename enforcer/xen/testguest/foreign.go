@@ -17,9 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// programs cause what must be as if nobody watched the guest: exceptions that are not the
-// enforcer's, and registers that a hit must leave alone. Each gives text that is the same
-// whenever it is run on the same machine.
+// programs test what must not change in a guarded guest: exceptions that are not the enforcer's,
+// and registers. Each returns a text that is the same each time on the same machine.
 var programs = []struct {
 	name string
 	run  func() (string, error)
@@ -33,7 +32,7 @@ var programs = []struct {
 	{"hotplug", hotplug},
 }
 
-// foreign runs each as a process of its own, again and again, and says what they gave.
+// foreign runs each program as a process of its own, again and again, and prints the results.
 func foreign() {
 	for round := 0; ; round++ {
 		for _, p := range programs {
@@ -47,7 +46,7 @@ func foreign() {
 	}
 }
 
-// allowed executes a program until that is not denied.
+// allowed executes a program until it is not denied.
 func allowed(args ...string) (string, error) {
 	for {
 		out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
@@ -57,7 +56,7 @@ func allowed(args ...string) (string, error) {
 	}
 }
 
-// program is what a process does that was executed with arguments.
+// program runs in a process that was executed with arguments.
 func program(args []string) {
 	if args[0] == "traced" {
 		traced()
@@ -75,10 +74,10 @@ func program(args []string) {
 	}
 }
 
-// watched is what the traced process reads into, and then writes to.
+// watched is the buffer that the traced process reads into and then writes to.
 var watched [8]byte
 
-// traced meets a breakpoint of its own, with the address of the watched bytes in a register.
+// traced executes a breakpoint with the address of the watched bytes in a register.
 func traced() {
 	zero, err := os.Open("/dev/zero")
 	if err != nil {
@@ -95,12 +94,12 @@ func traced() {
 	}
 }
 
-// tracee starts the traced process and has it come to its breakpoint.
+// tracee starts the traced process and lets it run to its breakpoint.
 func tracee() (pid int, regs syscall.PtraceRegs, err error) {
 	runtime.LockOSThread()
 	for {
 		c := exec.Command("/init", "traced")
-		c.Env = []string{"GODEBUG=asyncpreemptoff=1"} // no signals but those looked for
+		c.Env = []string{"GODEBUG=asyncpreemptoff=1"} // no other signals
 		c.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 		err = c.Start()
 		if err == nil {
@@ -122,7 +121,7 @@ func tracee() (pid int, regs syscall.PtraceRegs, err error) {
 
 var errGone = errors.New("the traced process has ended")
 
-// stop waits until a traced process stops, or says how it ended.
+// stop waits until a traced process stops, or returns how it ended.
 func stop(pid int) (syscall.Signal, error) {
 	var status syscall.WaitStatus
 	if _, err := syscall.Wait4(pid, &status, 0, nil); err != nil {
@@ -142,7 +141,7 @@ func goOn(pid int) (syscall.Signal, error) {
 	return stop(pid)
 }
 
-// breakpoint is a user's: the tracer is told of it, and steps on from there.
+// breakpoint tests a breakpoint in user space: the tracer is notified, and single-steps from there.
 func breakpoint() (string, error) {
 	pid, regs, err := tracee()
 	if err != nil {
@@ -166,8 +165,8 @@ func breakpoint() (string, error) {
 	return fmt.Sprintf("behind %x, %d steps, %v", code, steps, err), nil
 }
 
-// Layout of struct user (arch/x86/include/asm/user_64.h), and what DR7 says of a watchpoint
-// in DR0 (Intel SDM volume 3, 17.2.4).
+// Layout of struct user (arch/x86/include/asm/user_64.h), and the bits of DR7 for a watchpoint in
+// DR0 (Intel SDM volume 3, 17.2.4).
 const (
 	userDebugRegs = 848
 	dr7Write      = 1<<0 | 1<<16 | 3<<18 // local, of writes, 4 bytes
@@ -189,18 +188,18 @@ func peekUser(pid, register int) (v uint64, err error) {
 	return v, nil
 }
 
-// isPV says what kind of domain this is.
+// isPV reports whether this is a PV domain.
 func isPV() (bool, error) {
 	kind, err := os.ReadFile("/sys/hypervisor/guest_type")
 	return strings.TrimSpace(string(kind)) == "PV", err
 }
 
-// noWatchpoints is said where a guest of Xen inside QEMU hangs for good at its first watchpoint,
-// guarded or not: with nested paging.
+// noWatchpoints is the result where watchpoints cannot be tested: with nested paging, a guest of
+// Xen inside QEMU hangs at its first watchpoint, guarded or not.
 const noWatchpoints = "not with nested paging on QEMU"
 
-// watch sets a debug register to what the kernel and then the process write to, and counts
-// what the tracer is told of.
+// watch sets a debug register to an address that the kernel and then the process write to, and
+// counts the exceptions that the tracer gets.
 func watch() (string, error) {
 	if pv, err := isPV(); !pv || err != nil {
 		return noWatchpoints, err
@@ -212,11 +211,11 @@ func watch() (string, error) {
 	if err := errors.Join(pokeUser(pid, 0, regs.Rax), pokeUser(pid, 7, dr7Write)); err != nil {
 		return "", err
 	}
-	told := map[uint64]int{}
+	seen := map[uint64]int{}
 	for {
 		sig, err := goOn(pid)
 		if errors.Is(err, errGone) {
-			return fmt.Sprintf("%v, %v", told, err), nil
+			return fmt.Sprintf("%v, %v", seen, err), nil
 		}
 		if sig != syscall.SIGTRAP || err != nil {
 			return "", fmt.Errorf("%v, %w", sig, err)
@@ -228,11 +227,11 @@ func watch() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		told[dr6&0xf]++
+		seen[dr6&0xf]++
 	}
 }
 
-// counter has the kernel count its own writes to a buffer: each is a debug exception in the
+// counter lets the kernel count its own writes to a buffer. Each is a debug exception in the
 // kernel.
 func counter() (string, error) {
 	if pv, err := isPV(); !pv || err != nil {
@@ -271,8 +270,8 @@ func counter() (string, error) {
 
 const tracing = "/sys/kernel/tracing/"
 
-// probes has the kernel put breakpoints into its own code: into a function, at the
-// entry of one (where it rewrites the nop), and into the one behind that of the tests' trap.
+// probes lets the kernel set breakpoints in its own code: inside a function, at the entry of
+// another one (where it rewrites the nop), and in the function after the one with the tests' trap.
 func probes() (string, error) {
 	const functions = "p:inside __x64_sys_getppid+5\np:entry __x64_sys_getpgid\np:behind ima_file_check+5\n"
 	if err := os.WriteFile(tracing+"kprobe_events", []byte(functions), 0); err != nil {
@@ -309,7 +308,7 @@ func probes() (string, error) {
 	return strings.Join(text, ", "), os.WriteFile(tracing+"kprobe_events", nil, 0)
 }
 
-// vectors are registers that Xen keeps apart from the others.
+// vectors are the registers that Xen keeps in the extended state.
 type vectors struct {
 	ymm   [16][32]byte
 	x87   int64
@@ -317,14 +316,15 @@ type vectors struct {
 	fcw   uint32
 }
 
-// Rounding and exceptions that nobody else has.
+// Rounding modes and exception masks that nothing else uses.
 const (
 	mxcsr = 0x7f80
 	fcw   = 0x0f7f
 )
 
-// vectorsKept executes what is denied, and what is let through and then is no program, with
-// values in the registers, while another thread holds others.
+// vectorsKept executes a file with values in the registers, while another thread holds other
+// values. The execution is either denied, or let through and fails because the file is not a
+// program.
 func vectorsKept() (string, error) {
 	if !cpu.X86.HasAVX {
 		return "this processor has no AVX", nil
@@ -383,7 +383,7 @@ func compare(in, out *vectors) error {
 	return nil
 }
 
-// tables reads the descriptor tables' registers, as programs may, on each processor.
+// tables reads the registers of the descriptor tables, as programs may, on each processor.
 func tables() (string, error) {
 	if pv, err := isPV(); pv || err != nil {
 		return "they are Xen's", err
@@ -406,11 +406,11 @@ func tables() (string, error) {
 	return strings.Join(text, ", "), nil
 }
 
-// tableRegisters are what SGDT and SIDT store (10 bytes each), and SLDT and STR: into memory (2
-// bytes each), and into registers.
+// tableRegisters is what SGDT and SIDT store (10 bytes each), then SLDT and STR to memory (2 bytes
+// each), then SLDT and STR to registers.
 type tableRegisters [40]byte
 
-// hotplug takes the second processor away and back.
+// hotplug unplugs the second processor and plugs it in again.
 func hotplug() (string, error) {
 	if pv, err := isPV(); !pv || err != nil {
 		return "tried in PV guests only", err

@@ -26,7 +26,7 @@
 	FLDCW FCW(R); \
 	FMOVV X87(R), F0
 
-// STORE leaves the registers as Go has them.
+// STORE stores the registers and resets them to what Go expects.
 #define STORE(R) \
 	VMOVDQU Y0, 0(R); \
 	VMOVDQU Y1, 32(R); \

@@ -1,8 +1,8 @@
 //go:build amd64
 
-// Command testguest is the first process of a domain in which the package's tests set traps.
-// It executes itself again and again, and says how that went. The kernel's command line asks
-// for more: see the words below.
+// Command testguest is the first process of a domain in which the package's tests set traps. It
+// executes itself again and again, and prints the results. Words on the kernel's command line ask
+// for more.
 package main
 
 import (
@@ -22,11 +22,11 @@ import (
 // Words on the kernel's command line.
 const (
 	wordSMP     = "smp"     // a worker on each processor, not only on the first
-	wordForeign = "foreign" // the programs of foreign.go, too
-	wordPlugged = "plugged" // a worker on processor 1, too, once that was plugged in
+	wordForeign = "foreign" // also the programs of foreign.go
+	wordPlugged = "plugged" // also a worker on processor 1, once it is plugged in
 )
 
-// A process that is traced is so with its first thread only.
+// Only the first thread of a process is traced.
 func init() { runtime.LockOSThread() }
 
 func main() {
@@ -37,7 +37,7 @@ func main() {
 		return
 	}
 	for _, m := range [][2]string{{"proc", "/proc"}, {"devtmpfs", "/dev"}, {"sysfs", "/sys"}, {"tracefs", "/sys/kernel/tracing"}} {
-		_ = os.Mkdir(m[1], 0o755) // where there is none yet
+		_ = os.Mkdir(m[1], 0o755) // it may exist
 		if err := syscall.Mount(m[0], m[1], m[0], 0, ""); err != nil {
 			say("mounting %s: %v", m[1], err)
 		}
@@ -58,7 +58,7 @@ func main() {
 	if slices.Contains(words, wordPlugged) {
 		go func() {
 			for os.WriteFile("/sys/devices/system/cpu/cpu1/online", []byte("1"), 0) != nil {
-				rest() // nothing tells of it but this file
+				rest() // there is no notification
 			}
 			work(1)
 		}()
@@ -86,7 +86,7 @@ func pin(processor int) error {
 // work executes a program again and again on one processor.
 func work(processor int) {
 	if err := pin(processor); err != nil {
-		say("%d stays nowhere: %v", processor, err)
+		say("cannot pin processor %d: %v", processor, err)
 	}
 	for n := 0; ; n++ {
 		err := exec.Command("/init").Run()
@@ -102,5 +102,5 @@ func work(processor int) {
 	}
 }
 
-// rest is not Go's Sleep: the timer of that may be with a processor that waits for the enforcer.
+// rest sleeps without Go's timers: those may belong to a processor that waits for the enforcer.
 func rest() { _ = unix.Nanosleep(&unix.Timespec{Nsec: 20e6}, nil) }
