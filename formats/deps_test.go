@@ -7,15 +7,14 @@ import (
 	"testing"
 )
 
-// TestImports holds the packages to the standard library and each other. The
-// names are the import closure without tests, so that a new dependency anywhere
-// beneath is found too.
+// TestImports: the packages depend only on the standard library and each other. The test examines
+// the import closure without tests, so it notices indirect dependencies, too.
 func TestImports(t *testing.T) {
 	const ours = "github.com/vmseal/vmseal/formats"
 	forbidden := []string{"net", "net/http", "os/exec", "crypto/x509", "plugin", "runtime/cgo"}
 
 	cmd := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}} {{.Standard}}", ours+"/...")
-	cmd.Stderr = os.Stderr // the go command also has remarks
+	cmd.Stderr = os.Stderr // the go command may print notes
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list: %v\n%s", err, out)

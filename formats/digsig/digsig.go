@@ -1,14 +1,13 @@
-// Package digsig reads those security.ima values that hold a signature which may
-// count: version 2, over a file's contents, and version 3, over struct ima_file_id with the
-// digest of its contents or its fs-verity digest.
+// Package digsig reads the security.ima values that hold a verifiable signature: version 2, over a
+// file's contents, and version 3, over struct ima_file_id with the digest of the file's contents or
+// its fs-verity digest.
 //
-// It is the part of formats/ima that a program needs which only verifies, and as
-// strict as that: every field of the header known, every length exact. What is left
-// out are labels with a digest, version 1, and the names of hashes that are not
-// signed with.
+// It is the part of formats/ima for programs that only verify. It is as strict: every header field
+// must be known and every length exact. It does not read digests, version 1 signatures, or the
+// names of other hashes.
 //
-// The layout is that of struct signature_v2_hdr (security/integrity/integrity.h),
-// the rules those of asymmetric_verify (security/integrity/digsig_asymmetric.c).
+// The layout is that of struct signature_v2_hdr (security/integrity/integrity.h). The rules are
+// those of asymmetric_verify (security/integrity/digsig_asymmetric.c).
 package digsig
 
 import (
@@ -37,17 +36,16 @@ const atVersion, atHash, atKeyID, atSize = 1, 2, 3, 7
 // HeaderSize is the length of that header.
 const HeaderSize = 9
 
-// ErrVersion is given, wrapped, for a version that a signature of its type may not have.
+// ErrVersion is wrapped by the error for a version that a signature of its type must not have.
 var ErrVersion = errors.New("not a signature that can be verified")
 
-// KeyID is the key id of a signature, in the order in which it is stored (big-endian in
-// signature_v2_hdr).
+// KeyID is the key id in a signature, in its stored byte order (big-endian in signature_v2_hdr).
 type KeyID [4]byte
 
-// String gives eight lower-case hexadecimal digits.
+// String returns eight lower-case hexadecimal digits.
 func (id KeyID) String() string { return hex.EncodeToString(id[:]) }
 
-// ParseKeyID is the inverse of String.
+// ParseKeyID parses a key id. It is the inverse of String.
 func ParseKeyID(s string) (KeyID, error) {
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != len(KeyID{}) || hex.EncodeToString(b) != s {
@@ -56,27 +54,27 @@ func ParseKeyID(s string) (KeyID, error) {
 	return KeyID(b), nil
 }
 
-// Hash numbers a hash function: enum hash_algo of include/uapi/linux/hash_info.h.
+// Hash is the number of a hash function: enum hash_algo of include/uapi/linux/hash_info.h.
 type Hash byte
 
-// The numbers of the hashes that are signed with.
+// The hashes that signatures may use.
 const SHA256, SHA384, SHA512 Hash = 4, 5, 6
 
 var signed = map[Hash]crypto.Hash{SHA256: crypto.SHA256, SHA384: crypto.SHA384, SHA512: crypto.SHA512}
 
-// Crypto gives the standard library's number of a hash that is signed with, 0 for others.
+// Crypto returns the standard library's number of the hash, or 0 if signatures must not use it.
 func (h Hash) Crypto() crypto.Hash { return signed[h] }
 
-// Signature is one value.
+// Signature is a parsed value.
 type Signature struct {
 	Type    byte // TypeSignature or TypeVerity
-	Version byte // 2 or 3; 3 if it is of TypeVerity
-	Hash    Hash // of the file's contents; not necessarily one that is signed with
+	Version byte // 2 or 3; always 3 for TypeVerity
+	Hash    Hash // hash of the file's contents; may be one that signatures must not use
 	KeyID   KeyID
 	Bytes   []byte // the signature itself
 }
 
-// Parse reads one value. The result does not share memory with b.
+// Parse parses a value. The result does not share memory with b.
 func Parse(b []byte) (Signature, error) {
 	switch {
 	case len(b) <= HeaderSize:
@@ -94,9 +92,9 @@ func Parse(b []byte) (Signature, error) {
 	return Signature{b[0], b[atVersion], Hash(b[atHash]), KeyID(b[atKeyID:atSize]), bytes.Clone(sig)}, nil
 }
 
-// FileID gives the digest that a signature of version 3 covers, of the digest that its file
-// has by the signature's hash: that of struct ima_file_id (calc_file_id_hash,
-// security/integrity/digsig_asymmetric.c). A digest of another length comes back as it is.
+// FileID returns the digest that a version 3 signature signs, given the file's digest of the
+// signature's hash. It is the digest of struct ima_file_id (calc_file_id_hash,
+// security/integrity/digsig_asymmetric.c). A digest of another length is returned unchanged.
 func (s *Signature) FileID(digest []byte) []byte {
 	if hash := s.Hash.Crypto(); hash != 0 && len(digest) == hash.Size() {
 		h := hash.New()

@@ -53,7 +53,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestCrypto: only three hashes are signed with, and they have the sizes of their names.
+// TestCrypto: signatures may use three hashes only, with the sizes of their names.
 func TestCrypto(t *testing.T) {
 	want := map[Hash]crypto.Hash{SHA256: crypto.SHA256, SHA384: crypto.SHA384, SHA512: crypto.SHA512}
 	for h := range 256 {
@@ -63,7 +63,8 @@ func TestCrypto(t *testing.T) {
 	}
 }
 
-// TestFileID: the bytes are type, hash and digest, whatever the type; without a digest of the hash there are none.
+// TestFileID: the signed bytes are type, hash and digest for every type. A digest of another length
+// is returned unchanged.
 func TestFileID(t *testing.T) {
 	digest := bytes.Repeat([]byte{7}, 32)
 	for _, kind := range []byte{TypeSignature, TypeVerity} {
@@ -79,7 +80,7 @@ func TestFileID(t *testing.T) {
 	}
 }
 
-// FuzzParse writes again what was read: there is one value for each signature.
+// FuzzParse writes each parsed value again: every signature has exactly one form.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("\x03\x02\x04\x01\x02\x03\x04\x00\x02\xaa\xbb"))
 	f.Add([]byte("\x06\x03\x04\x01\x02\x03\x04\x00\x01\xaa"))

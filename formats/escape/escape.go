@@ -1,6 +1,6 @@
-// Package escape makes valid UTF-8 of names that are arbitrary bytes, as the paths
-// of files are: a percent sign, and each byte that is not part of a valid UTF-8
-// sequence, become %XX with upper-case digits. The form is the only one of its name.
+// Package escape turns names of arbitrary bytes, such as paths of files, into valid UTF-8. It
+// writes a percent sign, and each byte that is not part of a valid UTF-8 sequence, as %XX with
+// upper-case digits. Each name has exactly one escaped form.
 package escape
 
 import (
@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Path escapes what cannot stand in a JSON string, and the percent sign.
+// Path escapes a path. The result is valid UTF-8 and fits into a JSON string.
 func Path(path string) string {
 	var b strings.Builder
 	for i, r := range path {
-		if r == '%' || !strings.HasPrefix(path[i:], string(r)) { // range gives U+FFFD for what is no UTF-8
+		if r == '%' || !strings.HasPrefix(path[i:], string(r)) { // range yields U+FFFD for invalid UTF-8
 			fmt.Fprintf(&b, "%%%02X", path[i])
 		} else {
 			b.WriteRune(r)

@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// Append adds the bytes of the value to b. It is the inverse of Parse, and it
-// refuses every value that Parse would not give back unchanged.
+// Append appends the bytes of the value to b. It is the inverse of Parse. It fails for a value that
+// Parse would not return unchanged.
 func (v Value) Append(b []byte) ([]byte, error) {
 	if err := v.check(); err != nil {
 		return b, fmt.Errorf("%v: %w", v.Type, err)
@@ -33,9 +33,8 @@ func (v Value) Append(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// SignedHeader gives the struct signature_hdr of a version 1 value: what is
-// hashed behind the file's digest before the result is signed (digsig_verify in
-// lib/digsig.c).
+// SignedHeader returns the struct signature_hdr of a version 1 value. The file's digest and this
+// header are hashed together before the result is signed (digsig_verify in lib/digsig.c).
 func (v Value) SignedHeader() ([]byte, error) {
 	if err := v.check(); err != nil {
 		return nil, fmt.Errorf("%v: %w", v.Type, err)
@@ -46,8 +45,8 @@ func (v Value) SignedHeader() ([]byte, error) {
 	return v.appendHeaderV1(nil), nil
 }
 
-// The timestamp is a plain integer of the machine that signed, and no kernel
-// reads it; little-endian is what every machine in question has.
+// The timestamp has the byte order of the machine that signed, and no kernel reads it. All relevant
+// machines are little-endian.
 func (v Value) appendHeaderV1(b []byte) []byte {
 	algo := byte(digestAlgoSHA1)
 	if v.Hash == SHA256 {
@@ -60,7 +59,7 @@ func (v Value) appendHeaderV1(b []byte) []byte {
 	return append(b, oneMPI)
 }
 
-// check holds a value to what Parse can return.
+// check returns an error unless Parse can return the value.
 func (v Value) check() error {
 	switch {
 	case v.Type == Digest:
@@ -108,7 +107,7 @@ func (v Value) checkV1() error {
 		return fmt.Errorf("hash is %v, but version 1 knows only sha1 and sha256", v.Hash)
 	}
 	if len(v.Signature) == 0 || len(v.Signature) != mpiBytes(v.MPIBits) {
-		return fmt.Errorf("a signature of %d bytes is no integer of %d bits", len(v.Signature), v.MPIBits)
+		return fmt.Errorf("a signature of %d bytes does not fit an integer of %d bits", len(v.Signature), v.MPIBits)
 	}
 	if v.Digest != nil || v.Padded || v.KeyID != (KeyID{}) {
 		return errors.New("a version 1 signature with fields of another kind")

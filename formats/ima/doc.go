@@ -1,19 +1,18 @@
-// Package ima reads and writes the values of the extended attribute
-// security.ima, with which Linux IMA labels a file.
+// Package ima reads and writes the values of the extended attribute security.ima, in which
+// Linux IMA keeps the digest or the signature of a file.
 //
-// A value begins with one byte of type. The types that belong in security.ima
-// are a plain digest (MD5 or SHA-1, by length), a digest with the number of its
-// hash ("digest-ng"), a signature in version 1 or 2, and a version 3 signature
-// over an fs-verity digest. The two other types of the kernel's enumeration
-// belong in security.evm and are refused.
+// The first byte of a value is its type. The types that belong in security.ima are a plain
+// digest (MD5 or SHA-1, depending on the length), a digest with the number of its hash
+// ("digest-ng"), a signature of version 1 or 2, and a signature of version 3 over an fs-verity
+// digest. The other two types of the kernel's enumeration belong in security.evm; Parse refuses
+// them.
 //
-// Parse is strict: it accepts a value only if every header field is known and
-// every length is exact, and Append gives back the same bytes for each value
-// that Parse accepts. Where the kernel is more lenient than that (it ignores,
-// for example, what follows a digest), a lenient reading would let two
-// different byte strings mean the same label, so they are refused.
+// Parse is strict: it accepts a value only if every header field is known and every length is
+// exact. Append returns the same bytes for each value that Parse accepts. The kernel is more
+// lenient in places. For example, it ignores bytes after a digest. Parse refuses such values,
+// because otherwise two different byte strings would mean the same.
 //
-// The package knows bytes only; package keys verifies signatures.
+// The package only handles bytes; package keys verifies signatures.
 //
 // Layouts and rules follow the Linux sources: security/integrity/integrity.h,
 // security/integrity/digsig.c and digsig_asymmetric.c, lib/crypto/hash_info.c,

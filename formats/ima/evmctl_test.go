@@ -16,8 +16,7 @@ import (
 	"time"
 )
 
-// tool skips a test that cannot be made, unless the machine is said to have
-// everything.
+// tool skips a test if a tool is missing, or fails it if all tools are required.
 func tool(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -31,7 +30,7 @@ func tool(t *testing.T, names ...string) {
 	}
 }
 
-// run gives what a command prints on its standard output.
+// run returns the standard output of a command.
 func run(t *testing.T, dir, name string, args ...string) []byte {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -45,7 +44,7 @@ func run(t *testing.T, dir, name string, args ...string) []byte {
 	return out
 }
 
-// evmctl gives the value that evmctl -n prints for the file "file" in dir.
+// evmctl returns the value that evmctl -n prints for the file "file" in dir.
 func evmctl(t *testing.T, dir string, args ...string) []byte {
 	t.Helper()
 	out := run(t, dir, "evmctl", append(args, "-n", "file")...)
@@ -56,7 +55,7 @@ func evmctl(t *testing.T, dir string, args ...string) []byte {
 	return raw
 }
 
-// parseBack parses, and checks that the value makes the same bytes again.
+// parseBack parses a value and checks that Append returns the same bytes.
 func parseBack(t *testing.T, raw []byte) Value {
 	t.Helper()
 	v, err := Parse(raw)

@@ -5,12 +5,11 @@ import (
 	"fmt"
 )
 
-// HashID numbers a hash function: enum hash_algo of
-// include/uapi/linux/hash_info.h.
+// HashID is the number of a hash function: enum hash_algo of include/uapi/linux/hash_info.h.
 type HashID byte
 
-// The numbers of enum hash_algo. Only SHA-256, -384 and -512 are ever signed
-// here; the rest are known so that old labels can be told apart.
+// The numbers of enum hash_algo. This project signs with SHA-256, -384 and -512 only. It knows the
+// others to recognize old values.
 const (
 	MD4 HashID = iota
 	MD5
@@ -37,8 +36,8 @@ const (
 	SHA3_512
 )
 
-// hashes is indexed by HashID. Names are hash_algo_name and sizes are
-// hash_digest_size of the kernel's hash_info.c.
+// hashes is indexed by HashID. The names are those of hash_algo_name, and the sizes those of
+// hash_digest_size, in the kernel's hash_info.c.
 var hashes = [...]struct {
 	name string
 	size int
@@ -69,11 +68,10 @@ var hashes = [...]struct {
 	SHA3_512:     {"sha3-512", 64, crypto.SHA3_512},
 }
 
-// Known reports whether the kernel gives the number a meaning
-// (h < HASH_ALGO__LAST).
+// Known reports whether the kernel knows the number (h < HASH_ALGO__LAST).
 func (h HashID) Known() bool { return int(h) < len(hashes) }
 
-// String gives the kernel's name of the hash, such as "sha256".
+// String returns the kernel's name of the hash, such as "sha256".
 func (h HashID) String() string {
 	if !h.Known() {
 		return fmt.Sprintf("hash %d", byte(h))
@@ -81,7 +79,7 @@ func (h HashID) String() string {
 	return hashes[h].name
 }
 
-// Size is the length of a digest in bytes, 0 for an unknown hash.
+// Size returns the length of a digest in bytes, or 0 for an unknown hash.
 func (h HashID) Size() int {
 	if !h.Known() {
 		return 0
@@ -89,8 +87,8 @@ func (h HashID) Size() int {
 	return hashes[h].size
 }
 
-// CryptoHash gives the standard library's number of the same hash, 0 if it has
-// none. Whether the hash is linked into the program is for its Available method.
+// CryptoHash returns the standard library's number of the hash, or 0 if there is none. Its method
+// Available reports whether the hash is linked into the program.
 func (h HashID) CryptoHash() crypto.Hash {
 	if !h.Known() {
 		return 0
@@ -98,7 +96,7 @@ func (h HashID) CryptoHash() crypto.Hash {
 	return hashes[h].std
 }
 
-// ParseHash is the inverse of String for known hashes.
+// ParseHash returns the hash with the given name. It is the inverse of String for known hashes.
 func ParseHash(name string) (HashID, error) {
 	for id, h := range hashes {
 		if h.name == name {

@@ -2,8 +2,8 @@ package ima
 
 // Offsets and sizes within a value, the type byte being at 0.
 const (
-	// IMA_XATTR_DIGEST: type, digest. Kernels before digest-ng kept every
-	// digest in 20 bytes, so an MD5 digest may have four zero bytes behind it
+	// IMA_XATTR_DIGEST: type, digest. Kernels before digest-ng stored every
+	// digest in 20 bytes, so four zero bytes may follow an MD5 digest
 	// (ima_get_hash_algo in ima_appraise.c).
 	digestHeader = 1
 	md5Padding   = 4
@@ -11,7 +11,7 @@ const (
 	// IMA_XATTR_DIGEST_NG: type, hash, digest (struct ima_digest_data, xattr.ng).
 	digestNGHeader = 2
 
-	// Signatures of all versions have their version behind the type. For the rest of
+	// In signatures of all versions, the version follows the type. For the rest of
 	// versions 2 and 3 see package digsig.
 	sigVersion = 1
 
@@ -30,10 +30,10 @@ const (
 	oneMPI           = 1 // an RSA signature is one integer
 )
 
-// maxSignature is the most that the 16-bit length of a version 2 signature can
-// say; the bit count of version 1 says less (8192 bytes).
+// maxSignature is the maximum of the 16-bit length in a version 2 signature. The bit count of
+// version 1 allows less (8192 bytes).
 const maxSignature = 1<<16 - 1
 
-// mpiBytes is the number of bytes that hold an integer of so many bits
+// mpiBytes returns the number of bytes of an integer with the given number of bits
 // (mpi_read_from_buffer in lib/mpi/mpicoder.c).
 func mpiBytes(bits uint16) int { return (int(bits) + 7) / 8 }

@@ -9,7 +9,7 @@ import (
 	"github.com/vmseal/vmseal/formats/digsig"
 )
 
-// Parse reads one value. The result does not share memory with b.
+// Parse parses a value. The result does not share memory with b.
 func Parse(b []byte) (Value, error) {
 	if len(b) == 0 {
 		return Value{}, errors.New("empty value")
@@ -36,8 +36,8 @@ func Parse(b []byte) (Value, error) {
 	return v, nil
 }
 
-// parseDigest tells MD5 from SHA-1 as ima_get_hash_algo does: by the length,
-// and 20 bytes that end in four zeros are a padded MD5 digest.
+// parseDigest distinguishes MD5 and SHA-1 as ima_get_hash_algo does: by the length. 20 bytes that
+// end in four zero bytes are a padded MD5 digest.
 func parseDigest(b []byte) (Value, error) {
 	d := b[digestHeader:]
 	v := Value{Type: Digest}
@@ -81,7 +81,7 @@ func parseSignature(b []byte) (Value, error) {
 	}
 }
 
-// parseV2 is for versions 2 and 3, and asks for a hash that the kernel knows.
+// parseV2 parses versions 2 and 3. The kernel must know the hash.
 func parseV2(b []byte) (Value, error) {
 	s, err := digsig.Parse(b)
 	if err != nil {
@@ -94,9 +94,8 @@ func parseV2(b []byte) (Value, error) {
 	return Value{Type: Type(b[0]), Version: s.Version, Hash: hash, KeyID: s.KeyID, Signature: s.Bytes}, nil
 }
 
-// parseV1 applies the rules of digsig_verify (lib/digsig.c), and besides asks
-// for what that function takes for granted: a known hash, one integer, nothing
-// behind it.
+// parseV1 applies the rules of digsig_verify (lib/digsig.c). It also requires what that function
+// takes for granted: a known hash, one integer, and nothing after it.
 func parseV1(b []byte) (Value, error) {
 	if len(b) <= v1Header {
 		return Value{}, fmt.Errorf("%d bytes, but header and signature need more than %d", len(b), v1Header)

@@ -23,7 +23,7 @@ const (
 	VeritySignature Type = digsig.TypeVerity    // IMA_VERITY_DIGSIG: version 3, over an fs-verity digest
 )
 
-// String names the type as this project's output does.
+// String returns the name of the type in this project's output.
 func (t Type) String() string {
 	switch t {
 	case Digest:
@@ -42,21 +42,20 @@ func (t Type) String() string {
 	return fmt.Sprintf("type %d", byte(t))
 }
 
-// KeyID is the key id of a version 2 or 3 signature, in the order in which it
-// is stored.
+// KeyID is the key id of a version 2 or 3 signature, in its stored byte order.
 type KeyID = digsig.KeyID
 
-// ParseKeyID is the inverse of KeyID.String.
+// ParseKeyID parses a key id. It is the inverse of KeyID.String.
 func ParseKeyID(s string) (KeyID, error) { return digsig.ParseKeyID(s) }
 
 // KeyIDV1 is the longer key id of a version 1 signature.
 type KeyIDV1 [8]byte
 
-// String gives sixteen lower-case hexadecimal digits.
+// String returns sixteen lower-case hexadecimal digits.
 func (id KeyIDV1) String() string { return hex.EncodeToString(id[:]) }
 
-// Value is one security.ima value. Which fields count depends on Type and
-// Version; the others must be zero.
+// Value is a security.ima value. Type and Version determine which fields are used; the others must
+// be zero.
 type Value struct {
 	Type    Type
 	Version byte   // signatures only: 1, 2 (Signature), 3 (VeritySignature)
@@ -73,13 +72,12 @@ type Value struct {
 	MPIBits   uint16  // version 1: bits of the signature as a multi-precision integer
 }
 
-// SignatureV2 makes the value that holds a PKCS #1 v1.5 signature over a file's
-// digest.
+// SignatureV2 returns the value with a PKCS #1 v1.5 signature over a file's digest.
 func SignatureV2(hash HashID, id KeyID, sig []byte) Value {
 	return Value{Type: Signature, Version: 2, Hash: hash, KeyID: id, Signature: sig}
 }
 
-// DigestValue makes the value that holds a digest with the number of its hash.
+// DigestValue returns the value with a digest and the number of its hash.
 func DigestValue(hash HashID, digest []byte) Value {
 	return Value{Type: DigestNG, Hash: hash, Digest: digest}
 }

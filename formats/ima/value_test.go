@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// unhex reads the digits of a value, which may be written with spaces.
+// unhex decodes hexadecimal digits, which may contain spaces.
 func unhex(t testing.TB, s string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
@@ -20,8 +20,8 @@ func unhex(t testing.TB, s string) []byte {
 
 func rep(digits string, n int) string { return strings.Repeat(digits, n) }
 
-// valid has one value of each shape, written out by hand from the kernel's
-// structures, with what it means.
+// valid has one value of each shape, written by hand from the kernel's structures, with its
+// meaning.
 var valid = []struct {
 	name string
 	hex  string
@@ -73,8 +73,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestParseCopies makes sure that a value does not change with the buffer it was
-// read from.
+// TestParseCopies: a value does not change with the buffer that it was parsed from.
 func TestParseCopies(t *testing.T) {
 	for _, tt := range valid {
 		raw := unhex(t, tt.hex)
@@ -134,7 +133,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestAppendRefuses has values that Parse could not give back.
+// TestAppendRefuses tests values that Parse never returns.
 func TestAppendRefuses(t *testing.T) {
 	d16, d20, d32 := make([]byte, 16), bytes.Repeat([]byte{1}, 20), make([]byte, 32)
 	sig := []byte{1, 2}
@@ -187,7 +186,7 @@ func TestHashes(t *testing.T) {
 		}
 	}
 	if h := HashID(23); h.Known() || h.Size() != 0 || h.CryptoHash() != 0 || h.String() != "hash 23" {
-		t.Errorf("hash 23 passes for known")
+		t.Errorf("hash 23 counts as known")
 	}
 	if SHA384.CryptoHash() != crypto.SHA384 || SHA3_512 != 22 {
 		t.Error("numbers are not those of enum hash_algo")
@@ -206,8 +205,7 @@ func TestKeyID(t *testing.T) {
 	}
 }
 
-// TestSignedHeader checks the 16 bytes of struct signature_hdr against the value
-// they stand in.
+// TestSignedHeader compares the 16 bytes of struct signature_hdr with those inside the value.
 func TestSignedHeader(t *testing.T) {
 	for _, tt := range valid {
 		h, err := tt.want.SignedHeader()
@@ -229,7 +227,7 @@ func TestFileID(t *testing.T) {
 		t.Errorf("FileID = %x, %v, want %x", got, err, want)
 	}
 	if _, err := FileID(SHA256, make([]byte, 31)); err == nil {
-		t.Error("FileID takes a digest of the wrong size")
+		t.Error("FileID accepts a digest of the wrong size")
 	}
 }
 
@@ -264,8 +262,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzAppend builds values from loose fields: whatever Append accepts, Parse
-// must give back as it was.
+// FuzzAppend builds values from arbitrary fields: Parse must return each value that Append accepts
+// unchanged.
 func FuzzAppend(f *testing.F) {
 	for _, tt := range valid {
 		v := tt.want

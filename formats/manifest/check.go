@@ -11,7 +11,7 @@ import (
 	"github.com/vmseal/vmseal/formats/ima"
 )
 
-// check holds a header to the rules; both directions use it.
+// check checks a header. The Reader and the Writer both use it.
 func (h Header) check() error {
 	if h.Format != 0 && h.Format != Format {
 		return fmt.Errorf("format %d, but only %d is known", h.Format, Format)
@@ -46,7 +46,7 @@ func (h Header) check() error {
 	return nil
 }
 
-// check holds an entry to the rules, under the header it stands beneath.
+// check checks an entry below the header h.
 func (e Entry) check(h Header) error {
 	if e.Filesystem < 0 || e.Filesystem >= len(h.Filesystems) {
 		return fmt.Errorf("file system %d, but the header names %d", e.Filesystem, len(h.Filesystems))
@@ -64,15 +64,15 @@ func (e Entry) check(h Header) error {
 	if e.Digest != "" && !isHex(e.Digest, hash.Size()) {
 		return fmt.Errorf("digest is not %v in hexadecimal", hash)
 	}
-	return e.checkLabel(hash)
+	return e.checkValue(hash)
 }
 
-// checkLabel makes sure that the entry says about its value what the value says
-// about itself. Whether a signature is good is for package keys.
-func (e Entry) checkLabel(hash ima.HashID) error {
+// checkValue makes sure that the entry and its security.ima value agree. Package keys verifies
+// signatures.
+func (e Entry) checkValue(hash ima.HashID) error {
 	if e.Label == LabelNone {
 		if e.KeyID != "" || e.Value != "" {
-			return errors.New("a value without a label")
+			return errors.New(`a key id or a value, but the label is "none"`)
 		}
 		return nil
 	}
@@ -88,7 +88,7 @@ func (e Entry) checkLabel(hash ima.HashID) error {
 		return fmt.Errorf("value is for %v, the manifest for %v", v.Hash, hash)
 	}
 	if e.Digest == "" {
-		return errors.New("a label without a digest")
+		return errors.New("a value without a digest")
 	}
 	switch {
 	case e.Label == LabelSignature && v.Type == ima.Signature && v.Version == 2:
@@ -108,7 +108,7 @@ func (e Entry) checkLabel(hash ima.HashID) error {
 	return nil
 }
 
-// checkPath accepts one spelling for each file only.
+// checkPath accepts only one spelling of each path.
 func checkPath(path string) error {
 	rest, ok := strings.CutPrefix(path, "/")
 	if !ok {

@@ -10,7 +10,7 @@ import (
 	"github.com/vmseal/vmseal/formats/escape"
 )
 
-// headerLine and entryLine fix the names and the order of the fields.
+// headerLine and entryLine define the names and the order of the JSON fields.
 type headerLine struct {
 	Format      int              `json:"vmseal_manifest"`
 	Tool        string           `json:"tool"`
@@ -74,7 +74,7 @@ func (l entryLine) entry() (Entry, error) {
 	return e, nil
 }
 
-// encode gives the one form of a line, newline included.
+// encode returns the canonical form of a line, with its newline.
 func encode(line any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -88,9 +88,8 @@ func encode(line any) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// decode reads into line, and refuses every form but the one that encode gives:
-// encoding/json alone would take doubled fields, fields in another case, and
-// missing ones.
+// decode parses a line and refuses every form other than that of encode. encoding/json alone would
+// accept doubled fields, fields in another case, and missing fields.
 func decode(raw []byte, line any) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()

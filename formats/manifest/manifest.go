@@ -1,39 +1,39 @@
 package manifest
 
-// Format is the number of the format that this package writes and reads.
+// Format is the format number that this package reads and writes.
 const Format = 1
 
-// MaxLine bounds a line, its newline included. A path is as long as its tree is
-// deep, and escaping can make six bytes of one.
+// MaxLine is the maximum length of a line, including its newline. The length of a path has no limit
+// but the depth of its tree, and escaping can turn one byte into six.
 const MaxLine = 1 << 20
 
 // Header is the first line.
 type Header struct {
-	Format      int          // Format, or 0 for the same
-	Tool        string       // name and version of the program that wrote it
-	ImageBefore string       // SHA-256 of the whole image before, lower-case hex; empty for a live tree
-	ImageAfter  string       // the same after labelling
-	KeyID       string       // of the signing key, eight lower-case hex digits; empty if nothing was signed
-	Hash        string       // the hash of all digests: sha256, sha384 or sha512
-	Filesystems []Filesystem // what Entry.Filesystem counts
-	Entries     int          // how many follow, so that a lost line shows
+	Format      int          // Format; 0 means Format
+	Tool        string       // name and version of the program that wrote the manifest
+	ImageBefore string       // SHA-256 of the whole image before signing, lower-case hex; empty for a live tree
+	ImageAfter  string       // SHA-256 of the whole image after signing, in the same form
+	KeyID       string       // key id of the signing key, eight lower-case hex digits; empty if nothing was signed
+	Hash        string       // hash of all digests: sha256, sha384 or sha512
+	Filesystems []Filesystem // the file systems that Entry.Filesystem refers to
+	Entries     int          // number of entries, so that a lost line is noticed
 }
 
 // Filesystem is one file system of the image.
 type Filesystem struct {
 	Partition int    // number in the partition table, 0 for a whole disk or a live tree
-	UUID      string // as the file system's own tools print it; may be empty
+	UUID      string // in the form of the file system's own tools; may be empty
 }
 
-// The kinds of label in Entry.Label.
+// The values of Entry.Label: whether security.ima holds a signature, a digest, or nothing.
 const (
 	LabelSignature = "signature"
 	LabelDigest    = "digest"
 	LabelNone      = "none"
 )
 
-// Entry is one name of one regular file. A file with several names has an entry
-// for each, with the same inode number.
+// Entry describes one name of one regular file. A file with several names has an entry for each,
+// all with the same inode number.
 type Entry struct {
 	Filesystem int    // index into Header.Filesystems
 	Path       string // raw bytes, from the root of the file system, beginning with a slash
@@ -43,8 +43,8 @@ type Entry struct {
 	UID        uint32
 	GID        uint32
 	Links      uint32
-	Digest     string // lower-case hex; empty when the file was not read
+	Digest     string // digest of the contents, lower-case hex; empty if the file was not read
 	Label      string // LabelSignature, LabelDigest or LabelNone
-	KeyID      string // of the signature; else empty
-	Value      string // the security.ima value, lower-case hex; empty with LabelNone
+	KeyID      string // key id in the signature; empty without one
+	Value      string // security.ima value, lower-case hex; empty with LabelNone
 }

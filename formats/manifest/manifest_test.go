@@ -35,7 +35,7 @@ func hexValue(t testing.TB, v ima.Value) string {
 	return hex.EncodeToString(b)
 }
 
-// entries are in order, and have one of each kind.
+// entries returns entries in order, one of each kind.
 func entries(t testing.TB) []Entry {
 	digest := bytes.Repeat([]byte{0x5a}, 32)
 	d := hex.EncodeToString(digest)
@@ -101,8 +101,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestText pins the bytes: a manifest must not change from one version of the
-// program, or of encoding/json, to the next.
+// TestText checks the exact bytes: a manifest must not change between versions of the program or of
+// encoding/json.
 func TestText(t *testing.T) {
 	h := Header{Tool: "t", Hash: "sha512", Filesystems: []Filesystem{{0, "x"}}}
 	got := write(t, h, []Entry{{0, "/a\xff%\u00e9<\x01", 1, 2, 3, 4, 5, 6, "", LabelNone, "", ""}})
@@ -182,7 +182,7 @@ func TestReaderRefuses(t *testing.T) {
 		"too large":           {replace(`"uid":0`, `"uid":4294967296`), ""},
 		"other escape":        {replace(`"/bin/%2541"`, `"/bin/\u00252541"`), ""},
 		"raw bytes":           {replace(`%FF`, "\xff"), "canonical"},
-		"path escape":         {replace(`%2541`, `%41`), "need not be"},
+		"path escape":         {replace(`%2541`, `%41`), "not needed"},
 		"relative path":       {replace(`"/bin/%2541"`, `"bin/%2541"`), "slash"},
 		"dot dot":             {replace(`"/bin/%2541"`, `"/bin/../%2541"`), `".."`},
 		"dot":                 {replace(`"/bin/%2541"`, `"/./%2541"`), `"."`},
@@ -191,7 +191,7 @@ func TestReaderRefuses(t *testing.T) {
 		"zero byte":           {replace(`"/bin/%2541"`, `"/bin/\u0000"`), "zero byte"},
 		"label":               {replace(`"label":"signature"`, `"label":"digest"`), "does not fit"},
 		"label unknown":       {replace(`"label":"signature"`, `"label":"other"`), "does not fit"},
-		"label none":          {replace(`"label":"signature"`, `"label":"none"`), "without a label"},
+		"label none":          {replace(`"label":"signature"`, `"label":"none"`), `the label is "none"`},
 		"no value":            {replace(`"value":"0302`, `"value":"","x":"0302`), "unknown field"},
 		"digest missing":      {replace(`"digest":"`+strings.Repeat("5a", 32)+`"`, `"digest":""`), "without a digest"},
 		"digest short":        {replace(`"digest":"5a`, `"digest":"`), "digest"},
@@ -215,16 +215,16 @@ func TestReaderRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, _, err := readAll([]byte(tt.text))
 			if err == nil {
-				t.Fatal("the reader takes it")
+				t.Fatal("the reader accepts it")
 			}
 			if !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), "manifest line ") {
-				t.Errorf("error %q does not say %q and where", err, tt.want)
+				t.Errorf("error %q does not name %q and the line", err, tt.want)
 			}
 		})
 	}
 }
 
-// TestReaderLine checks that an error names the line, and stays.
+// TestReaderLine: an error names the line, and further calls return it again.
 func TestReaderLine(t *testing.T) {
 	text := append(write(t, header, entries(t)), "x\n"...)
 	r, err := NewReader(bytes.NewReader(text))
@@ -245,10 +245,10 @@ func TestReaderLine(t *testing.T) {
 
 func TestWriterRefuses(t *testing.T) {
 	if _, err := NewWriter(io.Discard, Header{Hash: "sha256"}); err == nil {
-		t.Error("a header without file systems is taken")
+		t.Error("a header without file systems is accepted")
 	}
 	if _, err := NewWriter(io.Discard, Header{Format: 2, Hash: "sha256", Filesystems: header.Filesystems}); err == nil {
-		t.Error("a header of another format is taken")
+		t.Error("a header of another format is accepted")
 	}
 	es := entries(t)
 	long := es[0]
@@ -274,7 +274,7 @@ func TestWriterRefuses(t *testing.T) {
 	if w, err := NewWriter(io.Discard, header); err != nil {
 		t.Fatal(err)
 	} else if w.Close() == nil {
-		t.Error("Close does not miss the entries")
+		t.Error("Close does not notice that entries are missing")
 	}
 	empty := header
 	empty.Entries = 0
@@ -286,7 +286,7 @@ func TestWriterRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w.Write(es[0]) == nil || w.Close() == nil {
-		t.Error("a closed writer goes on")
+		t.Error("a closed writer accepts entries")
 	}
 }
 
@@ -350,7 +350,7 @@ func BenchmarkReader(b *testing.B) {
 	}
 }
 
-// TestCutBetweenLines takes whole lines away at the end.
+// TestCutBetweenLines removes whole lines at the end.
 func TestCutBetweenLines(t *testing.T) {
 	text := write(t, header, entries(t))
 	for n := bytes.LastIndexByte(text[:len(text)-1], '\n'); n > 0; n = bytes.LastIndexByte(text[:n], '\n') {

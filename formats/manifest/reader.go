@@ -12,13 +12,13 @@ import (
 type Reader struct {
 	r      *bufio.Reader
 	header Header
-	line   int // of the line read last, from 1
+	line   int // number of the last line read, from 1
 	last   *Entry
 	count  int
 	err    error // sticky
 }
 
-// NewReader reads and checks the header. It reads ahead of what it returns.
+// NewReader reads and checks the header. It may read more of r than it returns.
 func NewReader(r io.Reader) (*Reader, error) {
 	m := &Reader{r: bufio.NewReaderSize(r, MaxLine)}
 	raw, err := m.readLine()
@@ -42,10 +42,10 @@ func NewReader(r io.Reader) (*Reader, error) {
 	return m, nil
 }
 
-// Header gives the header.
+// Header returns the header.
 func (m *Reader) Header() Header { return m.header }
 
-// Next gives the next entry, and io.EOF after the last.
+// Next returns the next entry. It returns io.EOF after the last one.
 func (m *Reader) Next() (Entry, error) {
 	if m.err != nil {
 		return Entry{}, m.err
@@ -63,7 +63,7 @@ func (m *Reader) Next() (Entry, error) {
 	return e, nil
 }
 
-// Entries gives the entries that are still to come. An error ends them.
+// Entries returns an iterator over the remaining entries. It ends after an error.
 func (m *Reader) Entries() iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for {
@@ -98,13 +98,13 @@ func (m *Reader) next() (Entry, error) {
 		return Entry{}, fmt.Errorf("entry %q does not come after %q", e.Path, m.last.Path)
 	}
 	if m.count == m.header.Entries {
-		return Entry{}, fmt.Errorf("entry %q is one more than the header announces", e.Path)
+		return Entry{}, fmt.Errorf("entry %q comes after the last of the entries that the header announces", e.Path)
 	}
 	return e, nil
 }
 
-// readLine gives a line with its newline, good until the next call, and io.EOF
-// only where no line begins.
+// readLine returns the next line with its newline. The line is valid until the next call. It
+// returns io.EOF only at the beginning of a line.
 func (m *Reader) readLine() ([]byte, error) {
 	m.line++
 	raw, err := m.r.ReadSlice('\n')

@@ -9,7 +9,7 @@ import (
 	"github.com/vmseal/vmseal/formats/escape"
 )
 
-// unescape is the inverse of escape.Path, and refuses what that does not produce.
+// unescape is the inverse of escape.Path. It fails for strings that Path does not return.
 func unescape(s string) (string, error) {
 	var path strings.Builder
 	for rest := s; ; {
@@ -30,7 +30,7 @@ func unescape(s string) (string, error) {
 		rest = after[2:]
 	}
 	if escape.Path(path.String()) != s {
-		return "", errors.New("a byte is escaped that need not be, or in lower case")
+		return "", errors.New("an escape is not needed, or has lower-case digits")
 	}
 	return path.String(), nil
 }

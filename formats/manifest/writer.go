@@ -17,8 +17,7 @@ type Writer struct {
 	err    error // sticky
 }
 
-// NewWriter checks the header and writes it. Nothing is sure to have reached w
-// before Close.
+// NewWriter checks and writes the header. Data may be buffered until Close.
 func NewWriter(w io.Writer, h Header) (*Writer, error) {
 	if err := h.check(); err != nil {
 		return nil, fmt.Errorf("manifest header: %w", err)
@@ -34,8 +33,8 @@ func NewWriter(w io.Writer, h Header) (*Writer, error) {
 	return m, nil
 }
 
-// Write adds an entry. Entries come in the order of Compare, none twice. After
-// an error the writer takes nothing more.
+// Write adds an entry. Entries must be in the order of Compare, without duplicates. After an error
+// all further calls fail.
 func (m *Writer) Write(e Entry) error {
 	if m.err == nil {
 		m.err = m.write(e)
@@ -62,8 +61,8 @@ func (m *Writer) write(e Entry) error {
 
 var errClosed = errors.New("manifest writer is closed")
 
-// Close writes out what is buffered, and fails if there are not as many entries
-// as the header says. It does not close the underlying writer.
+// Close flushes the buffer. It fails if the number of entries differs from the header. It does not
+// close the underlying writer.
 func (m *Writer) Close() error {
 	if m.err != nil {
 		return m.err
@@ -75,8 +74,8 @@ func (m *Writer) Close() error {
 	return m.w.Flush()
 }
 
-// Compare orders entries as a manifest holds them: by file system, then by the
-// bytes of the path.
+// Compare compares entries in the order of a manifest: by file system, then by the bytes of the
+// path.
 func Compare(a, b Entry) int {
 	if c := cmp.Compare(a.Filesystem, b.Filesystem); c != 0 {
 		return c

@@ -1,26 +1,23 @@
-// Package policy reads the IMA policy that a guest is given, and refuses one that
-// does not protect it.
+// Package policy reads the IMA policy of a guest, and refuses a policy that does not protect it.
 //
-// The text is read as the kernel does (security/integrity/ima/ima_policy.c): a rule
-// a line, words between blanks, '#' for comments. Only what is known, from 6.1 to
-// 7.3, to mean the same to the kernel and to this package is let through.
+// The package reads the text as the kernel does (security/integrity/ima/ima_policy.c): one rule a
+// line, words separated by blanks, '#' for comments. It accepts only what means the same to the
+// kernel (Linux 6.1 to 7.3) and to this package.
 //
 // # What protects
 //
-// Of the appraise and dont_appraise rules the kernel takes the first that matches a
-// file and a function. So it is enough that each of them is harmless by itself:
+// Of the appraise and dont_appraise rules, the kernel applies the first that matches a file and a
+// function. So a policy protects if each of these rules is harmless by itself:
 //
-//   - an appraise rule asks for a signature, or is about reading (FILE_CHECK), where
-//     the enforcer says whether a digest will do. And it names its function: without
-//     one the kernel would take every use of a file for FILE_CHECK: the check of
-//     executable mappings would not happen, and an execution would get the result
-//     of an earlier read.
-//   - a dont_appraise rule exempts a file system in which nobody can place bytes
-//     that are executed or loaded, and says nothing else.
+//   - An appraise rule requires a signature, or it is about reading (FILE_CHECK), where the enforcer
+//     decides whether a digest is enough. It names its function. Without a function the kernel would
+//     treat every use of a file as FILE_CHECK: it would not check executable mappings, and an
+//     execution would get the result of an earlier read.
+//   - A dont_appraise rule exempts a file system in which nobody can store bytes that are executed or
+//     loaded, and has no other condition.
 //
-// and that for each of the functions of Required one rule matches every file.
+// In addition, for each required function one rule must match every file.
 //
-// Rules that measure, audit or hash decide nothing about access. But some of their
-// options do: the kernel collects options from all rules that match a file. Those
-// are refused too.
+// Rules that measure, audit or hash do not decide about access. But the kernel collects some options
+// from all rules that match a file. The package refuses those options in every rule.
 package policy

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzParse holds what Parse lets through against a model of the kernel, which is
-// written down from ima_parse_add_rule, ima_match_rules and ima_match_policy.
+// FuzzParse compares accepted policies with a model of the kernel, written after
+// ima_parse_add_rule, ima_match_rules and ima_match_policy.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"", least, least + others, "# c\n \t" + least, "dont_appraise fsmagic=0x9fa0\n" + least, "dont_appraise\n" + least,
@@ -24,7 +24,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if want := kernelLines(text); !slices.Equal(p.Rules(), want) {
-			t.Fatalf("rules %q, the kernel has %q", p.Rules(), want)
+			t.Fatalf("rules %q, but the kernel reads %q", p.Rules(), want)
 		}
 		for _, line := range p.Rules() {
 			if len(line) >= MaxRule || strings.ContainsAny(line, "\n\x00\\") {
@@ -39,7 +39,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// kernelLines cuts a text as the kernel does a policy that it reads from a file.
+// kernelLines splits a text as the kernel does when it reads a policy from a file.
 func kernelLines(text []byte) (rules []string) {
 	for at := 0; at < len(text); {
 		start := at
@@ -57,10 +57,10 @@ func kernelLines(text []byte) (rules []string) {
 	return rules
 }
 
-// A use is one that the kernel asks its policy about.
+// A use is a use of a file that the kernel's policy decides about.
 type use struct {
 	function, mask, kind string
-	uid                  string // of the process and of the file
+	uid                  string // user of the process and of the file
 }
 
 var uses = func() (all []use) {
@@ -73,8 +73,8 @@ var uses = func() (all []use) {
 	return all
 }()
 
-// decide gives what the first rule says that matches. What it does not know of a
-// rule's conditions matches no signature and every exemption.
+// decide returns the decision of the first matching rule. Unknown conditions of a rule count as not
+// matching for signatures and as matching for exemptions.
 func (u use) decide(rules []string) string {
 	for _, rule := range rules {
 		words := strings.FieldsFunc(rule, func(c rune) bool { return c == ' ' || c == '\t' })

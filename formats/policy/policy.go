@@ -7,30 +7,29 @@ import (
 )
 
 const (
-	// MaxSize is beyond what any policy takes; Parse refuses more.
+	// MaxSize is the maximum size of a policy for Parse. It is far more than any policy needs.
 	MaxSize = 1 << 16
 
-	// MaxRule is how many bytes a rule may have, with its newline. The kernel takes
-	// less than a page from one write (ima_write_policy); a shell, which is what
-	// hands the rules over, is sure to write this much in one piece.
+	// MaxRule is the maximum length of a rule, including its newline. The kernel accepts less than
+	// a page in one write (ima_write_policy). A shell writes the rules, and it writes this much in
+	// one piece.
 	MaxRule = 1024
 )
 
-// required are the functions for which every file must be appraised: programs,
-// executable mappings, kernel modules; recommended those for which it should be.
+// required are the functions for which every file must be appraised: programs, executable mappings
+// and kernel modules. recommended are those for which every file should be appraised.
 var (
 	required    = []string{"BPRM_CHECK", "MMAP_CHECK", "MODULE_CHECK"}
 	recommended = []string{"FIRMWARE_CHECK", "KEXEC_KERNEL_CHECK", "KEXEC_INITRAMFS_CHECK", "POLICY_CHECK"}
 )
 
-// A Policy is a list of rules that protects.
+// A Policy is a list of rules that protects a guest.
 type Policy struct {
 	rules   []string
 	covered map[string]bool // functions for which every file is appraised
 }
 
-// Parse reads the text of a policy. An error names the line and what is wrong with
-// it.
+// Parse parses a policy. Its error names the line and the reason.
 func Parse(text []byte) (*Policy, error) {
 	if len(text) > MaxSize {
 		return nil, fmt.Errorf("policy: %d bytes, at most %d are allowed", len(text), MaxSize)
@@ -74,16 +73,16 @@ func (p *Policy) add(line string) error {
 	return nil
 }
 
-// strange tells what no rule needs, and what a shell or a terminal might change or
-// take for something else.
+// strange reports characters that no rule needs and that a shell or a terminal might change or
+// interpret.
 func strange(c rune) bool { return (c < ' ' || c > '~' || c == '\\') && c != '\t' }
 
-// Rules gives the lines to hand to the kernel, one a write and in this order:
-// without comments, empty lines, blanks in front and newlines.
+// Rules returns the lines to write to the kernel, one a write, in this order. They have no
+// comments, no empty lines, no leading blanks and no newlines.
 func (p *Policy) Rules() []string { return p.rules }
 
-// Unappraised gives the functions for which not every file is appraised and better
-// were: of firmware, kexec and policy files.
+// Unappraised returns the recommended functions for which not every file is appraised: those for
+// firmware, kexec and policy files.
 func (p *Policy) Unappraised() (names []string) {
 	for _, name := range recommended {
 		if !p.covered[name] {

@@ -53,7 +53,7 @@ func TestUnappraised(t *testing.T) {
 	}
 }
 
-// TestAllowed adds a rule, in front, to a policy that protects.
+// TestAllowed adds a rule at the beginning of a policy that protects.
 func TestAllowed(t *testing.T) {
 	for _, line := range []string{
 		"dont_appraise fsmagic=9fa0",
@@ -79,7 +79,7 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
-// TestRefused adds a rule, in front, to a policy that protects without it.
+// TestRefused adds a rule at the beginning of a policy that protects without it.
 func TestRefused(t *testing.T) {
 	for line, want := range map[string]string{
 		"appraise appraise_type=imasig":                                         "needs func=",
@@ -91,9 +91,9 @@ func TestRefused(t *testing.T) {
 		"appraise func=BPRM_CHECK appraise_type=sigv3":                          "a digest is no signature",
 		"appraise func=BPRM_CHECK digest_type=verity":                           "a digest is no signature",
 		"appraise func=BPRM_CHECK digest_type=verity appraise_type=imasig":      "a digest is no signature",
-		"appraise func=BPRM_CHECK appraise_type=sigv3 digest_type=verity":       "in front of appraise_type",
-		"appraise func=BPRM_CHECK func=FILE_CHECK appraise_type=imasig":         "func is there already",
-		"appraise func=BPRM_CHECK uid=0 euid>5 appraise_type=imasig":            "uid is there already",
+		"appraise func=BPRM_CHECK appraise_type=sigv3 digest_type=verity":       "before appraise_type",
+		"appraise func=BPRM_CHECK func=FILE_CHECK appraise_type=imasig":         "func is given twice",
+		"appraise func=BPRM_CHECK uid=0 euid>5 appraise_type=imasig":            "uid is given twice",
 		"appraise func=FILE_MMAP appraise_type=imasig":                          "not a known function",
 		"appraise func=KEXEC_CMDLINE appraise_type=imasig":                      "not a known function",
 		"appraise func=SETXATTR_CHECK appraise_algos=sha256":                    "not a known function",
@@ -119,7 +119,7 @@ func TestRefused(t *testing.T) {
 		"dont_appraise fsmagic=9fa0 func=FILE_CHECK":                            "fsmagic=NUMBER and nothing else",
 		"dont_appraise fsmagic=proc":                                            "fsmagic=NUMBER and nothing else",
 		"dont_appraise fsmagic=-1":                                              "fsmagic=NUMBER and nothing else",
-		"dont_appraise fsmagic=9fa0 fsmagic=ef53":                               "fsmagic is there already",
+		"dont_appraise fsmagic=9fa0 fsmagic=ef53":                               "fsmagic is given twice",
 		"dont_appraise fsmagic=ef53":                                            "kind 0xef53",     // ext4
 		"dont_appraise fsmagic=0x01021994":                                      "kind 0x1021994",  // tmpfs, devtmpfs
 		"dont_appraise fsmagic=858458f6":                                        "kind 0x858458f6", // ramfs
@@ -145,7 +145,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestUncovered has rules that are harmless, but not enough.
+// TestUncovered tests rules that are harmless but not sufficient.
 func TestUncovered(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                           "BPRM_CHECK",
@@ -172,6 +172,6 @@ func TestSize(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := Parse(append(text, '#')); err == nil {
-		t.Error("a policy that is too large was read")
+		t.Error("a policy that is too large is accepted")
 	}
 }

@@ -8,21 +8,21 @@ import (
 	"strings"
 )
 
-const blanks = " \t" // what the kernel splits a rule at
+const blanks = " \t" // the kernel splits a rule at these
 
 var actions = strings.Fields("appraise dont_appraise measure dont_measure audit hash dont_hash")
 
-// actionOf has the options that are known, with the action that alone may have
-// them. Values that do not matter here are left for the kernel to refuse.
+// actionOf maps each known option to the only action that may have it, or to "". It does not check
+// values that do not matter here; the kernel does.
 var actionOf = map[string]string{
 	"func": "", "mask": "", "fsmagic": "", "fsname": "", "fsuuid": "", "uid": "", "gid": "", "fowner": "", "fgroup": "",
 	"appraise_type": "appraise", "digest_type": "appraise", "appraise_algos": "appraise",
 	"pcr": "measure", "template": "measure", "keyrings": "measure", "label": "measure",
 }
 
-var compared = strings.Fields("uid euid gid egid fowner fgroup") // with < and > too
+var compared = strings.Fields("uid euid gid egid fowner fgroup") // also with < and >
 
-// A rule is one line, taken apart.
+// A rule is a parsed line.
 type rule struct {
 	action  string
 	options map[string]string
@@ -52,7 +52,7 @@ func (r rule) add(word string) error {
 	at := max(strings.IndexAny(word, "=<>"), 0)
 	name, operator, value := word[:at], word[at], word[at+1:]
 	compares := slices.Contains(compared, name)
-	if name == "euid" || name == "egid" { // the kernel has one place for both
+	if name == "euid" || name == "egid" { // the kernel stores both in one place
 		name = name[1:]
 	}
 	action, ok := actionOf[name]
@@ -62,9 +62,9 @@ func (r rule) add(word string) error {
 	case action != "" && action != r.action:
 		return fmt.Errorf("only %s rules may have it", action)
 	case r.options[name] != "":
-		return fmt.Errorf("%s is there already", name)
+		return fmt.Errorf("%s is given twice", name)
 	case name == "digest_type" && r.options["appraise_type"] != "":
-		return errors.New("must stand in front of appraise_type")
+		return errors.New("must come before appraise_type")
 	}
 	r.options[name] = value
 	return nil
@@ -83,7 +83,7 @@ var exemptible = map[uint64]string{
 	0x6e736673: "nsfs",
 }
 
-// harmless tells whether the rule lets no file pass that is not signed.
+// harmless returns an error if the rule could let an unsigned file pass.
 func (r rule) harmless() error {
 	switch r.action {
 	case "appraise":
@@ -102,22 +102,22 @@ func (r rule) harmless() error {
 
 func (r rule) demandsSignature() error {
 	if f := r.options["func"]; f == "" {
-		return errors.New("appraise needs func=: without it, checks of other functions do not happen")
+		return errors.New("appraise needs func=: without it, the kernel does not check other functions")
 	} else if f != "FILE_CHECK" && f != "CREDS_CHECK" && !slices.Contains(required, f) && !slices.Contains(recommended, f) {
-		return fmt.Errorf("%s is not a known function that appraises", f)
+		return fmt.Errorf("%s is not a known function for appraise rules", f)
 	}
 	switch kind := r.options["appraise_type"] + " " + r.options["digest_type"]; {
 	case kind == "imasig ", kind == "sigv3 verity":
 		return nil
 	case kind == " " && r.options["func"] == "FILE_CHECK":
-		return nil // whether a digest is enough for reading is the enforcer's to say
+		return nil // the enforcer decides whether a digest is enough for reading
 	default:
 		return errors.New("appraise needs appraise_type=imasig, or digest_type=verity appraise_type=sigv3: a digest is no signature")
 	}
 }
 
-// appraisesAll tells whether every file must have a signature over its contents for
-// the rule's function.
+// appraisesAll reports whether the rule requires a signature over the contents of every file for
+// its function.
 func (r rule) appraisesAll() bool {
 	if r.action != "appraise" || r.options["appraise_type"] != "imasig" {
 		return false
@@ -125,7 +125,7 @@ func (r rule) appraisesAll() bool {
 	for name, value := range r.options {
 		switch name {
 		case "func", "appraise_type", "appraise_algos":
-		case "mask": // the kernel asks for programs and mappings with this one, for others with MAY_READ
+		case "mask": // programs and mappings are checked with MAY_EXEC, others with MAY_READ
 			if f := r.options["func"]; value != "MAY_EXEC" || f != "BPRM_CHECK" && f != "MMAP_CHECK" {
 				return false
 			}

@@ -15,7 +15,7 @@ import (
 	"github.com/vmseal/vmseal/formats/ima"
 )
 
-// sample is a profile in which every field has a value of its own.
+// sample returns a profile in which every field has a different value.
 func sample() *Profile {
 	hooks := map[string]Hook{}
 	for i, name := range HookNames {
@@ -54,8 +54,7 @@ func sample() *Profile {
 
 var signerID = ima.KeyID{1, 2, 3, 4}
 
-// The signature in these tests is the digest itself: what real ones are worth is
-// for package keys to say.
+// In these tests a signature is the digest itself; package keys tests real signatures.
 func seal(t testing.TB, text []byte) []byte { return sealAs(t, text, signerID, Digest(text)) }
 
 func sealAs(t testing.TB, text []byte, id ima.KeyID, sig []byte) []byte {
@@ -100,7 +99,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestText holds the format to what its description says, by its bytes.
+// TestText compares the bytes with the description of the format.
 func TestText(t *testing.T) {
 	lines := strings.SplitAfter(string(seal(t, marshal(t, sample()))), "\n")
 	if len(lines) != 4 || lines[0] != "vmseal-profile 7\n" || lines[3] != "" {
@@ -126,8 +125,8 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestDigest: the digest of "abc" is that of FIPS 180-4's SHA-512/256, and never
-// the one that a file with the same contents is signed by.
+// TestDigest: the digest of "abc" is that of SHA-512/256 in FIPS 180-4, and differs from the digest
+// that is signed for a file with the same contents.
 func TestDigest(t *testing.T) {
 	abc := "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23"
 	if got := hex.EncodeToString(Digest([]byte("abc"))); got != abc {
@@ -159,7 +158,7 @@ func TestUntrusted(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	// Each bit counts, wherever it is.
+	// Every changed bit is noticed.
 	for i := range file {
 		for bit := range 8 {
 			file[i] ^= 1 << bit
@@ -176,7 +175,7 @@ func TestUntrusted(t *testing.T) {
 	}
 }
 
-// TestUnsigned: before the signature is verified, nothing but its line is looked at.
+// TestUnsigned: before the signature is verified, only its line is parsed.
 func TestUnsigned(t *testing.T) {
 	text := string(marshal(t, sample()))
 	v1 := "030100000000000001020304050607080100080a"
@@ -216,7 +215,7 @@ func TestUnsigned(t *testing.T) {
 	}
 }
 
-// TestForm: what is signed, but not what Marshal writes.
+// TestForm tests signed texts that Marshal does not write.
 func TestForm(t *testing.T) {
 	text := string(marshal(t, sample()))
 	replace := func(old, new string) string {
@@ -250,12 +249,12 @@ func TestForm(t *testing.T) {
 		if p, err := Open(seal(t, []byte(changed)), verify); err == nil || p != nil {
 			t.Errorf("%s: accepted", name)
 		} else if errors.Is(err, errForeign) {
-			t.Errorf("%s: %v, before its form was looked at", name, err)
+			t.Errorf("%s: %v, before its form was checked", name, err)
 		}
 	}
 }
 
-// TestCheck: what is signed, and written well, but would mislead who relies on it.
+// TestCheck tests signed, well-formed profiles that would mislead their readers.
 func TestCheck(t *testing.T) {
 	for name, change := range map[string]func(*Profile){
 		"no banner":    func(p *Profile) { p.Banner = "" },
@@ -289,12 +288,12 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestOtherFormat: who has a profile of another format is told what to do.
+// TestOtherFormat: the error for a profile of another format says what to do.
 func TestOtherFormat(t *testing.T) {
 	file := seal(t, marshal(t, sample()))
 	for name, tt := range map[string]struct{ header, says string }{
-		"format 6":  {"vmseal-profile 6", "another format than 7: a new one has to be made"},
-		"format 8":  {"vmseal-profile 8", "another format than 7: a new one has to be made"},
+		"format 6":  {"vmseal-profile 6", "does not have format 7: make a new profile"},
+		"format 8":  {"vmseal-profile 8", "does not have format 7: make a new profile"},
 		"something": {"vmseal-manifest 2", "not a profile"},
 	} {
 		_, err := Open(append([]byte(tt.header), file[len("vmseal-profile 7"):]...), verify)
@@ -310,7 +309,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(file[:len(file)/2])
 	f.Add([]byte("vmseal-profile 7\n{}\nsignature 030204010203040001ff\n"))
 	f.Fuzz(func(t *testing.T, file []byte) {
-		// Whatever is signed: what is opened is what would be written.
+		// Marshal writes the same text again, whatever was signed.
 		p, err := Open(file, func(digsig.Signature, []byte) error { return nil })
 		if err != nil {
 			if p != nil {

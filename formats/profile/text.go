@@ -17,14 +17,14 @@ const (
 	header    = family + "7\n"
 	sigPrefix = "signature "
 
-	// MaxSize is beyond what any profile takes, whatever JSON has to escape in its
-	// policy; Open refuses more.
+	// MaxSize is the maximum size of a file for Open. It is far more than any profile needs, even
+	// with escapes in its policy.
 	MaxSize = 1 << 19
 
-	maxFunction = 1 << 16 // bytes of code; those that matter have some hundreds
+	maxFunction = 1 << 16 // maximum size of a function in bytes; the relevant ones have some hundreds
 )
 
-// Bytes are written in lower-case hexadecimal.
+// Bytes is a byte slice that is written in lower-case hexadecimal.
 type Bytes []byte
 
 // MarshalText implements encoding.TextMarshaler.
@@ -36,24 +36,24 @@ func (b *Bytes) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Marshal gives the text that is to be signed: the first two lines.
+// Marshal returns the text to be signed: the first two lines.
 func (p *Profile) Marshal() ([]byte, error) {
 	b, err := json.Marshal(p)
 	return append(append([]byte(header), b...), '\n'), err
 }
 
-// Digest is what the signature covers: SHA-512/256 of the text.
+// Digest returns the digest that is signed: SHA-512/256 of the text.
 func Digest(text []byte) []byte {
 	sum := sha512.Sum512_256(text)
 	return sum[:]
 }
 
-// Verifier decides about a signature over a digest: trust.Store, with its result left
-// out.
+// Verifier verifies a signature over a digest. trust.Store.Verify does, apart from its first
+// result.
 type Verifier func(s digsig.Signature, digest []byte) error
 
-// Open reads a whole file, and gives a profile only if verify finds its signature
-// good. What it reads before that is the signature's line alone.
+// Open parses a file. It returns a profile only if verify accepts its signature. Before that it
+// parses only the line with the signature.
 func Open(file []byte, verify Verifier) (*Profile, error) {
 	switch {
 	case len(file) > MaxSize:
@@ -61,12 +61,12 @@ func Open(file []byte, verify Verifier) (*Profile, error) {
 	case !bytes.HasPrefix(file, []byte(family)):
 		return nil, errors.New("not a profile")
 	case !bytes.HasPrefix(file, []byte(header)):
-		return nil, errors.New("a profile of another format than 7: a new one has to be made of the kernel")
+		return nil, errors.New("the profile does not have format 7: make a new profile from the kernel")
 	}
-	at := bytes.LastIndex(file, []byte("\n"+sigPrefix)) + 1 // 0: there is none
+	at := bytes.LastIndex(file, []byte("\n"+sigPrefix)) + 1 // 0 if there is none
 	line, ok := bytes.CutSuffix(file[at:], []byte("\n"))
 	if at == 0 || !ok {
-		return nil, errors.New("a profile that is not signed")
+		return nil, errors.New("the profile is not signed")
 	}
 	text, sig := file[:at], line[len(sigPrefix):]
 	if err := checkSignature(sig, Digest(text), verify); err != nil {
@@ -89,44 +89,44 @@ func checkSignature(text, digest []byte, verify Verifier) error {
 		return err
 	}
 	if value.Version != 2 || value.Hash != digsig.SHA256 {
-		return errors.New("not of version 2 with sha256")
+		return errors.New("not version 2 with sha256")
 	}
 	return verify(value, digest)
 }
 
-// parse reads what Marshal wrote, and nothing else.
+// parse parses exactly the form that Marshal writes.
 func parse(text []byte) (*Profile, error) {
 	p := new(Profile)
 	if err := json.Unmarshal(text[len(header):], p); err != nil {
 		return nil, err
 	}
 	if again, err := p.Marshal(); err != nil || !bytes.Equal(again, text) {
-		return nil, errors.New("not in the form in which profiles are written")
+		return nil, errors.New("not in canonical form")
 	}
 	return p, p.check()
 }
 
-// check refuses what its reader relies on without looking: an empty banner would be
-// that of every kernel. Whether the rest can be true was looked at before it was signed.
+// check checks what readers rely on without a check of their own. An empty banner, for example,
+// would match every kernel. The other values were checked before the profile was signed.
 func (p *Profile) check() error {
 	if p.Banner == "" || len(p.Hold.Code) != HoldSize || len(p.Policy) == 0 || p.Values.AreaArgument > 1 {
-		return errors.New("banner, hold, policy or an argument is missing")
+		return errors.New("banner, hold or policy is missing, or an argument is invalid")
 	}
 	for _, name := range HookNames {
 		if len(p.Hooks[name].Bytes) != HookSize || len(p.Hooks) != len(HookNames) {
-			return fmt.Errorf("there is no hook %s with %d bytes, or one too many", name, HookSize)
+			return fmt.Errorf("hook %s with %d bytes is missing, or there are other hooks", name, HookSize)
 		}
 	}
 	for _, f := range p.Code {
 		for _, s := range f.Patched {
 			if f.Size > maxFunction || uint64(s.At)+uint64(s.Size) > uint64(f.Size) {
-				return fmt.Errorf("function %s is too large, or something outside of it is left out", f.Name)
+				return fmt.Errorf("function %s is too large, or a patched place is outside of it", f.Name)
 			}
 		}
 	}
 	for i, rule := range p.Policy {
 		if rule == "" || len(rule) >= MaxRule || strings.ContainsAny(rule, "\n\x00") {
-			return fmt.Errorf("rule %d of the policy is empty, too long or more than a line", i+1)
+			return fmt.Errorf("rule %d of the policy is empty, too long or has more than one line", i+1)
 		}
 	}
 	return nil

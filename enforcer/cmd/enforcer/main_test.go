@@ -171,7 +171,7 @@ func TestCheckRefuses(t *testing.T) {
 		"foreign profile":  {"profile", func(string) string { return string(foreignProfile) }, "unknown key"},
 		"unsigned profile": {"profile", func(s string) string { return s[:strings.Index(s, "signature")] }, "not signed"},
 		"changed profile":  {"profile", func(s string) string { return strings.Replace(s, "0011", "0012", 1) }, "bad signature"},
-		"older profile":    {"profile", func(s string) string { return strings.Replace(s, "profile 7", "profile 6", 1) }, "a new one has to be made"},
+		"older profile":    {"profile", func(s string) string { return strings.Replace(s, "profile 7", "profile 6", 1) }, "make a new profile"},
 		"empty profile":    {"profile", func(string) string { return "" }, "not a profile"},
 		"huge profile":     {"profile", func(string) string { return strings.Repeat("x", profile.MaxSize+1) }, "more than"},
 		"trust store":      {"trust", func(string) string { return "nothing" }, "trust store"},
@@ -354,7 +354,7 @@ func TestWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	unix.Close(other)
-	if errs := <-ended; !strings.Contains(errs, "speaking to QEMU") {
+	if errs := <-ended; !strings.Contains(errs, "talking to QEMU's gdb stub") {
 		t.Errorf("%s", errs)
 	}
 }
