@@ -14,16 +14,16 @@ import (
 	"github.com/vmseal/vmseal/keys/trust"
 )
 
-// Bounds on what is accepted as a key.
+// Bounds on the size of keys.
 const (
 	MinBits = trust.MinBits
 	MaxBits = trust.MaxBits
 )
 
-// PublicKey is an RSA key that signatures may be verified with.
+// PublicKey is an RSA key that verifies signatures.
 type PublicKey = trust.Key
 
-// NewPublicKey makes a key with the id of a bare key.
+// NewPublicKey returns a key with the id of a key without a certificate.
 func NewPublicKey(pub *rsa.PublicKey) (*PublicKey, error) {
 	k := &PublicKey{RSA: pub}
 	if err := k.Check(); err != nil {
@@ -38,8 +38,8 @@ func setID(k *PublicKey) {
 	k.ID = ima.KeyID(id[len(id)-len(k.ID):])
 }
 
-// SubjectKeyID is SHA-1 over the PKCS #1 form of the key: method 1 of RFC 5280,
-// section 4.2.1.2. A certificate made with another method has another one.
+// SubjectKeyID returns SHA-1 over the PKCS #1 form of the key: method 1 of RFC 5280, section
+// 4.2.1.2. A certificate may use another method and have another identifier.
 func SubjectKeyID(k *PublicKey) [sha1.Size]byte {
 	der, err := asn1.Marshal(struct { // RSAPublicKey of RFC 8017, appendix A.1.1
 		N *big.Int
@@ -51,16 +51,16 @@ func SubjectKeyID(k *PublicKey) [sha1.Size]byte {
 	return sha1.Sum(der)
 }
 
-// Fingerprint is SHA-256 over the SubjectPublicKeyInfo, in lower-case hex.
+// Fingerprint returns SHA-256 over the SubjectPublicKeyInfo in lower-case hex.
 func Fingerprint(k *PublicKey) string {
 	sum := sha256.Sum256(k.MarshalDER())
 	return hex.EncodeToString(sum[:])
 }
 
-// CheckName refuses what cannot be the name of a key in a trust store.
+// CheckName returns an error if name cannot be the name of a key in a trust store.
 func CheckName(name string) error { return trust.CheckName(name) }
 
-// algorithms names what people are likely to have instead of RSA.
+// algorithms names keys that people may have instead of RSA keys.
 var algorithms = map[string]string{
 	"1.2.840.10045.2.1":     "an elliptic curve key",
 	"1.3.101.110":           "an X25519 key",
@@ -72,11 +72,11 @@ var algorithms = map[string]string{
 	"1.2.840.113549.1.1.10": "an RSA key for PSS only",
 }
 
-// rsaEncryption is of RFC 8017, appendix A.1.
+// rsaEncryption is the algorithm identifier of RFC 8017, appendix A.1.
 var rsaEncryption = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}
 
-// AlgorithmName names the kind of key that the algorithm of a SubjectPublicKeyInfo or
-// a PrivateKeyInfo is for.
+// AlgorithmName returns the name of a kind of key from the algorithm of a SubjectPublicKeyInfo or a
+// PrivateKeyInfo.
 func AlgorithmName(oid asn1.ObjectIdentifier) string {
 	if name := algorithms[oid.String()]; name != "" {
 		return name
@@ -84,8 +84,8 @@ func AlgorithmName(oid asn1.ObjectIdentifier) string {
 	return "a key for algorithm " + oid.String()
 }
 
-// ParsePublicDER reads an RSA key from a DER SubjectPublicKeyInfo. The key has
-// the id of a bare key.
+// ParsePublicDER parses an RSA key from a DER SubjectPublicKeyInfo. The key has the id of a key
+// without a certificate.
 func ParsePublicDER(der []byte) (*PublicKey, error) {
 	k, err := trust.ParseDER(der)
 	if err != nil {
@@ -98,8 +98,8 @@ func ParsePublicDER(der []byte) (*PublicKey, error) {
 	return k, nil
 }
 
-// algorithm is that of a SubjectPublicKeyInfo (RFC 5280, section 4.1), as far as it can
-// be read.
+// algorithm returns the algorithm of a SubjectPublicKeyInfo (RFC 5280, section 4.1), or nil if it
+// cannot be read.
 func algorithm(der []byte) asn1.ObjectIdentifier {
 	var info struct {
 		Algorithm struct {
@@ -114,8 +114,8 @@ func algorithm(der []byte) asn1.ObjectIdentifier {
 	return info.Algorithm.Algorithm
 }
 
-// MarshalPEM gives the key as PEM SubjectPublicKeyInfo. Id, name and validity
-// are lost; a TrustStore keeps them.
+// MarshalPEM returns the key as a PEM SubjectPublicKeyInfo. It does not contain id, name and
+// validity; a TrustStore does.
 func MarshalPEM(k *PublicKey) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: trust.PEMType, Bytes: k.MarshalDER()})
 }

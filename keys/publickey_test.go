@@ -18,7 +18,7 @@ import (
 	"github.com/vmseal/vmseal/keys/internal/testkit"
 )
 
-// TestSPKIAgainstX509 compares with the parser that the package itself must not
+// TestSPKIAgainstX509 compares the package with crypto/x509, which the package itself must not
 // import.
 func TestSPKIAgainstX509(t *testing.T) {
 	for _, bits := range []int{2048, 3072, 4096} {
@@ -43,8 +43,7 @@ func TestSPKIAgainstX509(t *testing.T) {
 	}
 }
 
-// TestSPKIAgainstOpenssl reads what openssl writes, and has openssl compute the
-// fingerprint.
+// TestSPKIAgainstOpenssl parses keys that openssl writes, and compares fingerprints with openssl's.
 func TestSPKIAgainstOpenssl(t *testing.T) {
 	testkit.Tool(t, "openssl")
 	dir := t.TempDir()
@@ -84,7 +83,7 @@ func TestParsePublicRefuses(t *testing.T) {
 	der := newKey(t, 2048).MarshalDER()
 	null := bytes.Index(der, []byte{5, 0}) // the algorithm's parameters
 
-	// encoding/asn1 overlooks a member too many at the end of a sequence.
+	// encoding/asn1 ignores an additional member at the end of a sequence.
 	var outer []asn1.RawValue
 	if _, err := asn1.Unmarshal(der, &outer); err != nil {
 		t.Fatal(err)

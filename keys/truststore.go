@@ -9,11 +9,11 @@ import (
 	"github.com/vmseal/vmseal/keys/trust"
 )
 
-// TrustStore is a trust.Store that can be written, and that verifies labels.
+// TrustStore is a trust.Store that can also be written, and that verifies ima.Values.
 type TrustStore struct{ *trust.Store }
 
-// NewTrustStore makes a store of copies of the keys. It refuses what trust.New does,
-// and what could not be written.
+// NewTrustStore returns a store with copies of the keys. It fails if trust.New does, or if a key
+// could not be written.
 func NewTrustStore(keys ...*PublicKey) (*TrustStore, error) {
 	var all []PublicKey
 	for i, k := range keys {
@@ -32,7 +32,7 @@ func NewTrustStore(keys ...*PublicKey) (*TrustStore, error) {
 	return &TrustStore{s}, nil
 }
 
-// Keys gives copies of all keys in the order in which the store has them.
+// Keys returns copies of all keys in the order of the store.
 func (t *TrustStore) Keys() (keys []*PublicKey) {
 	for _, k := range t.Store.Keys() {
 		keys = append(keys, &k)
@@ -52,8 +52,7 @@ func checkValidity(k *PublicKey) error {
 	return nil
 }
 
-// ParseTrustStore reads a store as Append writes it. White space may stand
-// around the blocks, nothing else may.
+// ParseTrustStore parses a store in the form of Append. Only white space may surround the blocks.
 func ParseTrustStore(text []byte) (*TrustStore, error) {
 	s, err := trust.Parse(text)
 	if err != nil {
@@ -62,8 +61,8 @@ func ParseTrustStore(text []byte) (*TrustStore, error) {
 	return &TrustStore{s}, nil
 }
 
-// Append adds the store's text to b: for each key a PEM block "PUBLIC KEY" with
-// its id, and its name and validity where it has them, as headers.
+// Append appends the store's text to b: for each key a PEM block "PUBLIC KEY" with headers for its
+// id, and for its name and validity if it has them.
 func (t *TrustStore) Append(b []byte) []byte {
 	for _, k := range t.Keys() {
 		headers := map[string]string{trust.HeaderKeyID: k.ID.String()}

@@ -14,7 +14,7 @@ import (
 	"github.com/vmseal/vmseal/keys/internal/testkit"
 )
 
-// fullStore has a key with everything and one with nothing.
+// fullStore returns a store with a key that has all properties and a key that has none.
 func fullStore(t testing.TB) *TrustStore {
 	a, b := newKey(t, 2048), newKey(t, 3072)
 	a.ID = ima.KeyID{0xde, 0xad, 0xbe, 0xef} // as from a certificate
@@ -44,11 +44,11 @@ func TestTrustStoreRoundTrip(t *testing.T) {
 		}
 	}
 	if _, err := ParseTrustStore(text[1:]); err == nil {
-		t.Error("a damaged store is read")
+		t.Error("a damaged store is accepted")
 	}
 }
 
-// TestTrustStoreIsItsOwn makes sure that no one can change a store from outside.
+// TestTrustStoreIsItsOwn: a store does not change when its keys change outside.
 func TestTrustStoreIsItsOwn(t *testing.T) {
 	k := newKey(t, 2048)
 	id := k.ID
@@ -69,7 +69,7 @@ func TestNewTrustStoreRefuses(t *testing.T) {
 	name.Name = "two\nlines"
 	for i, keys := range [][]*PublicKey{{}, {nil}, {{}}, {fraction}, {name}, {newKey(t, 2048), newKey(t, 2048)}} {
 		if _, err := NewTrustStore(keys...); err == nil {
-			t.Errorf("store %d is taken", i)
+			t.Errorf("store %d is accepted", i)
 		}
 	}
 }
@@ -82,7 +82,7 @@ func TestNewPublicKeyRefuses(t *testing.T) {
 		"exponent 3": {N: testkit.Key(t, 2048).N, E: 3},
 	} {
 		if _, err := NewPublicKey(pub); err == nil {
-			t.Errorf("%s: taken", name)
+			t.Errorf("%s: accepted", name)
 		}
 	}
 }
@@ -99,10 +99,10 @@ func FuzzParseTrustStore(f *testing.F) {
 		}
 		again, err := ParseTrustStore(s.Append(nil))
 		if err != nil {
-			t.Fatalf("what Append writes is refused: %v", err)
+			t.Fatalf("ParseTrustStore refuses the output of Append: %v", err)
 		}
 		if !bytes.Equal(again.Append(nil), s.Append(nil)) {
-			t.Fatal("the store changes from one writing to the next")
+			t.Fatal("Append writes something else after ParseTrustStore")
 		}
 	})
 }
@@ -120,7 +120,7 @@ func FuzzParsePublicDER(f *testing.F) {
 }
 
 func ExampleTrustStore_Append() {
-	// A key of the size that is needed would fill the page; its headers do not.
+	// A real key would fill the page. The headers are the interesting part.
 	k := &PublicKey{RSA: &rsa.PublicKey{N: new(big.Int).SetBit(big.NewInt(1), 2047, 1), E: 65537}, ID: ima.KeyID{0xc1, 0x69, 0xa8, 0xfa}, Name: "release builds"}
 	s, err := NewTrustStore(k)
 	if err != nil {

@@ -10,9 +10,8 @@ import (
 	"github.com/vmseal/vmseal/formats/ima"
 )
 
-// IDV1 is the id of the key in version 1 signatures: the last eight bytes of
-// SHA-1 over struct pubkey_hdr and the two integers of the key, as libimaevm's
-// key2bin and calc_keyid_v1 make it.
+// IDV1 returns the key id for version 1 signatures: the last eight bytes of SHA-1 over struct
+// pubkey_hdr and the two integers of the key, as in libimaevm's key2bin and calc_keyid_v1.
 func IDV1(k *PublicKey) ima.KeyIDV1 {
 	// version 1, timestamp 0 (four bytes), PUBKEY_ALGO_RSA, two integers
 	b := []byte{1, 0, 0, 0, 0, 0, 2}
@@ -24,12 +23,12 @@ func IDV1(k *PublicKey) ima.KeyIDV1 {
 	return ima.KeyIDV1(sum[len(sum)-len(ima.KeyIDV1{}):])
 }
 
-// VerifyV1 checks a version 1 signature over the digest of a file's contents.
+// VerifyV1 verifies a version 1 signature over the digest of a file's contents.
 //
-// Such a value signs SHA-1 over the digest and its own header (digsig_verify in
-// lib/digsig.c), padded as PKCS #1 v1.5 asks but without a DigestInfo. SHA-1 can
-// be made to collide: this is for tools that must read old labels, and no ground
-// for letting anything run. It looks at no validity.
+// Such a signature signs SHA-1 over the digest and its own header (digsig_verify in lib/digsig.c),
+// with the padding of PKCS #1 v1.5 but without a DigestInfo. SHA-1 has collisions. Use VerifyV1
+// only to read old values, never to decide that something may run. It does not check the validity
+// of the key.
 func VerifyV1(k *PublicKey, value ima.Value, digest []byte) error {
 	header, err := value.SignedHeader()
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/vmseal/vmseal/keys/trust"
 )
 
-// Why a value does not verify.
+// Reasons why a value does not verify.
 var (
 	ErrNotSignature   = digsig.ErrVersion
 	ErrHash           = trust.ErrHash
@@ -20,13 +20,13 @@ var (
 	errVersion1Closed = fmt.Errorf("%w: version 1 (SHA-1)", ErrNotSignature)
 )
 
-// Verify checks that v is a signature over digest by a key of the store that
-// is valid now, and gives that key. A nil error is the only yes.
+// Verify verifies a signature over digest with a key of the store that is valid now, and returns
+// that key. The signature is good only if the error is nil.
 //
-// For version 2 the digest is that of the file's contents under v.Hash. For
-// version 3 it is the digest of ima.FileID of the fs-verity digest, again under
-// v.Hash: in both cases what the kernel hands to integrity_digsig_verify.
-// Version 1 is refused, since it rests on SHA-1; see VerifyV1.
+// For version 2, digest is the digest of the file's contents under v.Hash. For version 3, it is the
+// digest of ima.FileID of the fs-verity digest, also under v.Hash. In both cases it is the digest
+// that the kernel passes to integrity_digsig_verify. Verify refuses version 1, which uses SHA-1;
+// see VerifyV1.
 func (t *TrustStore) Verify(v ima.Value, digest []byte) (*PublicKey, error) {
 	switch {
 	case v.Type == ima.Signature && v.Version == 2, v.Type == ima.VeritySignature && v.Version == 3:

@@ -40,7 +40,7 @@ func newStore(t testing.TB, keys ...*PublicKey) *TrustStore {
 	return s
 }
 
-// sign makes a version 2 value over contents.
+// sign returns a version 2 value over contents.
 func sign(t testing.TB, bits int, hash ima.HashID) ima.Value {
 	t.Helper()
 	key := testkit.Key(t, bits)
@@ -63,7 +63,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestVerifyVersion3 signs as the kernel checks it: the digest of ima_file_id.
+// TestVerifyVersion3 signs what the kernel verifies: the digest of ima_file_id.
 func TestVerifyVersion3(t *testing.T) {
 	verity := digestOf(ima.SHA256, []byte("stands for an fs-verity digest"))
 	id, err := ima.FileID(ima.SHA256, verity)
@@ -86,7 +86,7 @@ func TestVerifyVersion3(t *testing.T) {
 	}
 }
 
-// TestVerifyRefuses changes one thing at a time in a good value.
+// TestVerifyRefuses changes one thing in a good value.
 func TestVerifyRefuses(t *testing.T) {
 	good := sign(t, 2048, ima.SHA256)
 	digest := digestOf(ima.SHA256, contents)
@@ -141,7 +141,7 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 }
 
-// TestVerifySHA1 makes a good signature over SHA-1: only the hash is wrong.
+// TestVerifySHA1: an otherwise good signature over SHA-1 is refused.
 func TestVerifySHA1(t *testing.T) {
 	for _, hash := range []ima.HashID{ima.SHA1, ima.SHA224} {
 		v := sign(t, 2048, hash)
@@ -159,8 +159,8 @@ func TestVerifyValidity(t *testing.T) {
 	}
 }
 
-// TestVerifyV1 makes version 1 values by the kernel's recipe; that evmctl follows
-// it too is tested in keys/private.
+// TestVerifyV1 builds version 1 values after the kernel's code. The tests of keys/private show that
+// evmctl builds the same.
 func TestVerifyV1(t *testing.T) {
 	k, digest := newKey(t, 2048), digestOf(ima.SHA256, contents)
 	v := ima.Value{Type: ima.Signature, Version: 1, Hash: ima.SHA256, Timestamp: 7, KeyIDV1: IDV1(k), MPIBits: 2048, Signature: make([]byte, 256)}
@@ -176,7 +176,7 @@ func TestVerifyV1(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := newStore(t, k).Verify(v, digest); !errors.Is(err, ErrNotSignature) {
-		t.Errorf("Verify takes version 1: %v", err)
+		t.Errorf("Verify accepts version 1: %v", err)
 	}
 	for name, tt := range map[string]struct {
 		change func(v *ima.Value)

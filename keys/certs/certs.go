@@ -12,10 +12,10 @@ import (
 	"github.com/vmseal/vmseal/keys/keyfile"
 )
 
-// maxFile bounds what is read of a file: the size of the largest trust store.
+// maxFile is the maximum size of a file: that of the largest trust store.
 const maxFile = 1 << 20
 
-// What a caller may want to tell apart, to say what can be done about it.
+// Errors that a caller can distinguish to give a hint.
 var (
 	ErrNoKeyID   = errors.New("certificate has no subject key identifier from which to take the IMA key id")
 	ErrOtherKey  = errors.New("certificate belongs to another key")
@@ -23,23 +23,23 @@ var (
 	ErrChain     = errors.New("certificates of a chain, whose keys would all be trusted")
 )
 
-// Option changes what is taken from a certificate.
+// Option modifies the key that is read from a certificate.
 type Option func(*keys.PublicKey, *x509.Certificate)
 
-// WithDates makes a certificate's notBefore and notAfter the validity of the key.
+// WithDates uses a certificate's notBefore and notAfter as the validity of the key.
 func WithDates() Option {
 	return func(k *keys.PublicKey, c *x509.Certificate) {
 		k.NotBefore, k.NotAfter = c.NotBefore.UTC(), c.NotAfter.UTC()
 	}
 }
 
-// LoadTrust makes a trust store of all keys that a file holds: certificates, bare
-// public keys, entries of trust stores.
+// LoadTrust returns a trust store of all keys in a file: certificates, bare public keys, entries of
+// trust stores. It refuses chains; see ParseTrust.
 func LoadTrust(ctx context.Context, path string, opts ...Option) (*keys.TrustStore, error) {
 	return load(ctx, path, func(data []byte) (*keys.TrustStore, error) { return ParseTrust(data, opts...) })
 }
 
-// LoadOf finds the certificate of pub among those in a file, or its bare key.
+// LoadOf returns the key pub as the file has it: with the id of its certificate, or as a bare key.
 func LoadOf(ctx context.Context, path string, pub *rsa.PublicKey, opts ...Option) (*keys.PublicKey, error) {
 	return load(ctx, path, func(data []byte) (*keys.PublicKey, error) { return ParseOf(data, pub, opts...) })
 }
@@ -49,14 +49,14 @@ func load[T any](ctx context.Context, path string, parse func([]byte) (T, error)
 	if err != nil {
 		return v, err
 	}
-	defer clear(data) // it may be a private key, by mistake
+	defer clear(data) // it may be a private key by mistake
 	if v, err = parse(data); err != nil {
 		return v, fmt.Errorf("%s: %w", path, err)
 	}
 	return v, nil
 }
 
-// Parse gives all keys that a file holds, in their order.
+// Parse returns all keys of a file in order.
 func Parse(data []byte, opts ...Option) (all []*keys.PublicKey, err error) {
 	entries, err := parse(data, opts)
 	for _, e := range entries {
@@ -65,10 +65,10 @@ func Parse(data []byte, opts ...Option) (all []*keys.PublicKey, err error) {
 	return all, err
 }
 
-// ParseTrust is LoadTrust for what has been read already.
+// ParseTrust is LoadTrust for a file that was read already.
 //
-// It refuses a chain. Who signs certificates with a key makes signatures that hold for
-// files, too, over contents that others chose; and who names a chain means its leaf.
+// It refuses a chain. A key that signs certificates makes signatures that are also valid for files,
+// and others choose the contents of those. Whoever names a chain means its leaf.
 func ParseTrust(data []byte, opts ...Option) (*keys.TrustStore, error) {
 	entries, err := parse(data, opts)
 	if err != nil {
@@ -80,7 +80,7 @@ func ParseTrust(data []byte, opts ...Option) (*keys.TrustStore, error) {
 	return keys.NewTrustStore(distinct(entries)...)
 }
 
-// ParseOf is LoadOf for what has been read already.
+// ParseOf is LoadOf for a file that was read already.
 func ParseOf(data []byte, pub *rsa.PublicKey, opts ...Option) (*keys.PublicKey, error) {
 	blocks, err := publicBlocks(data)
 	if err != nil {
@@ -89,7 +89,8 @@ func ParseOf(data []byte, pub *rsa.PublicKey, opts ...Option) (*keys.PublicKey, 
 	return choose(blocks, pub, opts)
 }
 
-// Of finds the certificate of pub among those that lay beside its private key.
+// Of returns the key pub with the id of its certificate, from the certificates beside its private
+// key.
 func Of(certificates [][]byte, pub *rsa.PublicKey, opts ...Option) (*keys.PublicKey, error) {
 	var blocks []keyfile.Block
 	for _, der := range certificates {

@@ -29,7 +29,7 @@ var (
 	notAfter  = time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// certificate makes a certificate with the given SKID, and none if it is nil.
+// certificate returns a certificate with the given SKID, or without one if it is nil.
 func certificate(t *testing.T, key any, pub any, skid []byte) []byte {
 	t.Helper()
 	template := &x509.Certificate{
@@ -132,8 +132,8 @@ func TestLoadTrustStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The enforcer reads only what Append writes. Here a store is read as an editor or
-	// a download left it, and as cat put two together.
+	// The enforcer accepts only the exact form of Append. Here a store is also read in the form
+	// that editors, downloads and cat leave.
 	path := filepath.Join(t.TempDir(), "trust.pem")
 	text := s.Append(nil)
 	for name, text := range map[string][]byte{
@@ -165,12 +165,12 @@ func TestLoadTrustStore(t *testing.T) {
 		"a key twice":      append(bytes.Clone(text), text...),
 	} {
 		if _, err := ParseTrust(text); err == nil {
-			t.Errorf("%s: taken", name)
+			t.Errorf("%s: accepted", name)
 		}
 	}
 }
 
-// TestRefuses also looks for the contents of private keys in what is said.
+// TestRefuses also checks that no error quotes a private key.
 func TestRefuses(t *testing.T) {
 	key := testkit.Key(t, 2048)
 	weak := testkit.Key(t, 1024)
@@ -225,7 +225,7 @@ func TestRefuses(t *testing.T) {
 		_, ofErr := ParseOf(tt.data, &key.PublicKey)
 		for form, err := range map[string]error{"Parse": parseErr, "ParseTrust": trustErr, "ParseOf": ofErr} {
 			if form == "ParseOf" && (strings.HasPrefix(name, "weak") || strings.HasPrefix(name, "ec ")) {
-				continue // of another key
+				continue // the certificate of another key
 			}
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s, %s: error %v does not say %q", name, form, err, tt.want)
@@ -263,8 +263,8 @@ func issuedUntil(t *testing.T, name string, by *x509.Certificate, key, issuer *r
 	return cert
 }
 
-// TestChains: of the key that a chain is about the certificate is found, wherever it
-// stands. To trust a chain would be to trust whoever issues certificates.
+// TestChains: the certificate of a key is found anywhere in a chain. Trusting a chain is refused,
+// because it would mean to trust everybody who gets a certificate from the issuer.
 func TestChains(t *testing.T) {
 	caKey, subKey, key := testkit.Key(t, 4096), testkit.Key(t, 3072), testkit.Key(t, 2048)
 	ca := issued(t, "ca", nil, caKey, caKey, []byte("caca"))
@@ -311,7 +311,7 @@ func TestChains(t *testing.T) {
 		}
 	}
 
-	// A renewed certificate has other dates, which must not be chosen among.
+	// A renewed certificate has other dates, and there is no reason to choose one of them.
 	if s, err := ParseTrust(pems(leaf, leaf), WithDates()); err != nil {
 		t.Errorf("the same twice, with dates: %v, %v", s, err)
 	}
@@ -320,7 +320,7 @@ func TestChains(t *testing.T) {
 		t.Errorf("renewed, with dates: %v", s)
 	}
 
-	// Old and new key of the same name are no chain.
+	// An old and a new key with the same name are not a chain.
 	old, next := issued(t, "signing", nil, subKey, subKey, []byte("old.")), issued(t, "signing", nil, key, key, []byte("next"))
 	s, err := ParseTrust(pems(old, next))
 	if err != nil || len(s.Keys()) != 2 {
@@ -352,8 +352,8 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
-// TestAgainstEvmctl has openssl make certificates, with its own SKID and with an
-// arbitrary one, and compares with the ids that evmctl writes.
+// TestAgainstEvmctl compares key ids with those that evmctl writes, for certificates of openssl
+// with its own and with an arbitrary SKID.
 func TestAgainstEvmctl(t *testing.T) {
 	testkit.Tool(t, "evmctl", "openssl")
 	for _, skid := range []string{"hash", "00:01:02:03:FE:DC:BA:98"} {

@@ -14,11 +14,11 @@ import (
 	"github.com/vmseal/vmseal/keys/keyfile"
 )
 
-// entry is one key of a file.
+// entry is a key of a file.
 type entry struct {
 	key  *keys.PublicKey
-	cert *x509.Certificate // nil for others
-	bare bool              // neither of a certificate nor of a trust store
+	cert *x509.Certificate // nil if the key is not in a certificate
+	bare bool              // the key is neither in a certificate nor in a trust store
 }
 
 func parse(data []byte, opts []Option) (entries []*entry, err error) {
@@ -39,8 +39,8 @@ func parse(data []byte, opts []Option) (entries []*entry, err error) {
 	return entries, nil
 }
 
-// publicBlocks finds certificates and public keys. It refuses what else holds a key,
-// by name, and passes over what holds none, such as requests and parameters.
+// publicBlocks returns certificates and public keys. It refuses objects with other keys, by name,
+// and ignores objects without a key, such as requests and parameters.
 func publicBlocks(data []byte) (public []keyfile.Block, err error) {
 	blocks, err := keyfile.Blocks(data)
 	if err != nil {
@@ -67,7 +67,7 @@ func notPublic(b keyfile.Block) *keyfile.FormError {
 	return &keyfile.FormError{Label: b.Label, Want: "a certificate or a public key", Public: true, DER: b.Text == nil}
 }
 
-// refusePrivate names the private key, and says if a certificate lies beside it.
+// refusePrivate returns an error that names the private key, and a certificate beside it.
 func refusePrivate(key keyfile.Block, all []keyfile.Block) error {
 	err := notPublic(key)
 	for _, b := range all {
@@ -86,7 +86,7 @@ func parseBlock(b keyfile.Block, opts []Option) (*entry, error) {
 	switch {
 	case isCertificate(b):
 		return parseCertificate(b.Bytes, opts)
-	case len(b.Headers) > 0: // as trust stores have them
+	case len(b.Headers) > 0: // an entry of a trust store
 		store, err := keys.ParseTrustStore(b.Text)
 		if err != nil {
 			return nil, err
@@ -128,8 +128,8 @@ func parseCertificate(der []byte, opts []Option) (*entry, error) {
 	return &entry{key: k, cert: cert}, nil
 }
 
-// certified gives the key of a certificate. What crypto/x509 does not know is refused
-// by its name.
+// certified returns the key of a certificate. keys.ParsePublicDER names the kinds of keys that
+// crypto/x509 does not know.
 func certified(cert *x509.Certificate) (*keys.PublicKey, error) {
 	if pub, ok := cert.PublicKey.(*rsa.PublicKey); ok {
 		return keys.NewPublicKey(pub)
@@ -137,8 +137,8 @@ func certified(cert *x509.Certificate) (*keys.PublicKey, error) {
 	return keys.ParsePublicDER(cert.RawSubjectPublicKeyInfo)
 }
 
-// choose finds the one key that is pub. A certificate says more than a bare key. What
-// is wrong with certificates of other keys does not matter.
+// choose returns the key that is pub. It prefers a certificate to a bare key, and ignores errors in
+// certificates of other keys.
 func choose(blocks []keyfile.Block, pub *rsa.PublicKey, opts []Option) (*keys.PublicKey, error) {
 	var best *entry
 	var first error
@@ -168,8 +168,9 @@ func choose(blocks []keyfile.Block, pub *rsa.PublicKey, opts []Option) (*keys.Pu
 	return nil, ErrOtherKey
 }
 
-// checkChain refuses entries of which one's key has signed another's certificate.
-// Names alone do not tell: the certificates of old and new keys often have the same.
+// checkChain returns an error if the key of one entry has signed the certificate of another.
+// Comparing names is not enough: the certificates of an old and a new key often have the same
+// names.
 func checkChain(entries []*entry) error {
 	for _, issuer := range entries {
 		for _, e := range entries {
@@ -184,9 +185,8 @@ func checkChain(entries []*entry) error {
 	return nil
 }
 
-// distinct leaves out what certificates of a file say twice: the same key under the same
-// id and name (the certificate may have been renewed), and the bare key of one of them,
-// as 'openssl x509 -pubkey' writes it in front.
+// distinct removes duplicates: keys with the same id and name (of a renewed certificate), and the
+// bare key of a certificate (which 'openssl x509 -pubkey' writes before it).
 func distinct(entries []*entry) (all []*keys.PublicKey) {
 	for i, e := range entries {
 		repeats := func(other *entry) bool {
@@ -202,7 +202,7 @@ func distinct(entries []*entry) (all []*keys.PublicKey) {
 	return all
 }
 
-// same reports whether keys differ in nothing that a trust store holds of them.
+// same reports whether all properties that a trust store keeps are equal.
 func same(a, b *keys.PublicKey) bool {
 	return a.ID == b.ID && a.RSA.Equal(b.RSA) && a.Name == b.Name && a.NotBefore.Equal(b.NotBefore) && a.NotAfter.Equal(b.NotAfter)
 }

@@ -1,11 +1,9 @@
-// Package input reads what a person named: keys, rules, passphrases, and what is
-// on standard input. Any name may turn out to be a pipe that nobody writes to, or
-// a device without an end; so every read ends with its context, and what is held
-// in memory has a bound.
+// Package input reads files that a person named, such as keys, rules and passphrases, and standard
+// input. Any name may refer to a pipe that nobody writes to, or to an endless device. So every read
+// ends with its context, and the amount of memory is bounded.
 //
-// Pipes are welcome, named or not: that is how a shell hands over the output of a
-// command, as in <(gpg -d key.gpg). One that nobody opens for writing within seconds
-// is given up. A system call that waits for one cannot be
-// called off, so it is left behind in a goroutine, and its result goes nowhere:
-// contexts end when the process is about to.
+// Named and unnamed pipes are allowed: a shell passes the output of a command in this way, as in
+// <(gpg -d key.gpg). If nobody opens a pipe for writing within seconds, opening it fails. A system call
+// that waits for a pipe cannot be cancelled. It is left in a goroutine, and its result is dropped. That
+// is acceptable because contexts end shortly before the process does.
 package input

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Open opens a file whose reads end when ctx does, as those of Reader.
+// Open opens a file. Like those of a Reader, its reads end when ctx does.
 func Open(ctx context.Context, path string) (io.ReadCloser, error) {
 	f, err := open(ctx, path)
 	if err != nil {
@@ -22,8 +22,8 @@ func Open(ctx context.Context, path string) (io.ReadCloser, error) {
 	}{Reader(ctx, f), f}, nil
 }
 
-// Read gives the contents of a file of at most max bytes. They stand in memory
-// once, so that who reads a secret can clear it.
+// Read returns the contents of a file of at most max bytes. They exist in memory only once, so that
+// a caller who reads a secret can clear it.
 func Read(ctx context.Context, path string, max int) ([]byte, error) {
 	f, err := open(ctx, path)
 	if err != nil {
@@ -46,22 +46,22 @@ func read(f *os.File, path string, max int) ([]byte, error) {
 	return nil, err
 }
 
-// patience is how long a pipe may wait for somebody to open its other end.
-var patience = 10 * time.Second
+// openTimeout is how long opening a pipe waits for the other end.
+var openTimeout = 10 * time.Second
 
 func open(ctx context.Context, path string) (*os.File, error) {
 	if path == "" {
 		return nil, errors.New("empty file name")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%s: a pipe that nobody writes to", path))
+	ctx, cancel := context.WithTimeoutCause(ctx, openTimeout, fmt.Errorf("%s: a pipe that nobody writes to", path))
 	defer cancel()
 	return await(ctx,
 		func() (*os.File, error) { return os.OpenFile(path, os.O_RDONLY|syscall.O_NOCTTY, 0) },
 		func(f *os.File) { f.Close() })
 }
 
-// await gives the result of f unless ctx ends before; then drop gets the result,
-// if there ever is one.
+// await returns the result of f, unless ctx ends first. In that case drop receives the result if f
+// still returns one.
 func await[T any](ctx context.Context, f func() (T, error), drop func(T)) (T, error) {
 	type result struct {
 		v   T

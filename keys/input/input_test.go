@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// soon is a context that ends while a read is waiting.
+// soon returns a context that ends while a read is waiting.
 func soon(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -63,7 +63,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// Nothing waits for a pipe longer than its context, in opening or in reading.
+// TestPipesWait: neither opening nor reading a pipe waits longer than its context.
 func TestPipesWait(t *testing.T) {
 	path := fifo(t)
 	if _, err := Read(soon(t), path, 10); !errors.Is(err, context.DeadlineExceeded) {
@@ -94,10 +94,10 @@ func TestPipesWait(t *testing.T) {
 	}
 }
 
-// Nobody may ever open the other end of a pipe.
+// TestPipesThatNobodyOpens: opening a pipe fails if nobody opens the other end.
 func TestPipesThatNobodyOpens(t *testing.T) {
-	defer func(d time.Duration) { patience = d }(patience)
-	patience = 10 * time.Millisecond
+	defer func(d time.Duration) { openTimeout = d }(openTimeout)
+	openTimeout = 10 * time.Millisecond
 	path := fifo(t)
 	for i, read := range []func() error{
 		func() error { _, err := Read(t.Context(), path, 10); return err },
@@ -109,8 +109,8 @@ func TestPipesThatNobodyOpens(t *testing.T) {
 	}
 }
 
-// A pipe gives its contents, with a name or by its descriptor, as a shell puts
-// it in the place of <(command).
+// TestPipes: a pipe is read by its name or by its descriptor, which a shell inserts for
+// <(command).
 func TestPipes(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// Reader makes reads of r end when ctx does. A read that was left behind takes
-// what it gets with it, so nothing may read from r afterwards.
+// Reader returns a reader whose reads of r end when ctx does. A read that is left behind consumes
+// its input, so nothing may read from r after that.
 func Reader(ctx context.Context, r io.Reader) io.Reader {
 	return &reader{ctx: ctx, r: r}
 }
@@ -14,7 +14,7 @@ func Reader(ctx context.Context, r io.Reader) io.Reader {
 type reader struct {
 	ctx context.Context
 	r   io.Reader
-	buf [64 << 10]byte // p is the caller's again once Read returns
+	buf [64 << 10]byte // a read that is left behind must not write to the caller's p
 }
 
 func (c *reader) Read(p []byte) (int, error) {

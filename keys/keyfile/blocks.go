@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// Block is one object of a file.
+// Block is an object of a file.
 type Block struct {
 	Label   string
-	Headers map[string]string // of PEM
-	Bytes   []byte            // DER; nothing of what is named here but not read
-	Text    []byte            // the PEM block with its lines as pem.Encode would end them
+	Headers map[string]string // PEM headers
+	Bytes   []byte            // DER; nil for objects that this package only recognizes
+	Text    []byte            // PEM block with the line ends of pem.Encode
 }
 
-// ErrUnknown says that a file is nothing that keys are kept in.
+// ErrUnknown is the error for a file that is not a key file.
 var ErrUnknown = errors.New("neither PEM nor DER of a key or certificate")
 
-// Blocks finds all objects of a file, and at least one.
+// Blocks returns all objects of a file. It fails if there are none.
 func Blocks(data []byte) ([]Block, error) {
 	blocks, err := find(data)
 	if err == nil || !errors.Is(err, ErrUnknown) {
@@ -34,7 +34,7 @@ func Blocks(data []byte) ([]Block, error) {
 	return find(inner)
 }
 
-// Clear overwrites what was found.
+// Clear overwrites the contents of blocks.
 func Clear(blocks []Block) {
 	for _, b := range blocks {
 		clear(b.Bytes)
@@ -67,7 +67,7 @@ const (
 	maxLabel = 64
 )
 
-// findPEM takes the blocks off a plain text one by one, so that none is passed over.
+// findPEM takes all blocks from a plain text, one by one, so that none is skipped.
 func findPEM(text []byte) (blocks []Block, err error) {
 	defer func() {
 		if err != nil {
@@ -83,7 +83,7 @@ func findPEM(text []byte) (blocks []Block, err error) {
 		text = text[i:]
 		label, ok := labelOf(text)
 		if !ok {
-			return blocks, fmt.Errorf("PEM block %d is damaged: it begins with no label", n)
+			return blocks, fmt.Errorf("PEM block %d is damaged: it has no label", n)
 		}
 		last := []byte(end + label + dashes)
 		j := bytes.Index(text, last)
@@ -100,7 +100,7 @@ func findPEM(text []byte) (blocks []Block, err error) {
 	}
 }
 
-// labelOf gives the label of the block that a text begins with.
+// labelOf returns the label of the block at the beginning of a text.
 func labelOf(text []byte) (string, bool) {
 	line, _, _ := bytes.Cut(text, []byte("\n"))
 	label, space := strings.CutPrefix(string(line[len(begin):]), " ")
@@ -108,8 +108,8 @@ func labelOf(text []byte) (string, bool) {
 	return label, space && ok && label != "" && len(label) <= maxLabel
 }
 
-// decode reads the text of one block. The armor of OpenPGP has a checksum, which PEM
-// has not.
+// decode parses one block. OpenPGP armor has a checksum, which PEM does not have, so it is only
+// recognized.
 func decode(chunk []byte, label string) (Block, bool) {
 	if strings.HasPrefix(label, "PGP ") {
 		return Block{Label: label}, true
@@ -130,7 +130,8 @@ func decode(chunk []byte, label string) (Block, bool) {
 	return Block{Label: label, Headers: p.Headers, Bytes: p.Bytes, Text: chunk}, true
 }
 
-// foreign knows what is neither PEM nor DER by how it begins.
+// foreign recognizes other formats than PEM and DER by their beginning. It returns their label, or
+// "".
 func foreign(data, text []byte) string {
 	text = bytes.TrimSpace(text)
 	has := func(prefix string) bool { return bytes.HasPrefix(text, []byte(prefix)) }
@@ -149,7 +150,7 @@ func foreign(data, text []byte) string {
 	return ""
 }
 
-// unbase64 takes off base64 around a whole file, in lines of any length.
+// unbase64 removes base64 around a whole file, with lines of any length.
 func unbase64(data []byte) ([]byte, bool) {
 	text := bytes.Join(bytes.Fields(plain(data)), nil)
 	defer clear(text)

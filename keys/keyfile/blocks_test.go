@@ -13,7 +13,7 @@ import (
 	"github.com/vmseal/vmseal/keys/internal/testkit"
 )
 
-// Two blocks, of which nothing has to be a key.
+// Two blocks. They need not be keys.
 var (
 	one = pem.EncodeToMemory(&pem.Block{Type: PKCS8, Bytes: bytes.Repeat([]byte("secret"), 30)})
 	two = pem.EncodeToMemory(&pem.Block{Type: Certificate, Headers: map[string]string{"Name": "x y"}, Bytes: bytes.Repeat([]byte{2}, 90)})
@@ -29,7 +29,7 @@ func utf16Text(order binary.AppendByteOrder, s string) []byte {
 	return b
 }
 
-// TestShapes dresses two blocks in every way, and finds them again.
+// TestShapes writes two blocks in every supported shape and finds them again.
 func TestShapes(t *testing.T) {
 	plain := string(one) + string(two)
 	flat := string(bytes.ReplaceAll(one, []byte("\n"), []byte(" "))) + string(bytes.ReplaceAll(pem.EncodeToMemory(&pem.Block{Type: Certificate, Bytes: bytes.Repeat([]byte{2}, 90)}), []byte("\n"), []byte(" ")))
@@ -80,7 +80,7 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// TestDamage has blocks of which a reader of PEM would pass over one.
+// TestDamage tests damaged blocks, which encoding/pem would skip.
 func TestDamage(t *testing.T) {
 	good, other := string(one), string(two)
 	for name, tt := range map[string]struct{ text, want string }{
@@ -96,8 +96,8 @@ func TestDamage(t *testing.T) {
 		"bad base64":     {strings.Replace(good, "c2Vj", "c!Vj", 1), "block 1 (\"PRIVATE KEY\") is damaged"},
 		"no contents":    {"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", "damaged"},
 		"other end":      {strings.Replace(good, "END PRIVATE", "END PUBLIC", 1), "it has no end"},
-		"no label":       {"-----BEGIN \n" + good, "it begins with no label"},
-		"endless label":  {"-----BEGIN " + strings.Repeat("A", 99) + "-----\n" + good, "it begins with no label"},
+		"no label":       {"-----BEGIN \n" + good, "it has no label"},
+		"endless label":  {"-----BEGIN " + strings.Repeat("A", 99) + "-----\n" + good, "it has no label"},
 	} {
 		blocks, err := Blocks([]byte(tt.text))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -115,7 +115,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestForeign names what is not read.
+// TestForeign tests the formats that are only recognized.
 func TestForeign(t *testing.T) {
 	for text, want := range map[string]string{
 		"PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\n":                   PuTTY,
@@ -137,7 +137,7 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// TestDER tells apart what openssl writes.
+// TestDER recognizes the objects that openssl writes.
 func TestDER(t *testing.T) {
 	testkit.Tool(t, "openssl")
 	dir := t.TempDir()
@@ -167,7 +167,7 @@ func TestDER(t *testing.T) {
 		"pkcs12 -export -in c.pem -inkey k.pem -nomac -passout pass:x":               PKCS12,
 	} {
 		out := testkit.Run(t, dir, "openssl", strings.Fields(args)...)
-		if p, _ := pem.Decode(out); p != nil { // openssl ca knows no DER
+		if p, _ := pem.Decode(out); p != nil { // openssl ca cannot write DER
 			out = p.Bytes
 		}
 		blocks, err := Blocks(out)
@@ -175,7 +175,7 @@ func TestDER(t *testing.T) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 			continue
 		}
-		// Two of them in a row, and as base64, and cut.
+		// Also two in a row, as base64, and cut.
 		if blocks, err := Blocks(append(bytes.Clone(out), out...)); err != nil || len(blocks) != 2 || blocks[1].Label != want {
 			t.Errorf("%s, twice: %v", args, err)
 		}
@@ -207,7 +207,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// FuzzBlocks: each marker of a text is a block that was found, or there is an error.
+// FuzzBlocks: either each PEM marker of a text belongs to a returned block, or there is an error.
 func FuzzBlocks(f *testing.F) {
 	f.Add(append(bytes.Clone(one), two...))
 	f.Add(bytes.ReplaceAll(one, []byte("\n"), []byte(" ")))

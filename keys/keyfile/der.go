@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// findDER reads a file as one or more DER objects, and gives nil if it is not all
-// of that.
+// findDER parses a file that consists of DER objects. It returns nil for other files.
 func findDER(data []byte) (blocks []Block) {
 	if label := labelOfBER(data); label != "" {
 		return []Block{{Label: label, Bytes: bytes.Clone(data)}}
@@ -28,8 +27,8 @@ func findDER(data []byte) (blocks []Block) {
 	return blocks
 }
 
-// labelOfBER knows a store whose outermost value has an indefinite length, as BER has
-// them and DER has not: PFX (RFC 7292, section 4) and ContentInfo (RFC 5652, section 3).
+// labelOfBER recognizes a store whose outermost value has an indefinite length, which BER allows
+// and DER does not: PFX (RFC 7292, section 4) and ContentInfo (RFC 5652, section 3).
 func labelOfBER(data []byte) string {
 	switch {
 	case bytes.HasPrefix(data, []byte{0x30, 0x80, 2, 1, 3}):
@@ -40,8 +39,8 @@ func labelOfBER(data []byte) string {
 	return ""
 }
 
-// LabelOfDER tells a DER object by the members of its sequence. It gives "" for what
-// it does not know.
+// LabelOfDER returns the label of a DER object, which it recognizes by the members of its sequence.
+// It returns "" for unknown objects.
 func LabelOfDER(der []byte) string {
 	var object asn1.RawValue
 	if rest, err := asn1.Unmarshal(der, &object); err != nil || len(rest) > 0 || object.FullBytes[0] != 0x30 {
@@ -55,7 +54,7 @@ func LabelOfDER(der []byte) string {
 	switch {
 	case has("nnnnnnnnn"): // RSAPrivateKey, RFC 8017, appendix A.1.2
 		return PKCS1
-	case has("nnnnnn"): // what OpenSSL calls DSAPrivateKey
+	case has("nnnnnn"): // OpenSSL's DSAPrivateKey
 		return DSA
 	case has("nn"): // RSAPublicKey, RFC 8017, appendix A.1.1
 		return RSAPublicKey
@@ -75,7 +74,7 @@ func LabelOfDER(der []byte) string {
 	return ""
 }
 
-// labelOfSigned tells what is signed by what is signed in it.
+// labelOfSigned returns the label of a signed object, depending on its contents.
 func labelOfSigned(tbs asn1.RawValue) string {
 	switch shape := shapeOf(members(tbs.Bytes)); {
 	case strings.HasPrefix(shape, "nssc"): // CertificationRequestInfo, RFC 2986, section 4.1
@@ -86,7 +85,7 @@ func labelOfSigned(tbs asn1.RawValue) string {
 	return Certificate
 }
 
-// members gives the members of a sequence, up to what cannot be read.
+// members returns the members of a sequence, up to the first that cannot be parsed.
 func members(content []byte) (all []asn1.RawValue) {
 	for len(content) > 0 {
 		var m asn1.RawValue
@@ -99,8 +98,8 @@ func members(content []byte) (all []asn1.RawValue) {
 	return all
 }
 
-// shapeOf has one letter for the type of each member: integer n, sequence s, octet
-// string o, bit string b, object identifier i, time t, context-specific c, other x.
+// shapeOf returns one letter for the type of each member: integer n, sequence s, octet string o,
+// bit string b, object identifier i, time t, context-specific c, other x.
 func shapeOf(members []asn1.RawValue) string {
 	letters := map[int]byte{
 		asn1.TagInteger: 'n', asn1.TagSequence: 's', asn1.TagOctetString: 'o', asn1.TagBitString: 'b',

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// The labels of PEM, RFC 7468 and openssl(1).
+// PEM labels from RFC 7468 and openssl(1).
 const (
 	PKCS8          = "PRIVATE KEY"
 	EncryptedPKCS8 = "ENCRYPTED PRIVATE KEY"
@@ -23,14 +23,14 @@ const (
 	RSAPublicKey = "RSA PUBLIC KEY"
 
 	Certificate = "CERTIFICATE"
-	X509        = "X509 CERTIFICATE"    // another name for the same
-	Trusted     = "TRUSTED CERTIFICATE" // with openssl's own data behind it
+	X509        = "X509 CERTIFICATE"    // another label for a certificate
+	Trusted     = "TRUSTED CERTIFICATE" // followed by openssl's own data
 	Request     = "CERTIFICATE REQUEST"
 	CRL         = "X509 CRL"
 	PKCS7       = "PKCS7"
 )
 
-// Labels of our own, for what is no PEM.
+// Labels of this package for objects that are not PEM.
 const (
 	PKCS12    = "PKCS12"
 	Java      = "JAVA KEYSTORE"
@@ -67,7 +67,7 @@ var names = map[string]string{
 	SSH2:           "an SSH public key (RFC 4716)",
 }
 
-// Name names what has that label to people.
+// Name returns the name of objects with a label, for people.
 func Name(label string) string {
 	if name := names[label]; name != "" {
 		return name
@@ -75,7 +75,7 @@ func Name(label string) string {
 	return fmt.Sprintf("a PEM block %q", label)
 }
 
-// IsPrivate reports whether what has that label holds a private key, or may hold one.
+// IsPrivate reports whether an object with this label contains a private key, or may contain one.
 func IsPrivate(label string) bool {
 	switch label {
 	case PKCS12, Java, JWK, PGP:
@@ -84,14 +84,14 @@ func IsPrivate(label string) bool {
 	return strings.HasSuffix(label, "PRIVATE KEY")
 }
 
-// FormError says that a file holds something else than what is wanted, or that in a
-// form which is not read.
+// FormError is the error for a file that holds something else than expected, or holds it in a form
+// that is not supported.
 type FormError struct {
-	Label  string // of what it holds
-	Beside string // the label of what lies beside it, if that is what was meant
-	Want   string // in words
-	Public bool   // a public key is wanted
-	DER    bool   // the file is no PEM
+	Label  string // label of the object in the file
+	Beside string // label of another object in the file that was probably meant; may be empty
+	Want   string // description of what is expected
+	Public bool   // a public key is expected
+	DER    bool   // the file is not PEM
 }
 
 func (e *FormError) Error() string {

@@ -7,19 +7,19 @@ import (
 	"unicode/utf16"
 )
 
-// marker is the first or the last line of a PEM block. In a file made with cat, the
-// next block may stand right behind the last line of one.
+// marker matches the first or the last line of a PEM block. In a file made with cat, the next block
+// may follow the last line without a newline.
 var marker = regexp.MustCompile(`\n?(-----(?:BEGIN|END) [^\n]{1,64}?-----)\n?`)
 
-// plain gives a text as a copy in lines without blanks around them and with LF
-// behind, where each marker of PEM has a line of its own.
+// plain returns a copy of a text with LF line ends, without blanks at the beginning and end of
+// lines, and with each PEM marker on a line of its own.
 func plain(data []byte) []byte {
 	text := decodeUTF16(data)
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 	text = bytes.ReplaceAll(text, []byte("\r"), []byte("\n"))
 	if !bytes.Contains(bytes.TrimSpace(text), []byte("\n")) {
-		// JSON, and files of environment variables, write line ends as two characters.
+		// JSON and environment files write line ends as two characters.
 		text = bytes.ReplaceAll(text, []byte(`\r`), nil)
 		text = bytes.ReplaceAll(text, []byte(`\n`), []byte("\n"))
 	}
@@ -30,8 +30,8 @@ func plain(data []byte) []byte {
 	return marker.ReplaceAll(bytes.Join(lines, []byte("\n")), []byte("\n$1\n"))
 }
 
-// decodeUTF16 reads what Windows PowerShell makes of the output of a program. Only a
-// byte order mark shows it.
+// decodeUTF16 decodes UTF-16, in which Windows PowerShell saves the output of programs. It
+// recognizes it by the byte order mark.
 func decodeUTF16(data []byte) []byte {
 	var order binary.ByteOrder
 	switch {

@@ -24,8 +24,8 @@ import (
 	"github.com/vmseal/vmseal/keys/keyfile"
 )
 
-// Bounds on what a key file may ask for. By default openssl writes 2048
-// iterations, and scrypt with N 16384, r 8, p 1; it takes no scrypt above 32 MiB.
+// Limits for the parameters of a key file. By default openssl writes 2048 iterations, or scrypt
+// with N 16384, r 8, p 1. It refuses scrypt above 32 MiB.
 const (
 	maxIterations   = 5_000_000
 	maxSalt         = 1 << 10
@@ -66,8 +66,8 @@ var (
 	oidScrypt = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11591, 4, 11}
 )
 
-// cbc is a cipher in CBC mode, whose parameter is an initialization vector of one
-// block (RFC 8018, appendix B.2).
+// cbc is a cipher in CBC mode. Its parameter is an initialization vector of one block (RFC 8018,
+// appendix B.2).
 type cbc struct {
 	key, block int // sizes
 	new        func(key []byte) (cipher.Block, error)
@@ -80,8 +80,7 @@ var ciphers = map[string]cbc{
 	"1.2.840.113549.3.7":      {24, des.BlockSize, des.NewTripleDESCipher},
 }
 
-// prfs are the hashes of HMAC (RFC 8018, appendix B.1). HMAC-SHA-1 is meant where
-// none is named.
+// prfs are the hashes of HMAC (RFC 8018, appendix B.1). The default is HMAC-SHA-1.
 var prfs = map[string]func() hash.Hash{
 	"":                    sha1.New,
 	"1.2.840.113549.2.7":  sha1.New,
@@ -95,8 +94,8 @@ var prfs = map[string]func() hash.Hash{
 
 var errEncryptedDamaged = errors.New("damaged encrypted private key")
 
-// parseEncrypted reads an EncryptedPrivateKeyInfo. ask gives the passphrase; it is not
-// called for what cannot be read in any case.
+// parseEncrypted parses an EncryptedPrivateKeyInfo. It calls ask for the passphrase only if it
+// supports the encryption.
 func parseEncrypted(der []byte, ask func() ([]byte, error)) (*rsa.PrivateKey, error) {
 	box, err := parsePBES2(der)
 	if err != nil {
@@ -110,8 +109,8 @@ func parseEncrypted(der []byte, ask func() ([]byte, error)) (*rsa.PrivateKey, er
 	return decrypted(box.open(pass))
 }
 
-// decrypted reads what came out of a decryption. That has no check of its own but the
-// padding, so a wrong passphrase shows as what is no key.
+// decrypted parses a decrypted key. Decryption has no check except the padding, so after a wrong
+// passphrase the result is not a key.
 func decrypted(der []byte, err error) (*rsa.PrivateKey, error) {
 	if err != nil {
 		return nil, err
@@ -124,7 +123,7 @@ func decrypted(der []byte, err error) (*rsa.PrivateKey, error) {
 	return key, err
 }
 
-// pbes2 is what is encrypted with PBES2, and how.
+// pbes2 is data that is encrypted with PBES2, and its parameters.
 type pbes2 struct {
 	kdf    func(pass []byte, size int) ([]byte, error)
 	cipher cbc
@@ -132,8 +131,8 @@ type pbes2 struct {
 	data   []byte
 }
 
-// parsePBES2 refuses what asks for what is not supported, or for more work or memory
-// than a key is worth.
+// parsePBES2 refuses unsupported parameters, and those that need more work or memory than a key is
+// worth.
 func parsePBES2(der []byte) (*pbes2, error) {
 	var info encryptedPrivateKeyInfo
 	if rest, err := asn1.Unmarshal(der, &info); err != nil || len(rest) > 0 {
@@ -212,7 +211,7 @@ func unmarshalParams(alg pkix.AlgorithmIdentifier, v any) error {
 	return nil
 }
 
-// open decrypts, and takes the padding off (RFC 8018, section 6.1.1).
+// open decrypts the data and removes the padding (RFC 8018, section 6.1.1).
 func (box *pbes2) open(pass []byte) ([]byte, error) {
 	key, err := box.kdf(pass, box.cipher.key)
 	if err != nil {
@@ -233,9 +232,9 @@ func (box *pbes2) open(pass []byte) ([]byte, error) {
 	return plain[:len(plain)-pad], nil
 }
 
-// parseOldEncrypted reads what PEM itself encrypts (RFC 1421), as openssl did before 3.0.
-// One round of MD5 makes the key of the passphrase: little, but more than the nothing
-// that keeps a key in the clear.
+// parseOldEncrypted parses a key with the encryption of PEM (RFC 1421), which openssl used before
+// 3.0. It derives the key from the passphrase with one round of MD5. That is weak, but better than
+// an unencrypted key.
 func parseOldEncrypted(b keyfile.Block, ask func() ([]byte, error)) (*rsa.PrivateKey, error) {
 	mode, _, _ := strings.Cut(b.Headers["DEK-Info"], ",")
 	switch mode {
@@ -249,7 +248,7 @@ func parseOldEncrypted(b keyfile.Block, ask func() ([]byte, error)) (*rsa.Privat
 	}
 	defer clear(pass)
 	block := &pem.Block{Type: b.Label, Headers: b.Headers, Bytes: b.Bytes}
-	//lint:ignore SA1019 people have such keys; the weakness is not in reading them
+	//lint:ignore SA1019 people have such keys, and reading them does no harm
 	der, err := x509.DecryptPEMBlock(block, pass)
 	if errors.Is(err, x509.IncorrectPasswordError) {
 		err = errPassphraseOrDamage

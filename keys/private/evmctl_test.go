@@ -28,8 +28,8 @@ func digestOf(h ima.HashID, data []byte) []byte {
 	return d.Sum(nil)
 }
 
-// workshop is a folder with private.pem, cert.pem, cert.der, public.pem, a trust
-// store's worth of one key, and a file to sign.
+// workshop is a directory with private.pem, cert.pem, cert.der, public.pem, and a file to sign, and
+// a trust store with the key.
 type workshop struct {
 	dir    string
 	signer crypto.Signer
@@ -57,7 +57,7 @@ func newWorkshop(t *testing.T, bits int) workshop {
 	return w
 }
 
-// sign makes the bytes of a version 2 value for the file.
+// sign returns the bytes of a version 2 value for the file.
 func (w workshop) sign(t *testing.T, hash ima.HashID) []byte {
 	t.Helper()
 	sig, err := w.signer.Sign(rand.Reader, digestOf(hash, contents), hash.CryptoHash())
@@ -71,9 +71,8 @@ func (w workshop) sign(t *testing.T, hash ima.HashID) []byte {
 	return raw
 }
 
-// TestValuesAreEvmctls is the oracle of everything that is written: for each
-// size and hash our value is evmctl's to the byte, ours verifies there and
-// theirs verifies here.
+// TestValuesAreEvmctls: for each key size and hash, our value is equal to evmctl's byte for byte,
+// evmctl verifies our value, and we verify evmctl's.
 func TestValuesAreEvmctls(t *testing.T) {
 	testkit.Tool(t, "evmctl", "openssl")
 	for _, bits := range []int{2048, 3072, 4096} {
@@ -83,15 +82,15 @@ func TestValuesAreEvmctls(t *testing.T) {
 			t.Run(fmt.Sprintf("RSA-%d %v", bits, hash), func(t *testing.T) {
 				ours := w.sign(t, hash)
 
-				// By the bare key, by the certificate's SKID.
+				// With the bare key, and with the certificate's SKID.
 				for _, args := range [][]string{{"-n"}, {"-n", "--keyid-from-cert", "cert.der"}} {
 					args = append([]string{"ima_sign", "-a", hash.String(), "--key", PrivateFile}, append(args, "file")...)
 					if theirs := testkit.Hex(t, testkit.Run(t, w.dir, "evmctl", args...)); !bytes.Equal(ours, theirs) {
 						t.Fatalf("%v gives\n%x, ours is\n%x", args, theirs, ours)
 					}
 				}
-				// By its digest, which needs no privilege, as --sigfile does: that sets the
-				// attribute as well.
+				// By digest. Unlike --sigfile, which also sets the attribute, this needs no
+				// privilege.
 				testkit.Write(t, w.path("line"), fmt.Appendf(nil, "%x file\n", digestOf(hash, contents)))
 				line := bytes.Fields(testkit.Run(t, w.dir, "sh", "-c", "evmctl sign_hash -a "+hash.String()+" --key "+PrivateFile+" <line"))
 				if len(line) != 3 {
@@ -102,7 +101,7 @@ func TestValuesAreEvmctls(t *testing.T) {
 					t.Fatalf("sign_hash gives\n%x, ours is\n%x", theirs, ours)
 				}
 
-				// Theirs verifies here.
+				// We verify evmctl's value.
 				v, err := ima.Parse(theirs)
 				if err != nil {
 					t.Fatal(err)
@@ -111,7 +110,7 @@ func TestValuesAreEvmctls(t *testing.T) {
 					t.Errorf("evmctl's value: %v, %v", k, err)
 				}
 
-				// Ours verifies there, and not over other contents.
+				// evmctl verifies our value, and not for other contents.
 				testkit.Write(t, w.path("file.sig"), ours)
 				testkit.Run(t, w.dir, "evmctl", "ima_verify", "--sigfile", "--key", "cert.der", "file")
 				testkit.Write(t, w.path("other"), []byte("other contents\n"))
@@ -124,8 +123,7 @@ func TestValuesAreEvmctls(t *testing.T) {
 	}
 }
 
-// TestTamperedBytes flips a bit in every byte of a value: each must be refused,
-// when it is read or when it is verified.
+// TestTamperedBytes flips a bit in every byte of a value: parsing or verification must fail.
 func TestTamperedBytes(t *testing.T) {
 	w := newWorkshop(t, 2048)
 	good, digest := w.sign(t, ima.SHA256), digestOf(ima.SHA256, contents)
@@ -160,7 +158,7 @@ func TestTamperedBytes(t *testing.T) {
 		}
 	}
 	if err := verify(append(bytes.Clone(good), 0)); err == nil {
-		t.Error("with a byte behind it: verifies")
+		t.Error("with an additional byte: verifies")
 	}
 }
 
@@ -184,9 +182,9 @@ func TestVersion1IsEvmctls(t *testing.T) {
 	}
 }
 
-// TestVersion3 builds a version 3 value. Where evmctl knows --veritysig (from
-// 1.5 on) it is the oracle; an older one signs the digest of ima_file_id, which
-// is the same signature under a version 2 header.
+// TestVersion3 builds a version 3 value and compares it with evmctl's --veritysig (since 1.5). With
+// an older evmctl it compares the signature over the digest of ima_file_id, which is the same under
+// a version 2 header.
 func TestVersion3(t *testing.T) {
 	testkit.Tool(t, "evmctl", "sh")
 	w := newWorkshop(t, 2048)

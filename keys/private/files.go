@@ -7,14 +7,14 @@ import (
 	"path/filepath"
 )
 
-// files are the four files of a new key while they are being written.
+// files are the four files of a new key while they are written.
 type files struct {
 	dir     string
 	madeDir bool
 	open    []*os.File // private, certificate, public, trust store
 }
 
-// newFiles creates the files, and none over an existing one.
+// newFiles creates the files. It fails if one of them exists.
 func newFiles(dir string) (*files, error) {
 	out := &files{dir: dir}
 	switch err := os.Mkdir(dir, 0o700); {
@@ -36,7 +36,7 @@ func newFiles(dir string) (*files, error) {
 	return out, nil
 }
 
-// write fills the files, in the order of open, and makes them durable.
+// write writes the contents, in the order of open, and syncs them to disk.
 func (out *files) write(contents ...[]byte) error {
 	for i, f := range out.open {
 		if _, err := f.Write(contents[i]); err != nil {
@@ -56,7 +56,7 @@ func (out *files) write(contents ...[]byte) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// abort removes what was made.
+// abort removes everything that was created.
 func (out *files) abort() error {
 	var errs []error
 	for _, f := range out.open {

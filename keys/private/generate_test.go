@@ -80,8 +80,8 @@ func checkCertificate(t *testing.T, path string, pub *keys.PublicKey) {
 	}
 }
 
-// TestGenerateAgainstOpenssl has openssl open the encrypted key, and compute the
-// SKID by its own "hash" method.
+// TestGenerateAgainstOpenssl: openssl opens the encrypted key, and computes the same SKID with its
+// "hash" method.
 func TestGenerateAgainstOpenssl(t *testing.T) {
 	testkit.Tool(t, "openssl")
 	dir := filepath.Join(t.TempDir(), "key")
@@ -114,8 +114,8 @@ func TestGenerateAgainstOpenssl(t *testing.T) {
 	}
 }
 
-// TestGenerateKeepsFiles has each of the three files in the way in turn: it must
-// stay as it is, and nothing may appear beside it.
+// TestGenerateKeepsFiles: each of the three files may exist. It must not change, and no other file
+// may appear.
 func TestGenerateKeepsFiles(t *testing.T) {
 	for _, name := range []string{PrivateFile, CertificateFile, PublicFile, TrustFile} {
 		dir := t.TempDir()
@@ -134,7 +134,7 @@ func TestGenerateKeepsFiles(t *testing.T) {
 	}
 }
 
-// TestGenerateCleansUp fails after the files were made.
+// TestGenerateCleansUp fails after the files were created.
 func TestGenerateCleansUp(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "key")
 	out, err := newFiles(dir)

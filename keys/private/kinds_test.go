@@ -21,9 +21,9 @@ import (
 	"github.com/vmseal/vmseal/keys/keyfile"
 )
 
-// TestKinds has openssl and ssh-keygen make keys that sign nothing here. Each is refused
-// for what it is, in the clear and encrypted: a kind that shows only after decryption is
-// no wrong passphrase.
+// TestKinds tests keys of openssl and ssh-keygen that cannot sign here. The errors name the kind,
+// with and without encryption: a kind that shows only after decryption must not look like a wrong
+// passphrase.
 func TestKinds(t *testing.T) {
 	testkit.Tool(t, "openssl", "ssh-keygen", "sh")
 	dir := t.TempDir()
@@ -50,15 +50,15 @@ func TestKinds(t *testing.T) {
 		"PSS with parameters": {"openssl genpkey -algorithm RSA-PSS -pkeyopt rsa_pss_keygen_md:sha256 -out k", "holds an RSA private key for PSS only"},
 		"PSS, traditional":    {"openssl genpkey -algorithm RSA-PSS | openssl rsa -traditional -out k", "holds an RSA private key for PSS only"},
 		"PSS, DER":            {"openssl genpkey -algorithm RSA-PSS -outform DER -out k", "holds an RSA private key for PSS only"},
-		"512 bits":            {"openssl genrsa -out k 512", "RSA key of 512 bits, allowed are 2048"},
+		"512 bits":            {"openssl genrsa -out k 512", "RSA key of 512 bits, but 2048 to 8192 are allowed"},
 		"1024 bits":           {"openssl genrsa -out k 1024", "RSA key of 1024 bits"},
 		"1024 bits, old way":  {"openssl genrsa -traditional -aes128 -passout pass:x -out k 1024", "RSA key of 1024 bits"},
 		"1024 bits, new way":  {"openssl genrsa -aes128 -passout pass:x -out k 1024", "RSA key of 1024 bits"},
 		"1024 bits, PKCS #12": {"openssl genrsa -out k 1024 && " + certify + "p && mv p k", "RSA key of 1024 bits"},
 		"2047 bits":           {"openssl genrsa -out k 2047", "RSA key of 2047 bits"},
 		"exponent 3":          {"openssl genrsa -3 -out k 2048", "RSA exponent 3 is not"},
-		"exponent 2^32+15":    {"openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_pubexp:4294967311 -out k", "RSA exponent of 33 bits, allowed are 31"},
-		"exponent 2^64+13":    {"openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_pubexp:18446744073709551629 -out k", "RSA exponent of 65 bits, allowed are 31"},
+		"exponent 2^32+15":    {"openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_pubexp:4294967311 -out k", "RSA exponent of 33 bits, at most 31 are allowed"},
+		"exponent 2^64+13":    {"openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_pubexp:18446744073709551629 -out k", "RSA exponent of 65 bits, at most 31 are allowed"},
 		"OpenSSH RSA":         {"ssh-keygen -q -t rsa -N '' -f k", "holds an OpenSSH private key"},
 		"OpenSSH encrypted":   {"ssh-keygen -q -t rsa -N passphrase -f k", "holds an OpenSSH private key"},
 		"OpenSSH Ed25519":     {"ssh-keygen -q -t ed25519 -N passphrase -f k", `not an RSA key but an OpenSSH key of type "ssh-ed25519"`},
@@ -77,7 +77,7 @@ func TestKinds(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v does not say %q", err, tt.want)
 			}
-			// These have hints of their own.
+			// Commands have hints for these errors.
 			_, form := errors.AsType[*keyfile.FormError](err)
 			if n := count(form, errors.Is(err, ErrNotRSA), errors.Is(err, ErrWeak)); n != 1 {
 				t.Errorf("%v is %d of the errors with a hint", err, n)
@@ -95,8 +95,8 @@ func count(all ...bool) (n int) {
 	return n
 }
 
-// TestInconsistentKeys changes one number of a key. None may sign: what a wrong
-// exponent or coefficient signs does not verify, and can give the key away.
+// TestInconsistentKeys changes one number of a key. No such key may sign: its signatures do not
+// verify, and may reveal the key.
 func TestInconsistentKeys(t *testing.T) {
 	good := x509.MarshalPKCS1PrivateKey(testkit.Key(t, 2048))
 	var numbers struct {
@@ -123,11 +123,12 @@ func TestInconsistentKeys(t *testing.T) {
 	}
 	der, err := asn1.Marshal(numbers)
 	if err != nil || !bytes.Equal(der, good) {
-		t.Fatalf("the test does not put the key together again: %v", err)
+		t.Fatalf("the test does not restore the key: %v", err)
 	}
 }
 
-// TestPassphrasesOfForms: each encrypted form asks once, and says when the answer is wrong.
+// TestPassphrasesOfForms: each encrypted form asks once, and its error says that the passphrase is
+// wrong.
 func TestPassphrasesOfForms(t *testing.T) {
 	testkit.Tool(t, "openssl", "sh")
 	dir := t.TempDir()
@@ -168,8 +169,8 @@ func TestPassphrasesOfForms(t *testing.T) {
 	}
 }
 
-// TestPKCS12IsBounded has stores that ask for more work than a key is worth, at each
-// place that can.
+// TestPKCS12IsBounded tests stores that request more work than a key is worth, in every place that
+// can.
 func TestPKCS12IsBounded(t *testing.T) {
 	testkit.Tool(t, "openssl")
 	dir := t.TempDir()
@@ -201,7 +202,7 @@ func TestPKCS12IsBounded(t *testing.T) {
 	}
 }
 
-// TestPKCS12Refuses has stores that the library does not read.
+// TestPKCS12Refuses tests stores that the library does not read.
 func TestPKCS12Refuses(t *testing.T) {
 	testkit.Tool(t, "openssl")
 	dir := t.TempDir()
@@ -226,7 +227,7 @@ func TestPKCS12Refuses(t *testing.T) {
 	}
 }
 
-// TestSigstore opens what sigstore's own library encrypts, under both of its labels.
+// TestSigstore opens keys that sigstore's library encrypts, under both labels.
 func TestSigstore(t *testing.T) {
 	pass := cryptoutils.StaticPasswordFunc([]byte(secret))
 	text, public, err := cryptoutils.GeneratePEMEncodedRSAKeyPair(2048, pass)
@@ -259,7 +260,8 @@ func TestSigstore(t *testing.T) {
 	}
 }
 
-// TestCertificatesBeside: what lies beside the key comes with it, and the name of the file.
+// TestCertificatesBeside: the certificates beside the key are returned with it, and the name of the
+// file.
 func TestCertificatesBeside(t *testing.T) {
 	key := testkit.Key(t, 2048)
 	der, err := x509.MarshalPKCS8PrivateKey(key)

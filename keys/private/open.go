@@ -10,48 +10,46 @@ import (
 	"github.com/vmseal/vmseal/keys/input"
 )
 
-// What a caller may want to tell apart, to say what can be done about it.
+// Errors that a caller can distinguish to give a hint.
 var (
-	ErrScheme             = errors.New("key reference is of a kind that this build does not support")
-	ErrPassphraseRequired = errors.New("private key is encrypted, and there is no passphrase")
+	ErrScheme             = errors.New("this build does not support this kind of key reference")
+	ErrPassphraseRequired = errors.New("private key is encrypted, but there is no passphrase")
 	ErrPassphrase         = errors.New("wrong passphrase")
-	ErrEncryption         = errors.New("private key is encrypted in a way that is not supported")
-	ErrPKCS12             = errors.New("PKCS #12 store is damaged, or of a form that is not supported")
+	ErrEncryption         = errors.New("encryption of the private key is not supported")
+	ErrPKCS12             = errors.New("PKCS #12 store is damaged or not supported")
 	ErrNotRSA             = errors.New("not an RSA key")
 	ErrWeak               = errors.New("key must not be used")
-	ErrSeveral            = errors.New("one private key is wanted")
+	ErrSeveral            = errors.New("exactly one private key is expected")
 	ErrExposed            = errors.New("private key is readable by group or others")
 )
 
-// Options says where a passphrase comes from, and where warnings go.
+// Options are the options of Open.
 type Options struct {
-	// PassphraseFile holds the passphrase; one line end behind it is not part of
-	// it. It goes before Passphrase.
+	// PassphraseFile is a file with the passphrase. A newline at its end is not part of the
+	// passphrase. It takes precedence over Passphrase.
 	PassphraseFile string
 
-	// Passphrase gives the passphrase for what prompt names. It is asked only
-	// when a key is encrypted, and once.
+	// Passphrase returns the passphrase for what prompt names. It is called at most once, and only
+	// if the key is encrypted.
 	Passphrase func(ctx context.Context, prompt string) ([]byte, error)
 
-	// Warn is told of what is not right but no reason to stop: what Exposed
-	// finds of the file. It may be nil.
+	// Warn receives the error of Exposed, which does not make Open fail. It may be nil.
 	Warn func(error)
 }
 
-// opener reaches a key. ref is the reference behind the scheme.
+// opener opens a key. ref is the reference without its scheme.
 type opener func(ctx context.Context, ref string, opt Options) (*Key, error)
 
-// schemes are the kinds of reference besides the path of a file, each by what it
-// begins with.
+// schemes are the kinds of references other than paths of files, by prefix.
 var schemes = map[string]opener{
 	"env://": openEnv,
 }
 
-// foreign are schemes that signing tools commonly know. Those with "//" are
-// recognized by that.
+// foreign are common schemes of other signing tools. Schemes with "//" are recognized without this
+// list.
 var foreign = []string{"pkcs11:", "tpm2:"}
 
-// Open reaches the key that keyref names.
+// Open opens the key that keyref names.
 func Open(ctx context.Context, keyref string, opt Options) (*Key, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -70,8 +68,8 @@ func Open(ctx context.Context, keyref string, opt Options) (*Key, error) {
 	return openFile(ctx, keyref, opt)
 }
 
-// unknownScheme does not give back what follows the scheme: PKCS #11 URIs may
-// carry a PIN.
+// unknownScheme returns the scheme of an unsupported reference. It does not return the rest,
+// because PKCS #11 URIs may contain a PIN.
 func unknownScheme(keyref string) (string, bool) {
 	for _, scheme := range foreign {
 		if strings.HasPrefix(keyref, scheme) {
@@ -82,7 +80,7 @@ func unknownScheme(keyref string) (string, bool) {
 	return scheme + "://", ok
 }
 
-// openEnv cannot clear the variable itself, which is the caller's choice of place.
+// openEnv opens a key in an environment variable. It does not clear the variable.
 func openEnv(ctx context.Context, name string, opt Options) (*Key, error) {
 	text := []byte(os.Getenv(name))
 	if len(text) == 0 {
@@ -108,8 +106,8 @@ func openFile(ctx context.Context, path string, opt Options) (*Key, error) {
 	return k, nil
 }
 
-// Exposed gives an error that wraps ErrExposed if the path is that of a file
-// that others than its owner can read.
+// Exposed returns an error that wraps ErrExposed if path is a regular file that users other than
+// its owner can read.
 func Exposed(path string) error {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() || info.Mode().Perm()&0o044 == 0 {

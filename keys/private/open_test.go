@@ -71,7 +71,7 @@ func TestOpenForms(t *testing.T) {
 	}
 }
 
-// TestOpenEncrypted opens what openssl writes, its defaults first.
+// TestOpenEncrypted opens keys that openssl encrypts, first with its defaults.
 func TestOpenEncrypted(t *testing.T) {
 	testkit.Tool(t, "openssl")
 	dir := t.TempDir()
@@ -174,7 +174,7 @@ func TestPassphrases(t *testing.T) {
 	}
 }
 
-// TestOpenRefuses also looks for secrets in what is said.
+// TestOpenRefuses also checks that no error contains a secret.
 func TestOpenRefuses(t *testing.T) {
 	ec, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
@@ -209,7 +209,7 @@ func TestOpenRefuses(t *testing.T) {
 		"bad DER":     {block("PRIVATE KEY", []byte("hunter2")), "damaged"},
 		"bad PKCS1":   {block("RSA PRIVATE KEY", []byte("hunter2")), "damaged"},
 		"bad PBES2":   {block("ENCRYPTED PRIVATE KEY", []byte("hunter2")), "damaged"},
-		"two keys":    {good + good, "holds 2 private keys, but one private key is wanted"},
+		"two keys":    {good + good, "holds 2 private keys, but exactly one private key is expected"},
 		"three keys":  {good + pkcs8(ec) + block("OPENSSH PRIVATE KEY", []byte{0}), "holds 3 private keys"},
 		"one damaged": {good + good[:500], "PEM block 2 (\"PRIVATE KEY\") is damaged"},
 		"certificate": {block("CERTIFICATE", []byte{0}), "holds a certificate, but an RSA private key"},
@@ -228,7 +228,7 @@ func TestOpenRefuses(t *testing.T) {
 			continue
 		}
 		if !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "TEST_KEY") {
-			t.Errorf("%s: error %q does not say %q and where", name, err, tt.want)
+			t.Errorf("%s: error %q does not name %q and the variable", name, err, tt.want)
 		}
 		for _, s := range []string{"hunter2", secret, body} {
 			if strings.Contains(err.Error(), s) {
@@ -287,7 +287,7 @@ func TestOpenWarns(t *testing.T) {
 			t.Errorf("mode %04o: warnings %v", mode, warnings)
 		}
 	}
-	// What is no key needs no care.
+	// Files that are not keys need no protection.
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -298,8 +298,8 @@ func TestOpenWarns(t *testing.T) {
 	}
 }
 
-// TestParsePBES2 has parameters that no honest file has; what is beneath would panic,
-// hang or take all memory.
+// TestParsePBES2 tests parameters that no honest file has. Without checks the libraries would
+// panic, hang or use all memory.
 func TestParsePBES2(t *testing.T) {
 	testkit.Tool(t, "openssl")
 	dir := t.TempDir()
@@ -339,7 +339,7 @@ func TestParsePBES2(t *testing.T) {
 	}
 }
 
-// TestKeyLength makes parameters as other tools may: with the optional key length.
+// TestKeyLength tests parameters with the optional key length, which other tools may write.
 func TestKeyLength(t *testing.T) {
 	hmac := pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 9}, Parameters: asn1.NullRawValue}
 	for length, want := range map[int]error{0: nil, 32: nil, 16: ErrEncryption} {
@@ -361,8 +361,7 @@ func TestKeyLength(t *testing.T) {
 	}
 }
 
-// FuzzParse opens damaged keys: whatever is in the file, there is an error or a
-// key, soon.
+// FuzzParse: for any file, Parse returns an error or a key, in a short time.
 func FuzzParse(f *testing.F) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

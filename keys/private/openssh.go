@@ -8,8 +8,8 @@ import (
 	"github.com/vmseal/vmseal/keys/keyfile"
 )
 
-// openSSHError refuses a private key in OpenSSH's own format. ssh-keygen converts such
-// a key, but that of another kind would be of no use.
+// openSSHError returns the error for a private key in OpenSSH's own format. If it is not an RSA
+// key, the error says so, because converting the key with ssh-keygen would not help.
 func openSSHError(key []byte) error {
 	if kind := openSSHKind(key); kind != "" && kind != "ssh-rsa" {
 		return fmt.Errorf("%w but an OpenSSH key of type %q", ErrNotRSA, kind)
@@ -17,8 +17,8 @@ func openSSHError(key []byte) error {
 	return &keyfile.FormError{Label: keyfile.OpenSSH, Want: wanted}
 }
 
-// openSSHKind gives the type of the first public key, which is not encrypted, and ""
-// if it cannot be read: openssh-key-v1 of OpenSSH's PROTOCOL.key, section 1.
+// openSSHKind returns the type of the first public key, which is not encrypted, or "" if it cannot
+// be parsed: openssh-key-v1 of OpenSSH's PROTOCOL.key, section 1.
 func openSSHKind(key []byte) string {
 	rest, ok := bytes.CutPrefix(key, []byte("openssh-key-v1\x00"))
 	next := func() (s []byte) {

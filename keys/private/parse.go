@@ -11,11 +11,11 @@ import (
 	"github.com/vmseal/vmseal/keys/keyfile"
 )
 
-// wanted is what a key file holds, in words.
+// wanted describes the contents of a key file.
 const wanted = "an RSA private key in PEM, DER or PKCS #12"
 
-// IsIn reports whether a file holds a private key, or what may hold one, so that it is
-// for Parse to read or to refuse.
+// IsIn reports whether a file contains a private key, or may contain one, so that Parse should
+// handle it.
 func IsIn(text []byte) bool {
 	blocks, err := keyfile.Blocks(text)
 	if err != nil {
@@ -30,8 +30,7 @@ func IsIn(text []byte) bool {
 	return false
 }
 
-// Parse is Open for the contents of a file that has been read already. where names it,
-// in errors and for a prompt.
+// Parse is Open for a file that was read already. where names the file in errors and prompts.
 func Parse(ctx context.Context, text []byte, where string, opt Options) (*Key, error) {
 	k, err := parse(ctx, text, where, opt)
 	if err != nil {
@@ -62,8 +61,8 @@ func parse(ctx context.Context, text []byte, where string, opt Options) (*Key, e
 	return newKey(priv, certificates)
 }
 
-// onlyKey finds the private key among what a file holds, and the certificates beside
-// it. What else lies there, such as parameters and requests, says nothing about them.
+// onlyKey returns the only private key of a file and the certificates beside it. It ignores other
+// objects, such as parameters and requests.
 func onlyKey(blocks []keyfile.Block) (only keyfile.Block, certificates [][]byte, err error) {
 	n := 0
 	for _, b := range blocks {
@@ -84,7 +83,7 @@ func onlyKey(blocks []keyfile.Block) (only keyfile.Block, certificates [][]byte,
 	return only, certificates, err
 }
 
-// parseBlock reads the private key of a block. ask gives the passphrase.
+// parseBlock parses the private key in a block. ask returns the passphrase.
 func parseBlock(b keyfile.Block, ask func() ([]byte, error)) (*rsa.PrivateKey, error) {
 	switch b.Label {
 	case keyfile.PKCS8, keyfile.PKCS1:
@@ -104,8 +103,8 @@ func parseBlock(b keyfile.Block, ask func() ([]byte, error)) (*rsa.PrivateKey, e
 	return nil, &keyfile.FormError{Label: b.Label, Want: wanted}
 }
 
-// parseSigstore reads what sigstore's tools encrypt. The library allows only the
-// parameters that these write.
+// parseSigstore parses a key that sigstore's tools have encrypted. The library accepts only the
+// parameters that these tools write.
 func parseSigstore(text []byte, ask func() ([]byte, error)) (*rsa.PrivateKey, error) {
 	pass, err := ask()
 	if err != nil {

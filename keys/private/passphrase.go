@@ -9,12 +9,13 @@ import (
 	"github.com/vmseal/vmseal/keys/input"
 )
 
-// MaxFile bounds a key file. It has room for a store with a long chain of certificates.
+// MaxFile is the maximum size of a key file. It has room for a store with a long chain of
+// certificates.
 const MaxFile = 1 << 20
 
 const maxPassphrase = 4 << 10
 
-// passphrase asks where Options says, and never gives an empty one.
+// passphrase returns the passphrase from the source in opt. It is never empty.
 func (opt Options) passphrase(ctx context.Context, where string) ([]byte, error) {
 	if opt.PassphraseFile != "" {
 		return ReadPassphrase(ctx, opt.PassphraseFile)
@@ -32,8 +33,7 @@ func (opt Options) passphrase(ctx context.Context, where string) ([]byte, error)
 	return pass, nil
 }
 
-// ReadPassphrase gives the one line of a file, without the line end. An empty
-// one is refused.
+// ReadPassphrase returns the only line of a file, without its line end. It must not be empty.
 func ReadPassphrase(ctx context.Context, path string) ([]byte, error) {
 	text, err := input.Read(ctx, path, maxPassphrase)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// parsePKCS12 reads the private key of a PKCS #12 store and the certificates in it. An
-// empty passphrase is tried first: many stores have that, and nobody can be asked for it.
+// parsePKCS12 parses the private key and the certificates of a PKCS #12 store. It first tries an
+// empty passphrase: many stores have one.
 func parsePKCS12(der []byte, ask func() ([]byte, error)) (*Key, error) {
 	if err := checkPKCS12(der); err != nil {
 		return nil, err
@@ -43,8 +43,8 @@ func parsePKCS12(der []byte, ask func() ([]byte, error)) (*Key, error) {
 	return newKey(priv, certificates)
 }
 
-// The structures of RFC 7292, section 4, and of PKCS #7 in them (RFC 5652), as far as
-// they stand in the clear.
+// The structures of RFC 7292, section 4, and of PKCS #7 (RFC 5652), as far as they are not
+// encrypted.
 type (
 	pfx struct {
 		Version  int
@@ -83,9 +83,9 @@ var (
 	oidPBMAC1      = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 14}
 )
 
-// checkPKCS12 refuses a store that asks for more work than a key is worth. Of that the
-// library has no bound. What lies within something encrypted is seen only by who knows
-// the passphrase, and so is not looked at.
+// checkPKCS12 refuses a store that needs more work than a key is worth, because the library has no
+// limit. It does not see encrypted parts: only somebody who knows the passphrase can make those
+// costly.
 func checkPKCS12(der []byte) error {
 	var store pfx
 	var safes []contentInfo
@@ -126,7 +126,7 @@ func checkPKCS12(der []byte) error {
 	return nil
 }
 
-// unmarshalData reads what an octet string of type data holds.
+// unmarshalData parses the contents of an octet string of type data.
 func unmarshalData(info contentInfo, v any) error {
 	var data []byte
 	if _, err := asn1.Unmarshal(info.Content.Bytes, &data); err != nil {
@@ -138,10 +138,10 @@ func unmarshalData(info contentInfo, v any) error {
 	return nil
 }
 
-// iterations finds how often an algorithm iterates. What it cannot read, the library
-// cannot either.
+// iterations returns the number of iterations of an algorithm. It returns 0 if it cannot parse the
+// parameters; the library cannot parse those either.
 func iterations(alg pkix.AlgorithmIdentifier) int {
-	var kdf struct { // of PBES2 and of PBMAC1 (RFC 8018, appendix A.4 and A.5)
+	var kdf struct { // PBES2 and PBMAC1 (RFC 8018, appendix A.4 and A.5)
 		KDF, Other pkix.AlgorithmIdentifier
 	}
 	var pbkdf2 pbkdf2Params

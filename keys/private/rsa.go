@@ -16,9 +16,9 @@ import (
 	"github.com/vmseal/vmseal/keys/keyfile"
 )
 
-// Stand-ins for the libraries' own errors, which might quote what they could not read.
+// These errors replace those of the libraries, which might quote secret data.
 var (
-	errDamaged            = errors.New("damaged private key, or not one that can be read")
+	errDamaged            = errors.New("private key is damaged or has an unknown form")
 	errPassphraseOrDamage = fmt.Errorf("%w (or a damaged key)", ErrPassphrase)
 )
 
@@ -35,7 +35,7 @@ var (
 	oidEC  = asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}
 )
 
-// curves names those of RFC 5480 and some that OpenSSL knows besides.
+// curves has the names of the curves of RFC 5480, and of some more that OpenSSL knows.
 var curves = map[string]string{
 	"1.3.132.0.33":          "P-224",
 	"1.2.840.10045.3.1.7":   "P-256",
@@ -47,8 +47,8 @@ var curves = map[string]string{
 	"1.3.36.3.3.2.8.1.1.13": "brainpoolP512r1",
 }
 
-// parseDER reads a private key by what it is, whatever its label says: some tools
-// write PKCS #1 with the label of PKCS #8.
+// parseDER parses a private key by its structure, whatever its label is: some tools write PKCS #1
+// with the label of PKCS #8.
 func parseDER(der []byte) (*rsa.PrivateKey, error) {
 	switch keyfile.LabelOfDER(der) {
 	case keyfile.PKCS8:
@@ -59,8 +59,8 @@ func parseDER(der []byte) (*rsa.PrivateKey, error) {
 	return nil, errDamaged
 }
 
-// parsePKCS8 names what is not RSA before crypto/x509 sees it, which knows less kinds
-// of keys than people have.
+// parsePKCS8 parses a PKCS #8 key. It names keys that are not RSA keys itself, because crypto/x509
+// knows fewer kinds.
 func parsePKCS8(der []byte) (*rsa.PrivateKey, error) {
 	var info privateKeyInfo
 	if rest, err := asn1.Unmarshal(der, &info); err != nil || len(rest) > 0 {
@@ -81,8 +81,8 @@ func parsePKCS8(der []byte) (*rsa.PrivateKey, error) {
 	return nil, fmt.Errorf("%w but %s", ErrNotRSA, keys.AlgorithmName(info.Algorithm.Algorithm))
 }
 
-// parsePKCS1 checks the public half first: what must not be used is then refused for
-// what it is, and not as what cannot be read.
+// parsePKCS1 parses a PKCS #1 key. It checks the public half first, so that the error for an
+// unusable key gives the reason.
 func parsePKCS1(der []byte) (*rsa.PrivateKey, error) {
 	var public struct { // the beginning of RSAPrivateKey, RFC 8017, appendix A.1.2
 		Version int
@@ -92,7 +92,7 @@ func parsePKCS1(der []byte) (*rsa.PrivateKey, error) {
 		return nil, errDamaged
 	}
 	if !public.E.IsInt64() || public.E.Int64() > 1<<31-1 {
-		return nil, fmt.Errorf("%w: RSA exponent of %d bits, allowed are 31", ErrWeak, public.E.BitLen())
+		return nil, fmt.Errorf("%w: RSA exponent of %d bits, at most 31 are allowed", ErrWeak, public.E.BitLen())
 	}
 	if err := check(&rsa.PublicKey{N: public.N, E: int(public.E.Int64())}); err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func parsePKCS1(der []byte) (*rsa.PrivateKey, error) {
 	return key, nil
 }
 
-// check refuses what no label is verified with.
+// check returns an error if no signature verifies with the key.
 func check(pub *rsa.PublicKey) error {
 	if _, err := keys.NewPublicKey(pub); err != nil {
 		return fmt.Errorf("%w: %w", ErrWeak, err)
@@ -112,7 +112,7 @@ func check(pub *rsa.PublicKey) error {
 	return nil
 }
 
-// rsaKey refuses what is not an RSA key that can sign here, by name.
+// rsaKey returns key if it is an RSA key. Otherwise its error names the kind of key.
 func rsaKey(key any) (*rsa.PrivateKey, error) {
 	switch key := key.(type) {
 	case *rsa.PrivateKey:

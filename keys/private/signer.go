@@ -9,15 +9,15 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 )
 
-// Key is an RSA key that signs, with what lay beside it.
+// Key is an RSA private key with the objects beside it.
 type Key struct {
 	crypto.Signer
 
-	// Name is what errors call the key: where it was read from.
+	// Name is the name of the key in errors: the place it was read from.
 	Name string
 
-	// Certificates are those of the file, DER, in their order. Whether one of them
-	// belongs to the key has not been looked at.
+	// Certificates are the certificates of the file, as DER, in order. They may belong to other
+	// keys.
 	Certificates [][]byte
 }
 
@@ -29,15 +29,14 @@ func newKey(priv *rsa.PrivateKey, certificates [][]byte) (*Key, error) {
 	return &Key{Signer: s, Certificates: certificates}, nil
 }
 
-// signer narrows sigstore's signer to what a label may hold. That one looks only
-// at the hash that its options name, and so would make a PKCS #1 v1.5 signature
-// where PSS is asked for.
+// signer restricts sigstore's signer to signatures that security.ima may hold. sigstore's signer
+// checks only the hash in its options. If it were asked for PSS, it would make a PKCS #1 v1.5
+// signature.
 type signer struct {
 	*signature.RSAPKCS1v15Signer
 }
 
-// newSigner wraps a parsed key. The key is checked once here, and signing with
-// it is safe for concurrent use.
+// newSigner wraps a parsed key. It checks the key once. Signing is safe for concurrent use.
 func newSigner(priv *rsa.PrivateKey) (crypto.Signer, error) {
 	s, err := signature.LoadRSAPKCS1v15Signer(priv, crypto.SHA256)
 	if err != nil {
@@ -46,8 +45,8 @@ func newSigner(priv *rsa.PrivateKey) (crypto.Signer, error) {
 	return signer{s}, nil
 }
 
-// Sign signs a digest. rand is not used: PKCS #1 v1.5 is deterministic, and
-// crypto/rsa takes what it needs for blinding from the system.
+// Sign signs a digest. It does not use rand: PKCS #1 v1.5 is deterministic, and crypto/rsa takes
+// its randomness for blinding from the system.
 func (s signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 	hash, ok := opts.(crypto.Hash)
 	if !ok {
@@ -66,5 +65,5 @@ func (s signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte
 
 var _ crypto.Signer = signer{}
 
-// Public gives the *rsa.PublicKey.
+// Public returns the *rsa.PublicKey.
 func (s signer) Public() crypto.PublicKey { return s.RSAPKCS1v15Signer.Public().(*rsa.PublicKey) }

@@ -21,7 +21,7 @@ func wrap(t testing.TB, bits int) crypto.Signer {
 	return s
 }
 
-// TestSign compares with crypto/rsa, with and without a source of randomness.
+// TestSign compares signatures with those of crypto/rsa, with and without a source of randomness.
 func TestSign(t *testing.T) {
 	s := wrap(t, 2048)
 	for _, hash := range []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512} {
@@ -66,7 +66,7 @@ func TestSignRefuses(t *testing.T) {
 	}
 }
 
-// TestSignConcurrently is for the race detector, and checks every signature.
+// TestSignConcurrently is for the race detector, and verifies every signature.
 func TestSignConcurrently(t *testing.T) {
 	s := wrap(t, 2048)
 	pub := s.Public().(*rsa.PublicKey)
@@ -99,7 +99,7 @@ func BenchmarkSign(b *testing.B) {
 				}
 			}
 		})
-		// What the wrapping costs is the difference to this.
+		// The difference is the cost of the wrapper.
 		b.Run(fmt.Sprintf("RSA-%d bare", bits), func(b *testing.B) {
 			for b.Loop() {
 				if _, err := rsa.SignPKCS1v15(nil, plain, crypto.SHA256, digest); err != nil {

@@ -15,36 +15,35 @@ import (
 	"github.com/vmseal/vmseal/formats/digsig"
 )
 
-// Bounds on what is accepted as a key.
+// Bounds on the size of keys.
 const (
 	MinBits = 2048 // NIST SP 800-131A
-	MaxBits = 8192 // a larger one would only make verification slow
+	MaxBits = 8192 // a larger key would only make verification slow
 
-	// minExponent keeps small public exponents out, as FIPS 186-5 does
-	// (2^16 < e, and odd).
+	// minExponent excludes small public exponents, as FIPS 186-5 does (2^16 < e, and odd).
 	minExponent = 1<<16 + 1
 
 	maxName = 128
 )
 
-// Key is an RSA key that signatures may be verified with.
+// Key is an RSA key that verifies signatures.
 type Key struct {
 	RSA  *rsa.PublicKey
-	ID   digsig.KeyID // by which signatures name it
+	ID   digsig.KeyID // key id in its signatures
 	Name string       // for people; may be empty
 
-	// The first and the last moment at which the key verifies anything, in whole
-	// seconds; zero is open.
+	// The first and the last moment at which the key is valid, in whole seconds. Zero means no
+	// limit.
 	NotBefore, NotAfter time.Time
 }
 
-// Check refuses a key that must not be used.
+// Check returns an error if the key must not be used.
 func (k *Key) Check() error {
 	switch pub := k.RSA; {
 	case pub == nil || pub.N == nil:
 		return errors.New("no key")
 	case pub.N.Sign() <= 0 || pub.N.BitLen() < MinBits || pub.N.BitLen() > MaxBits:
-		return fmt.Errorf("RSA key of %d bits, allowed are %d to %d", pub.N.BitLen(), MinBits, MaxBits)
+		return fmt.Errorf("RSA key of %d bits, but %d to %d are allowed", pub.N.BitLen(), MinBits, MaxBits)
 	case pub.N.Bit(0) == 0:
 		return errors.New("RSA modulus is even")
 	case pub.E < minExponent || pub.E&1 == 0 || pub.E > 1<<31-1:
@@ -55,7 +54,7 @@ func (k *Key) Check() error {
 	return CheckName(k.Name)
 }
 
-// CheckName refuses what cannot be the name of a key in a trust store.
+// CheckName returns an error if name cannot be the name of a key in a trust store.
 func CheckName(name string) error {
 	odd := func(r rune) bool { return !unicode.IsPrint(r) }
 	if len(name) > maxName || !utf8.ValidString(name) || name != strings.TrimSpace(name) || strings.ContainsFunc(name, odd) {
@@ -64,8 +63,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// ValidAt reports, with an error that wraps ErrNotValid, that the key must not
-// verify anything at t.
+// ValidAt returns an error that wraps ErrNotValid unless the key is valid at t.
 func (k *Key) ValidAt(t time.Time) error {
 	if t.Before(k.NotBefore) {
 		return fmt.Errorf("%w: key %v is valid from %s", ErrNotValid, k.ID, FormatTime(k.NotBefore))
@@ -82,10 +80,10 @@ type subjectPublicKeyInfo struct {
 	PublicKey asn1.BitString
 }
 
-// rsaEncryption is of RFC 8017, appendix A.1: without parameters, which is written NULL.
+// rsaEncryption is the algorithm identifier of RFC 8017, appendix A.1. Its parameters are NULL.
 var rsaEncryption = pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 1, 1}, Parameters: asn1.NullRawValue}
 
-// ParseDER reads an RSA key from a DER SubjectPublicKeyInfo. It has no id. rsa.PublicKey has
+// ParseDER parses an RSA key from a DER SubjectPublicKeyInfo. The key has no id. rsa.PublicKey has
 // the members of RSAPublicKey (RFC 8017, appendix A.1.1), in that order.
 func ParseDER(der []byte) (*Key, error) {
 	var info subjectPublicKeyInfo
@@ -99,15 +97,15 @@ func ParseDER(der []byte) (*Key, error) {
 	if err := k.Check(); err != nil {
 		return nil, err
 	}
-	// Of another algorithm, or with what asn1.Unmarshal lets stand behind a value or
-	// overlooks at the end of a sequence.
+	// The comparison refuses other algorithms, and data that asn1.Unmarshal ignores after a value
+	// or at the end of a sequence.
 	if !bytes.Equal(der, k.MarshalDER()) {
 		return nil, errors.New("RSA public key is not in canonical form (rsaEncryption, no algorithm parameters, nothing behind it)")
 	}
 	return k, nil
 }
 
-// MarshalDER gives the key as DER SubjectPublicKeyInfo.
+// MarshalDER returns the key as a DER SubjectPublicKeyInfo.
 func (k *Key) MarshalDER() []byte {
 	b, err := asn1.Marshal(*k.RSA)
 	if err == nil {

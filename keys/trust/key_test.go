@@ -18,7 +18,7 @@ import (
 	"github.com/vmseal/vmseal/keys/internal/testkit"
 )
 
-// newKey gives a key of that size whose id is the size.
+// newKey returns a key of the given size whose id is the size.
 func newKey(t testing.TB, bits int) *Key {
 	return &Key{RSA: &testkit.Key(t, bits).PublicKey, ID: digsig.KeyID{2: byte(bits >> 8), 3: byte(bits)}}
 }
@@ -40,7 +40,7 @@ func TestCheckRefuses(t *testing.T) {
 		"negative e":    {N: n, E: -65537},
 	} {
 		if err := (&Key{RSA: pub}).Check(); err == nil {
-			t.Errorf("%s: taken", name)
+			t.Errorf("%s: accepted", name)
 		}
 	}
 	for _, exponent := range []int{65537, 1<<31 - 1} {
@@ -86,7 +86,7 @@ func TestValidAt(t *testing.T) {
 	}
 }
 
-// TestDER compares with the parser that the package itself must not import.
+// TestDER compares the package with crypto/x509, which the package itself must not import.
 func TestDER(t *testing.T) {
 	for _, bits := range []int{2048, 3072, 4096} {
 		k := newKey(t, bits)
@@ -119,7 +119,7 @@ func TestParseDERRefuses(t *testing.T) {
 		c[at] = b
 		return c
 	}
-	// encoding/asn1 overlooks a member too many at the end of a sequence.
+	// encoding/asn1 ignores an additional member at the end of a sequence.
 	var outer []asn1.RawValue
 	if _, err := asn1.Unmarshal(der, &outer); err != nil {
 		t.Fatal(err)

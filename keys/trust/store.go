@@ -12,7 +12,7 @@ import (
 	"github.com/vmseal/vmseal/formats/digsig"
 )
 
-// MaxSize bounds the text of a trust store; it has room for a thousand keys.
+// MaxSize is the maximum size of a trust store's text. It has room for a thousand keys.
 const MaxSize = 1 << 20
 
 // PEMType is the label of a SubjectPublicKeyInfo (RFC 7468, section 13).
@@ -26,7 +26,7 @@ const (
 	HeaderNotAfter  = "Not-After"
 )
 
-// Why something is not a trust store, or a signature does not verify.
+// Reasons why a text is not a trust store, or a signature does not verify.
 var (
 	ErrCertificate   = errors.New(`PEM block is "CERTIFICATE", want "PUBLIC KEY"`)
 	ErrHash          = errors.New("hash is not allowed")
@@ -37,13 +37,12 @@ var (
 	ErrBadSignature  = errors.New("bad signature")
 )
 
-// Store is a set of keys, no two with the same id. It does not change, and may be used
-// by several goroutines at once.
+// Store is a set of keys with distinct ids. It does not change, and several goroutines may use it
+// at once.
 type Store struct{ keys []Key }
 
-// New makes a store of the keys, and refuses what could make it ambiguous: an id that
-// stands for two keys, and a key that stands in it twice (with two ids, its validity
-// could be chosen by whoever writes the id).
+// New returns a store of the keys. It refuses ambiguous stores: two keys with the same id, and a
+// key that occurs twice (with two ids, the writer of a signature could choose the key's validity).
 func New(keys ...Key) (*Store, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("trust store: no keys")
@@ -64,8 +63,8 @@ func New(keys ...Key) (*Store, error) {
 	return &Store{slices.Clone(keys)}, nil
 }
 
-// Parse reads a store as package keys writes it. White space may stand
-// around the blocks, nothing else may.
+// Parse parses a store in the form that package keys writes. Only white space may surround the
+// blocks.
 func Parse(text []byte) (*Store, error) {
 	if len(text) > MaxSize {
 		return nil, fmt.Errorf("trust store: %d bytes, at most %d are allowed", len(text), MaxSize)
@@ -81,12 +80,11 @@ func Parse(text []byte) (*Store, error) {
 	return New(keys...)
 }
 
-// next takes the first key off the text of a store. White space may stand before it and behind
-// it, nothing else may.
+// next removes the first key from the text of a store. Only white space may come before and after
+// it.
 //
-// pem.Decode skips what it cannot read, so that a damaged key would vanish from
-// a store without a word, and lets the last of doubled headers win. So the block
-// must be exactly what pem.Encode makes of it.
+// pem.Decode skips what it cannot read, so a damaged key would disappear from a store unnoticed. It
+// also lets the last of doubled headers win. So the block must be exactly what pem.Encode writes.
 func next(text []byte) (k *Key, rest []byte, err error) {
 	block, rest := pem.Decode(text)
 	switch {
@@ -113,7 +111,7 @@ func next(text []byte) (k *Key, rest []byte, err error) {
 	return k, bytes.TrimSpace(rest), nil
 }
 
-// set takes what a header says.
+// set sets the property of a header.
 func (k *Key) set(name, value string) (err error) {
 	switch {
 	case value == "":
@@ -132,8 +130,8 @@ func (k *Key) set(name, value string) (err error) {
 	return err
 }
 
-// Lookup finds a key by its id, and gives a copy. Whether it is valid now is for Verify
-// or ValidAt.
+// Lookup returns a copy of the key with an id. It does not check the validity; see Verify and
+// ValidAt.
 func (t *Store) Lookup(id digsig.KeyID) (*Key, bool) {
 	for _, k := range t.keys {
 		if k.ID == id {
@@ -143,12 +141,11 @@ func (t *Store) Lookup(id digsig.KeyID) (*Key, bool) {
 	return nil, false
 }
 
-// Verify checks that s is a signature over digest by a key of the store that is valid
-// now, and gives that key. A nil error is the only yes.
+// Verify verifies that s is a signature over digest by a key of the store that is valid now, and
+// returns that key. The signature is good only if the error is nil.
 //
-// For version 2 the digest is that of the file's contents under s.Hash. For version 3
-// it is the digest of struct ima_file_id with the fs-verity digest, again under s.Hash:
-// in both cases what the kernel hands to integrity_digsig_verify.
+// For version 2, digest is the digest of the file's contents under s.Hash. For version 3, it is the
+// digest of struct ima_file_id, also under s.Hash. See digsig.Signature.FileID.
 func (t *Store) Verify(s digsig.Signature, digest []byte) (*Key, error) {
 	hash := s.Hash.Crypto()
 	k, known := t.Lookup(s.KeyID)
@@ -171,14 +168,13 @@ func (t *Store) Verify(s digsig.Signature, digest []byte) (*Key, error) {
 	return k, nil
 }
 
-// Keys gives copies of all keys in the order in which the store has them.
+// Keys returns copies of all keys in the order of the store.
 func (t *Store) Keys() []Key { return slices.Clone(t.keys) }
 
-// FormatTime gives a moment as a trust store has it: RFC 3339, UTC, whole seconds.
+// FormatTime returns a time in the form of a trust store: RFC 3339, UTC, whole seconds.
 func FormatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// parseTime reads RFC 3339 in UTC and whole seconds, the one form that
-// FormatTime writes.
+// parseTime parses exactly the form that FormatTime returns.
 func parseTime(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil || FormatTime(t) != s || t.IsZero() {

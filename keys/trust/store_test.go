@@ -10,7 +10,7 @@ import (
 	"github.com/vmseal/vmseal/formats/digsig"
 )
 
-// block is a key in the form of a trust store, with these headers.
+// block returns a key in the form of a trust store, with these headers.
 func block(t testing.TB, k *Key, headers ...string) string {
 	t.Helper()
 	b := &pem.Block{Type: PEMType, Headers: map[string]string{}, Bytes: k.MarshalDER()}
@@ -24,7 +24,7 @@ func block(t testing.TB, k *Key, headers ...string) string {
 	return string(text)
 }
 
-// TestParse reads one key with everything and one with nothing.
+// TestParse parses a key with all properties and a key with none.
 func TestParse(t *testing.T) {
 	a, b := newKey(t, 2048), newKey(t, 3072)
 	full := block(t, a, "IMA-Key-Id", "deadbeef", "Name", "release: builds, Übung", "Not-Before", "2026-01-02T03:04:05Z", "Not-After", "2036-01-02T02:04:05Z")
@@ -47,7 +47,7 @@ func TestParse(t *testing.T) {
 			}
 		}
 		if k, ok := s.Lookup(digsig.KeyID{}); ok || k != nil {
-			t.Error("Lookup finds a key that is not there")
+			t.Error("Lookup finds a key that does not exist")
 		}
 	}
 }
@@ -113,12 +113,12 @@ func TestNewRefuses(t *testing.T) {
 	same.ID = newKey(t, 2048).ID
 	for i, keys := range [][]Key{{}, {{}}, {early}, {name}, {*newKey(t, 2048), twin}, {*newKey(t, 2048), same}} {
 		if _, err := New(keys...); err == nil {
-			t.Errorf("store %d is taken", i)
+			t.Errorf("store %d is accepted", i)
 		}
 	}
 }
 
-// TestStoreIsItsOwn makes sure that no one can change a store from outside.
+// TestStoreIsItsOwn: a store does not change when its keys change outside.
 func TestStoreIsItsOwn(t *testing.T) {
 	given := []Key{*newKey(t, 2048)}
 	s, err := New(given...)
@@ -134,7 +134,7 @@ func TestStoreIsItsOwn(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever is taken could have been made by New.
+// FuzzParse: New accepts the keys of every store that Parse accepts.
 func FuzzParse(f *testing.F) {
 	text := block(f, newKey(f, 2048), "IMA-Key-Id", "01020304", "Name", "x", "Not-After", "2036-01-02T02:04:05Z")
 	f.Add([]byte(text))

@@ -22,7 +22,7 @@ func newStore(t testing.TB, keys ...Key) *Store {
 	return s
 }
 
-// sign gives a signature of version 2, and the digest that it is over.
+// sign returns a signature of version 2 and the signed digest.
 func sign(t testing.TB, bits int, hash digsig.Hash) (digsig.Signature, []byte) {
 	t.Helper()
 	h := hash.Crypto().New()
@@ -47,7 +47,7 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// TestVerifyRefuses changes one thing at a time in a good signature.
+// TestVerifyRefuses changes one thing in a good signature.
 func TestVerifyRefuses(t *testing.T) {
 	good, digest := sign(t, 2048, digsig.SHA256)
 	flip := func(b []byte, bit int) []byte {
@@ -92,7 +92,7 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 }
 
-// TestVerifyValidity: it goes by the clock, and nobody can forget to ask.
+// TestVerifyValidity: Verify checks the validity by the clock.
 func TestVerifyValidity(t *testing.T) {
 	s, digest := sign(t, 2048, digsig.SHA256)
 	expired, early := *newKey(t, 2048), *newKey(t, 2048)

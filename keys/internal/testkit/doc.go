@@ -1,3 +1,3 @@
-// Package testkit is what the tests of the key packages share: keys, and the
-// outside tools that serve as oracles. Only tests import it.
+// Package testkit is shared by the tests of the key packages: it has keys, and runs the external
+// tools that the tests compare with.
 package testkit

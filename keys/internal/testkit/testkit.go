@@ -14,8 +14,7 @@ import (
 	"testing"
 )
 
-// Tool skips a test that cannot be made for want of a tool, unless the machine
-// is said to have all of them.
+// Tool skips a test if a tool is missing, or fails it if all tools are required.
 func Tool(tb testing.TB, names ...string) {
 	tb.Helper()
 	for _, name := range names {
@@ -30,7 +29,7 @@ func Tool(tb testing.TB, names ...string) {
 	}
 }
 
-// Try runs a command in dir, and gives its standard output and standard error.
+// Try runs a command in dir and returns its standard output and standard error.
 func Try(dir, name string, args ...string) (stdout, stderr []byte, err error) {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
@@ -50,7 +49,7 @@ func Run(tb testing.TB, dir, name string, args ...string) []byte {
 	return stdout
 }
 
-// Hex reads a line of hexadecimal digits, as evmctl prints it.
+// Hex decodes a line of hexadecimal digits, as evmctl prints it.
 func Hex(tb testing.TB, line []byte) []byte {
 	tb.Helper()
 	b, err := hex.DecodeString(strings.TrimSpace(string(line)))
@@ -65,8 +64,7 @@ var (
 	made = make(map[int]*rsa.PrivateKey)
 )
 
-// Key gives an RSA key made for this run of the tests, the same for all that ask
-// for that size.
+// Key returns an RSA key of the given size. It is the same for all tests of this run.
 func Key(tb testing.TB, bits int) *rsa.PrivateKey {
 	tb.Helper()
 	mu.Lock()
@@ -91,7 +89,7 @@ func WritePrivate(tb testing.TB, path string, key any) {
 	Write(tb, path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// Write writes a file for its owner alone.
+// Write writes a file that only its owner can read.
 func Write(tb testing.TB, path string, data []byte) {
 	tb.Helper()
 	if err := os.WriteFile(path, data, 0o600); err != nil {
