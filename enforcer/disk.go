@@ -90,7 +90,8 @@ func (h *hit) placeOf(inode *guest.Range) (place, error) {
 	return place{}, errors.New("the disk of the file changes while it is read")
 }
 
-// checkDevice returns an error if the file is not on the pinned disk.
+// checkDevice returns an error if the file is on a file system whose contents may change unnoticed,
+// or not on the pinned disk.
 func (e *Enforcer) checkDevice(p *place) error {
 	switch only := e.config.Device; {
 	case p.flags&unverifiable != 0:

@@ -119,9 +119,9 @@ func (h *hit) digsigVerify() error {
 	return h.forceReturn(Allow, 0, "")
 }
 
-// verify returns the id of the key that made the signature, whatever the verdict, and an error
-// unless the signature is good. If files is true, digest is the file's digest, computed with hash
-// (Linux 7.1 and later). Otherwise digest is what was signed.
+// verify returns the key id in the signature, whatever the verdict, and an error unless the
+// signature is good. If files is true, digest is the file's digest, computed with hash (Linux 7.1
+// and later). Otherwise digest is what was signed.
 func (t *Trust) verify(xattr, digest []byte, files bool, hash digsig.Hash) (key string, err error) {
 	s, err := digsig.Parse(xattr)
 	if err != nil {

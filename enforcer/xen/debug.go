@@ -16,7 +16,7 @@ var breakpoint = []byte{0xcc, 0x1f, 0x44, 0x00, 0x00}
 // enforcer has to poll for it.
 type debug struct{ g *Guest }
 
-// attach makes each vCPU that stands behind a trap hit it once more.
+// attach makes each vCPU that is behind a trap hit it once more.
 func (d *debug) attach() {
 	d.rewind()
 	d.g.do(setDebugging, 1)
@@ -40,7 +40,7 @@ func (d *debug) status() (vcpu int, paused bool) {
 // hasHit reports whether a vCPU with these registers has hit a trap.
 func (d *debug) hasHit(r guest.Registers) bool { return r.CPL() == 0 && d.g.isOurs(r.RIP-1) }
 
-// rewind moves each vCPU that stands behind a trap back to it. Xen reports other breakpoints only
+// rewind moves each vCPU that is behind a trap back to it. Xen reports other breakpoints only
 // once, so rewind returns those to the guest.
 func (d *debug) rewind() {
 	for v, _ := d.status(); v >= 0; v, _ = d.status() {

@@ -79,7 +79,7 @@ func (h *hypervisor) open() {
 	h.version = versions[h.release]
 	// Xen rejects every other version, and 0, with EACCES before it does anything else.
 	_, err = h.info()
-	h.check(fmt.Sprintf("Xen %s is not supported, or does not accept version %#x of the domctl interface", h.release, h.version), err)
+	h.check(fmt.Sprintf("xen %s is not supported, or does not accept version %#x of the domctl interface", h.release, h.version), err)
 }
 
 func (h *hypervisor) close() error {

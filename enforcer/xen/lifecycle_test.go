@@ -221,8 +221,8 @@ func (p *guardian) serve(n int, b book) {
 	}
 }
 
-// stands waits until the domain uses no processor time any more.
-func (d *domain) stands() {
+// awaitIdle waits until the domain uses no processor time any more.
+func (d *domain) awaitIdle() {
 	d.t.Helper()
 	used := func() string {
 		fields := strings.Fields(d.xl("list", d.name))
@@ -250,7 +250,7 @@ func TestKilled(t *testing.T) {
 	b := book{}
 	p := d.guardian(k, true)
 	p.kill() // before the trap was hit
-	d.stands()
+	d.awaitIdle()
 	p = d.guardian(k, false)
 	p.hit() // the first process
 	p.send(commandPass)
@@ -258,13 +258,13 @@ func TestKilled(t *testing.T) {
 	p.serve(6, b)
 	p.send(commandRun)
 	p.kill() // while it waits, or at a hit
-	d.stands()
+	d.awaitIdle()
 	d.check(b)
 	p = d.guardian(k, false)
 	p.serve(6, b)
 	pending := p.hit()
 	p.kill()
-	d.stands()
+	d.awaitIdle()
 	d.check(b)
 	p = d.guardian(k, false)
 	again := p.hit()
@@ -282,7 +282,7 @@ func TestKilled(t *testing.T) {
 	b[again.VCPU] = append(b[again.VCPU], wordDenied)
 	p.serve(6, b)
 	p.kill()
-	d.stands()
+	d.awaitIdle()
 	d.check(b)
 	byHand(t, d, k, b)
 }
@@ -296,7 +296,7 @@ func byHand(t *testing.T, d *domain, k kernelFacts, b book) {
 		t.Fatal(err)
 	}
 	d.xl("unpause", d.name)
-	d.stands()
+	d.awaitIdle()
 	g.Close()
 	g = d.again(k)
 	for range 5 {

@@ -113,7 +113,7 @@ func newMonitor(g *Guest, name string) *monitor {
 			return &monitor{g: g, trap: t, fd: -1}
 		}
 	}
-	g.check("watching it", fmt.Errorf("Xen %s cannot intercept the trap %q on this machine (its events are %#x)", g.release, name, can))
+	g.check("watching it", fmt.Errorf("xen %s cannot intercept the trap %q on this machine (its events are %#x)", g.release, name, can))
 	return &monitor{fd: -1}
 }
 

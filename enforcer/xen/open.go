@@ -78,7 +78,7 @@ func (g *Guest) choose() {
 			g.check("this Xen has no debugging calls (it was built without CONFIG_GDBSX)", err)
 		}
 	case g.pv:
-		g.check("monitoring it", errors.New("Xen has no monitor for PV guests"))
+		g.check("monitoring it", errors.New("there is no monitor for PV guests"))
 	case g.vcpus > slots:
 		g.check("monitoring it", fmt.Errorf("it may have %d vCPUs, but Xen's ring has room for the hits of %d: create it with fewer (vcpus and maxvcpus)", g.vcpus, slots))
 	default:

@@ -70,13 +70,13 @@ func (r rule) add(word string) error {
 	return nil
 }
 
-// exemptible are the kinds of file systems (include/uapi/linux/magic.h) whose files
-// are all made by the kernel, and can be neither executed nor loaded: they are
-// noexec whatever they are mounted with, or the kernel has no way to read them.
+// exemptible are the kinds of file systems (include/uapi/linux/magic.h) whose files are all created
+// by the kernel and can be neither executed nor loaded: they are noexec with any mount options, or
+// the kernel cannot read files from them.
 //
-// Not among them are tmpfs, ramfs, devtmpfs, hugetlbfs, FUSE and bpf, in which root
-// makes files; overlayfs, which hides what lies beneath; efivarfs, pstore, selinuxfs
-// and the files of AppArmor, which give back bytes that root has put in.
+// It leaves out tmpfs, ramfs, devtmpfs, hugetlbfs, FUSE and bpf, where root can create files;
+// overlayfs, which hides the files below it; and efivarfs, pstore, selinuxfs and the files of
+// AppArmor, which return bytes that root has written.
 var exemptible = map[uint64]string{
 	0x9fa0: "proc", 0x62656572: "sysfs", 0x64626720: "debugfs", 0x74726163: "tracefs", 0x73636673: "securityfs",
 	0x43415d53: "smackfs", 0x1cd1: "devpts", 0x42494e4d: "binfmt_misc", 0x27e0eb: "cgroup", 0x63677270: "cgroup2",

@@ -102,7 +102,7 @@ func tally(records []record) string {
 		if r.Type == "hit" {
 			hits++
 		}
-		if r.Reason == "of the initramfs" {
+		if r.Reason == "file of the initramfs" {
 			initial++
 		}
 	}

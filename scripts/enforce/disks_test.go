@@ -82,7 +82,7 @@ func TestWritableDisk(t *testing.T) {
 			t.Errorf("the enforcer says: %s", said)
 		}
 		for _, r := range e.records() {
-			if r.Verdict == "allow" && r.Reason != "of the initramfs" {
+			if r.Verdict == "allow" && r.Reason != "file of the initramfs" {
 				t.Errorf("before it was frozen: %+v", r)
 			}
 		}

@@ -28,7 +28,7 @@ func TestLimits(t *testing.T) {
 		t.Parallel()
 		_, e := bootGuarded(t, newGuard(t, g, "6.1"), options{cmdline: "rdinit=/bin/true" + posture, readonly: true, noWait: true})
 		e.awaitExit(4) // of process 1 the kernel panics, and QEMU ends
-		if said := e.log.String(); !strings.Contains(said, "never came into force") {
+		if said := e.log.String(); !strings.Contains(said, "ended before its IMA policy was in force") {
 			t.Errorf("the enforcer says: %s", said)
 		}
 		records := e.records()

@@ -28,7 +28,7 @@ func TestReadOnly(t *testing.T) {
 		{"loop device over a signed image", `cd /data && mkdir -p in at && probe copy /opt/t/program/good in/good &&
 			mke2fs -q -t ext4 -d in image 8M && mount -o loop image at`, "/data/at/good", "on device"},
 		{"loop device over the system disk", "mkdir /data/sys && mount -o loop,ro /dev/vda /data/sys", "/data/sys/opt/t/program/good", "on device"},
-		{"FUSE", "cd /data && mkdir fuse && mke2fs -q -t ext2 -d in image2 8M && fuse2fs -o ro,allow_other image2 fuse", "/data/fuse/good", "unseen"},
+		{"FUSE", "cd /data && mkdir fuse && mke2fs -q -t ext2 -d in image2 8M && fuse2fs -o ro,allow_other image2 fuse", "/data/fuse/good", "unnoticed"},
 		{"overlay of the system disk", `mkdir /data/up /data/work /data/over && mount -t overlay -o lowerdir=/opt/t/program,upperdir=/data/up,workdir=/data/work none /data/over &&
 			echo more >>/data/over/good`, "/data/over/good", "without a disk"},
 	} {
