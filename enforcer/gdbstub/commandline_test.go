@@ -5,9 +5,10 @@ import (
 	"testing"
 )
 
-// TestWarnings: what stands on the command line is found, in each form that QEMU takes, and nothing else is taken for it.
+// TestWarnings: options are found in each form that QEMU accepts, and nothing else is mistaken for
+// them.
 func TestWarnings(t *testing.T) {
-	const reboot, nested, unknown = "without -no-reboot", "without svm=off,vmx=off", "cannot be read"
+	const reboot, nested, unknown = "without -no-reboot", "without -cpu ...,svm=off,vmx=off", "cannot be read"
 	for line, want := range map[string][]string{
 		"qemu -no-reboot -cpu max,svm=off,vmx=off":                              nil,
 		"qemu --cpu host,-vmx,-svm -S --no-reboot":                              nil,
@@ -23,7 +24,7 @@ func TestWarnings(t *testing.T) {
 	} {
 		text := strings.ReplaceAll(line, " ", "\x00")
 		if text != "" {
-			text += "\x00" // as the kernel ends it
+			text += "\x00" // the kernel ends it like this
 		}
 		got := (&Guest{command: strings.Split(text, "\x00")}).Warnings()
 		if len(got) != len(want) {
@@ -37,11 +38,11 @@ func TestWarnings(t *testing.T) {
 		}
 	}
 	if _, g := newStub(t, nil); len(g.Warnings()) != 1 || !strings.Contains(g.Warnings()[0], unknown) {
-		t.Errorf("of no known process: %q", g.Warnings())
+		t.Errorf("unknown process: %q", g.Warnings())
 	}
 }
 
-// TestCommandLine reads that of a QEMU.
+// TestCommandLine reads the command line of a running QEMU.
 func TestCommandLine(t *testing.T) {
 	g := boot(t, 1, "-cpu", "max,svm=off,vmx=off").dial(t)
 	if w := g.Warnings(); w != nil {

@@ -11,34 +11,34 @@ import (
 )
 
 var (
-	errSilent = errors.New("no answer in time")
-	errHungUp = fmt.Errorf("%w: QEMU closed the connection", guest.ErrEnded)
-	errCut    = errors.New("QEMU closed the connection, and goes on")
-	errUnseen = errors.New("QEMU closed the connection, and it is not known whether the guest has ended")
+	errSilent     = errors.New("no answer in time")
+	errHungUp     = fmt.Errorf("%w: QEMU closed the connection", guest.ErrEnded)
+	errDropped    = errors.New("QEMU closed the connection, but still runs")
+	errUnknownEnd = errors.New("QEMU closed the connection, and it is not known whether the guest has ended")
 )
 
-// conn is a stream socket, with a buffer for what comes in and a batch of what goes out.
+// conn is a stream socket with a buffer for input and a batch of packets to be sent.
 type conn struct {
-	fd       int
-	peer     int           // a pidfd of the process at the other end, not above 0 if that is not known
-	patience time.Duration // for what QEMU answers at once
-	err      error         // the first there was; nothing is sent or taken any more
+	fd      int
+	peer    int           // pidfd of the process at the other end; not above 0 if it is not known
+	timeout time.Duration // for replies that QEMU sends at once
+	err     error         // the first error; after it nothing is sent or received
 
-	out      []byte   // packets that were not sent yet
-	sent     bool     // no reply to the last batch was taken yet
-	stopped  bool     // a batch, or opening, has stopped the guest, which ran when it came
-	pending  []string // the texts of those whose replies were not taken yet
-	orders   int      // to how many of these it has to be OK
-	question string   // what the last reply that was taken or waited for belongs to
+	out     []byte   // the batch: packets that were not sent yet
+	sent    bool     // no reply to the last batch was taken yet
+	stopped bool     // the last batch, or opening, has stopped a running guest
+	pending []string // texts of the packets whose replies were not taken yet
+	oks     int      // number of packets in pending whose reply must be OK
+	current string   // text of the packet whose reply was taken or awaited last
 
-	buf  [16 << 10]byte // buf[r:w] was received and not yet taken
+	buf  [16 << 10]byte // buf[r:w] was received and not taken yet
 	r, w int
 }
 
-func (c *conn) soon() time.Time { return time.Now().Add(c.patience) }
+func (c *conn) deadline() time.Time { return time.Now().Add(c.timeout) }
 
-// write sends at once. What is under way is far less than a socket holds, so there
-// is no waiting for a stub that waits for us.
+// write sends without waiting. The pending packets are far smaller than a socket buffer, so it
+// never has to wait for a stub that waits for us.
 func (c *conn) write(b []byte) error {
 	n, err := unix.SendmsgN(c.fd, b, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	switch {
@@ -47,28 +47,28 @@ func (c *conn) write(b []byte) error {
 	case err != nil:
 		return fmt.Errorf("writing: %w", err)
 	case n < len(b):
-		return fmt.Errorf("it took %d bytes of %d", n, len(b))
+		return fmt.Errorf("the socket took %d bytes of %d", n, len(b))
 	}
 	return nil
 }
 
-// hungUp tells whether the connection ended because QEMU did. A process closes what it
-// has open some time before it is gone.
+// hungUp returns an error that says whether the connection ended because QEMU did. A process closes
+// its files some time before it is gone.
 func (c *conn) hungUp() error {
 	switch {
 	case c.peer <= 0:
-		return errUnseen
-	case readable(c.peer, c.soon()) == errSilent:
-		return errCut
+		return errUnknownEnd
+	case readable(c.peer, c.deadline()) == errSilent:
+		return errDropped
 	}
 	return errHungUp
 }
 
-// spin is how long a reply that is due at once is looked for again and again: waking up
-// from sleep takes as long as QEMU takes to reply, and the guest stands still meanwhile.
+// spin is how long a reply is polled for before the process sleeps. Waking up takes as long as QEMU
+// takes to reply, and the guest stands still meanwhile.
 const spin = 200 * time.Microsecond
 
-// fill receives more. Who sends all the time gains none.
+// fill receives more input. A peer that keeps sending does not extend the deadline.
 func (c *conn) fill(until time.Time) error {
 	c.r, c.w = 0, copy(c.buf[:], c.buf[c.r:c.w])
 	if c.w == len(c.buf) {
@@ -114,7 +114,7 @@ func readable(fd int, until time.Time) error {
 	}
 }
 
-// ask adds a packet to the batch. Replies come in the order of the packets.
+// ask adds a packet to the batch. Replies arrive in the order of the packets.
 func (c *conn) ask(format string, args ...any) {
 	if c.err != nil {
 		return
@@ -124,45 +124,45 @@ func (c *conn) ask(format string, args ...any) {
 	c.pending = append(c.pending, text)
 }
 
-// order asks for what is answered by OK. In a batch, orders come first.
-func (c *conn) order(format string, args ...any) {
+// askOK adds a packet whose reply must be OK. In a batch these come first.
+func (c *conn) askOK(format string, args ...any) {
 	c.ask(format, args...)
-	c.orders++
+	c.oks++
 }
 
-// obeyed sends the batch and takes the replies to its orders. To remove a trap that
-// is not there is an order obeyed.
-func (c *conn) obeyed() error {
-	for ; c.orders > 0; c.orders-- {
-		c.obey()
+// takeOKs sends the batch and takes the replies to the packets of askOK. The reply for removing a
+// trap that does not exist counts as OK.
+func (c *conn) takeOKs() error {
+	for ; c.oks > 0; c.oks-- {
+		c.takeOK()
 	}
 	return c.err
 }
 
-func (c *conn) obey() {
-	p := string(c.take(c.soon()))
-	if p != "OK" && !(p == "E22" && c.question[0] == 'z') {
-		c.refuse([]byte(p))
+func (c *conn) takeOK() {
+	p := string(c.take(c.deadline()))
+	if p != "OK" && !(p == "E22" && c.current[0] == 'z') {
+		c.unexpected([]byte(p))
 	}
 }
 
-// reply sends the batch and takes the first reply behind those to orders. It is good
-// until the next call, and nil after an error.
+// reply sends the batch and takes the first reply after those of askOK. The reply is valid until
+// the next call, and nil after an error.
 func (c *conn) reply() []byte {
-	c.obeyed()
-	return c.take(c.soon())
+	c.takeOKs()
+	return c.take(c.deadline())
 }
 
-// take takes the next reply, which may instead be that QEMU exits. The first of a batch tells whether
-// the guest stood still when that came.
+// take takes the next reply, or the notice that QEMU exits. With the first reply of a batch it
+// notes whether the guest was running when the batch arrived.
 func (c *conn) take(until time.Time) []byte {
 	if c.err != nil {
 		return nil
 	}
-	c.question = c.pending[0]
+	c.current = c.pending[0]
 	c.send()
 	p := c.next(until)
-	for c.sent && len(p) > 0 && p[0] == 'T' { // of a stop before the batch
+	for c.sent && len(p) > 0 && p[0] == 'T' { // a stop before the batch
 		p = c.next(until)
 	}
 	if c.sent && c.err == nil {
@@ -176,7 +176,7 @@ func (c *conn) take(until time.Time) []byte {
 	return p
 }
 
-// next takes the next packet, whatever it is, or fails.
+// next takes the next packet of any kind.
 func (c *conn) next(until time.Time) []byte {
 	if c.err != nil {
 		return nil
@@ -189,8 +189,8 @@ func (c *conn) next(until time.Time) []byte {
 	return p
 }
 
-// send sends the batch, if that was not done yet, behind an empty packet: one of a guest that
-// stands still is answered with another, and one of a guest that runs stops it and is lost.
+// send sends the batch, unless that is done, after an empty packet. A stopped guest answers the
+// empty packet. A running guest is stopped by it, and the packet is lost.
 func (c *conn) send() {
 	if len(c.out) > 0 {
 		c.fail(c.write(append([]byte("$#00"), c.out...)))
@@ -198,24 +198,24 @@ func (c *conn) send() {
 	}
 }
 
-// fail keeps the first error, if there is one, and what it was about.
+// fail keeps the first error, and the packet that it belongs to.
 func (c *conn) fail(err error) {
 	if c.err == nil && err != nil {
-		c.err = fmt.Errorf("asking QEMU for %q: %w", c.question, err)
+		c.err = fmt.Errorf("asking QEMU for %q: %w", c.current, err)
 	}
 }
 
-// refuse is for a reply that does not fit.
-func (c *conn) refuse(p []byte) {
+// unexpected fails because of an unexpected reply.
+func (c *conn) unexpected(p []byte) {
 	c.fail(fmt.Errorf("it answered %q", p[:min(len(p), 64)]))
 }
 
-// receive takes the text of the next packet.
+// receive returns the text of the next packet.
 func (c *conn) receive(until time.Time) ([]byte, error) {
 	for {
-		b := bytes.TrimLeft(c.buf[c.r:c.w], "+") // it understood
+		b := bytes.TrimLeft(c.buf[c.r:c.w], "+") // acknowledgements
 		if len(b) > 0 && b[0] != '$' {
-			return nil, fmt.Errorf("it sent %q where a packet begins", b[0])
+			return nil, fmt.Errorf("it sent %q instead of a packet", b[0])
 		}
 		if end := bytes.IndexByte(b, '#'); end >= 0 && end+2 < len(b) {
 			text, check := b[1:end], string(b[end+1:end+3])
@@ -238,17 +238,16 @@ func sum(text []byte) (sum byte) {
 	return sum
 }
 
-// sync stops the guest if it runs, and drops all that was sent before: the notice of
-// that stop, the remark that somebody's unfinished packet was not understood, replies
-// to a process that has died. The empty packet is there to be lost with such remains.
-// Only a stopped guest answers qC. It works after errors, too.
+// sync stops the guest if it runs, and drops everything that was sent before: the report of that
+// stop, the rejection of an incomplete packet, replies to a process that has died. The empty packet
+// may be lost with these remains. Only a stopped guest answers qC. sync works after errors, too.
 func (c *conn) sync() error {
-	var stood, told bool
-	until := c.soon()
+	var stoppedBefore, notified bool
+	until := c.deadline()
 	err := c.write([]byte("\x03$#00$qC#b4"))
 	for err == nil {
 		b := c.buf[c.r:c.w]
-		stood, told = stood || bytes.Contains(b, []byte("$#00")), told || bytes.Contains(b, []byte("$T02"))
+		stoppedBefore, notified = stoppedBefore || bytes.Contains(b, []byte("$#00")), notified || bytes.Contains(b, []byte("$T02"))
 		if i := bytes.Index(b, []byte("$QC")); i >= 0 {
 			c.r += i
 			_, err = c.receive(until)
@@ -257,6 +256,6 @@ func (c *conn) sync() error {
 		c.r = max(c.r, c.w-len("$T0"))
 		err = c.fill(until)
 	}
-	c.stopped = told || !stood
+	c.stopped = notified || !stoppedBefore
 	return err
 }

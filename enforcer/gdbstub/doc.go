@@ -1,57 +1,60 @@
-// Package gdbstub is a guest.Guest over the gdb stub that QEMU has built in.
+// Package gdbstub implements guest.Guest with the gdb stub that is built into QEMU.
 //
 //	qemu-system-x86_64 -S -gdb unix:/run/vm.gdb,server=on,wait=off ...
 //	qemu-system-x86_64 -S -chardev socket,id=gdb0,fd=3 -gdb chardev:gdb0 ...
 //
 // # Protocol
 //
-// The gdb remote serial protocol (gdb's manual, appendix E): packets $text#sum,
-// where sum is the bytes' sum modulo 256 in hex. What matters of QEMU's side
-// (gdbstub/gdbstub.c and softmmu/cpus.c of 7.2, gdbstub/system.c and system/cpus.c of 10 and 11) is this:
+// The protocol is the gdb remote serial protocol (gdb's manual, appendix E). A packet is $text#sum,
+// where sum is the sum of the bytes modulo 256 in hex. These facts about QEMU matter
+// (gdbstub/gdbstub.c and softmmu/cpus.c of 7.2, gdbstub/system.c and system/cpus.c of 10 and 11):
 //
-//   - While the guest runs, the first byte of what arrives stops it, and the packet that it begins is lost. So
-//     each write begins with an empty packet, which a guest that stands still answers and one that
-//     runs loses: the answer tells which it was. All that is in one write is executed without anybody coming between.
-//   - A '+' is never sent: the stub does without acknowledgements.
-//   - A stop is told by T05 (a trap) or another T (by the monitor, a watchdog, a full disk), with the thread of a
-//     virtual CPU. g, P and m then are about that one. All virtual CPUs stand still. From QEMU 8.1 on there is one
-//     such reply to each vCont;c and no more (allow_stop_reply): after the monitor's stop and cont the next hit is not told.
-//     A guest that its host has paused is therefore asked about from time to time. If it runs it is stopped by
-//     that, and resumed with a vCont;c of ours. One write has a question before vCont;c, so that news of earlier stops, which older versions
-//     tell unasked, is known as such.
-//   - Who has stopped a guest only QEMU's monitor knows, which the stub hands commands to (qRcmd): "info status" says debug
-//     for a breakpoint. Another state that we have not made is its host's, who lets the guest go on.
-//     The state and the registers are read, and the answer written, in one write. QEMU drops a stop by the monitor for a guest that stands at a
-//     breakpoint, and tells nobody.
-//   - Of two virtual CPUs that hit at once one is told of. The other has not executed
-//     the instruction either, and hits again as soon as it runs.
-//   - An end of time that wins against a hit hides it; the hit comes again. A breakpoint that QEMU notices and
-//     a pause that ends at once leave a stop in state debug with no virtual CPU at a trap: it is let go on, once.
-//   - A connection that ends leaves traps as they are and a stopped guest stopped; a
-//     new one stops a running guest. '?' removes all traps and is never sent; D
-//     removes them and lets the guest run, and is sent by Release alone.
-//   - A connection begins with 03, an empty packet and qC, and all that comes before
-//     the answer to qC is dropped: the notice that the new connection has stopped a
-//     running guest, and what an unfinished packet of an earlier one leads to.
-//   - To set a trap twice is an error with KVM, and with TCG makes two of them. So a
-//     new connection, which does not know what the one before has set, removes each
-//     trap in the same write that sets it. Traps at addresses that it does not name
-//     stay, and a hit there is an error.
-//   - P works only once the description of the registers was read. Memory is read in
-//     pieces of at most 2048 bytes, through the page tables of the selected virtual
-//     CPU. A piece of which one byte is not mapped is refused as a whole.
-//   - The virtual CPUs are those that there are at the beginning: a stop of one that
-//     was plugged in later is an error.
+//   - While the guest runs, the first byte that arrives stops it, and the packet that begins with
+//     this byte is lost. So each write begins with an empty packet. A stopped guest answers it, and a
+//     running guest loses it, so the reply shows whether the guest was running. QEMU executes all
+//     packets of one write without anything in between.
+//   - The package never sends '+': the stub works without acknowledgements.
+//   - The stub reports a stop with T05 (a trap) or another T packet (the monitor, a watchdog, a full
+//     disk) and the thread of a vCPU. After that, g, P and m are about this vCPU. All vCPUs are
+//     stopped. Since QEMU 8.1 there is at most one such reply to each vCont;c (allow_stop_reply): after
+//     the monitor's stop and cont, the next hit is not reported. So while the host has paused the guest,
+//     the package polls it. A poll stops a guest that runs again, and the package resumes it with
+//     a vCont;c of its own. A write that contains vCont;c has a question before it. Older versions report
+//     stops unasked; a report before the answer to the question is about an earlier stop.
+//   - Only QEMU's monitor knows who stopped a guest. The stub passes commands to it (qRcmd): "info
+//     status" says debug for a breakpoint. Any other state that this package did not cause comes from
+//     the host, which then decides when the guest continues. One write reads the state, reads the
+//     registers and writes the answer. QEMU silently ignores the monitor's stop for a guest that is
+//     stopped at a breakpoint.
+//   - If two vCPUs hit at once, one hit is reported. The other vCPU has not executed its instruction
+//     either, and hits again as soon as it runs.
+//   - If the time limit ends just before a hit is reported, the hit is not reported, and happens again.
+//     If a pause ends at once while QEMU handles a breakpoint, the state is debug, but no vCPU is at a
+//     trap. The package then resumes the guest once.
+//   - When a connection ends, traps stay and a stopped guest stays stopped. A new connection stops a
+//     running guest. '?' removes all traps and is never sent. D removes them and lets the guest run;
+//     only Release sends it.
+//   - A connection begins with 03, an empty packet and qC. Everything before the answer to qC is
+//     ignored: the report that the new connection stopped a running guest, and replies to an
+//     incomplete packet of an earlier connection.
+//   - Setting a trap twice is an error with KVM, and sets two traps with TCG. A new connection does not
+//     know which traps are set, so it removes each trap in the same write that sets it. Traps at other
+//     addresses stay, and a hit of one of them is an error.
+//   - P works only after the description of the registers was read. Memory is read in pieces of at
+//     most 2048 bytes through the page tables of the selected vCPU. If one byte of a piece is not
+//     mapped, the whole piece fails.
+//   - The list of vCPUs is read when the connection begins. A stop of a vCPU that was plugged in later
+//     is an error.
 //
 // # Cost
 //
-// A hit costs four exchanges: the registers, all memory that is asked for at once, and the
-// registers of the answer are one each, and so is resuming the guest. A guest whose registers QEMU has not set is not resumed.
+// A hit costs four exchanges: reading the registers, reading any amount of memory, writing the
+// registers of the answer, and resuming the guest. The guest is resumed only after QEMU has set all
+// registers.
 //
 // # Trust
 //
-// The stub is QEMU, whose word is relied upon; but nothing that it may send makes
-// this package panic, wait or grow without bound. After the first reply that does
-// not fit, every further call fails: the guest stays stopped, and Freeze makes sure
-// of that.
+// The stub is part of QEMU, and the package trusts what QEMU says. But nothing that QEMU sends can make
+// the package panic, wait forever, or use unbounded memory. After the first unexpected reply all
+// further calls fail: the guest stays stopped, and Freeze makes sure of that.
 package gdbstub

@@ -14,20 +14,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRelease: the answer is given, the traps are gone and the guest runs. There is one
-// virtual CPU: another could stand at the hook, to which it was sent without a call, and
-// would return to nowhere.
+// TestRelease: after Release the answer is given, the traps are gone and the guest runs. The
+// machine has one vCPU. A second one could be at hook after the answers below, which set rip
+// without a call, and would have no return address.
 func TestRelease(t *testing.T) {
 	m := boot(t, 1)
 	first := m.dial(t)
-	plant(t, first, again) // which the one that releases does not know
+	plant(t, first, again) // the releasing connection does not know this trap
 	first.Close()
 	g := m.dial(t)
 	plant(t, g, hook)
 	g.planted = append(g.planted, again)
 	s, err := g.Run(0)
 	for err == nil && s.Regs.RIP != hook {
-		answer(t, g, s, guest.Answer{RIP: hook}) // not by the instruction that the trap is at
+		answer(t, g, s, guest.Answer{RIP: hook}) // skips the instruction with the trap
 		s, err = g.Run(0)
 	}
 	if err != nil {
@@ -48,12 +48,12 @@ func TestRelease(t *testing.T) {
 	m.goOn(t, g)
 	runFreely(t, g, s.VCPU)
 	if ret, _, sum := counters(t, g, s.VCPU); ret < 2 || sum>>40 != 1 {
-		t.Errorf("%d calls, with %#x in all: the answer was not given, or the guest did not run", ret, sum)
+		t.Errorf("%d calls with the sum %#x: the answer was not given, or the guest did not run", ret, sum)
 	}
 }
 
-// TestCut: a connection that ends before QEMU does is not the end of the guest.
-func TestCut(t *testing.T) {
+// TestDropped: a connection that ends before QEMU does is not the end of the guest.
+func TestDropped(t *testing.T) {
 	m := boot(t, 1)
 	path := filepath.Join(t.TempDir(), "proxy")
 	l, err := net.Listen("unix", path)
@@ -62,7 +62,7 @@ func TestCut(t *testing.T) {
 	}
 	defer l.Close()
 	cut := make(chan struct{})
-	go func() { // the process at the other end is this one, which lives on
+	go func() { // the process at the other end is this one, which does not end
 		in, err := l.Accept()
 		if err != nil {
 			t.Error(err)
@@ -87,21 +87,21 @@ func TestCut(t *testing.T) {
 	plant(t, g, hook)
 	s := runToHit(t, g)
 	runOn(t, g, s)
-	g.c.patience = 100 * time.Millisecond // with a process that does not end
+	g.c.timeout = 100 * time.Millisecond // the process does not end
 	close(cut)
-	if _, err := g.Run(0); err != nil && (errors.Is(err, guest.ErrEnded) || !errors.Is(err, errCut)) {
+	if _, err := g.Run(0); err != nil && (errors.Is(err, guest.ErrEnded) || !errors.Is(err, errDropped)) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := g.Run(0); !errors.Is(err, errCut) {
+	if _, err := g.Run(0); !errors.Is(err, errDropped) {
 		t.Errorf("got %v", err)
 	}
 	if err := g.Freeze(); err == nil {
-		t.Error("the guest is said to be frozen")
+		t.Error("Freeze claims that the guest is frozen")
 	}
-	m.dial(t) // QEMU has a place for the next
+	m.dial(t) // QEMU accepts another connection
 }
 
-// TestEnd: however a guest ends, that is what the error says.
+// TestEnd: the error says that the guest has ended, however it ended.
 func TestEnd(t *testing.T) {
 	ends := map[string]func(m *machine){
 		"killed":  (*machine).kill,
@@ -136,8 +136,8 @@ func TestEnd(t *testing.T) {
 	}
 }
 
-// TestOthers: a guest that QEMU's monitor pauses is waited for; a trap that somebody
-// else has set is an error, and the guest can be frozen thereafter.
+// TestOthers: Run waits while QEMU's monitor pauses the guest. A hit of a trap that somebody else
+// has set is an error, and the guest can be frozen after that.
 func TestOthers(t *testing.T) {
 	t.Run("monitor", func(t *testing.T) {
 		m := boot(t, 2)
@@ -149,11 +149,11 @@ func TestOthers(t *testing.T) {
 			for range 3 {
 				m.qmp(t, "stop")
 				if status := m.qmp(t, "query-status"); status["running"] != false {
-					t.Errorf("paused, and the guest is %v", status)
+					t.Errorf("after the pause the guest is %v", status)
 				}
 				m.qmp(t, "cont")
 				if status := m.qmp(t, "query-status"); status["running"] != true {
-					t.Errorf("gone on, and the guest is %v", status)
+					t.Errorf("after continuing the guest is %v", status)
 				}
 			}
 			m.qmp(t, "quit")
@@ -173,7 +173,7 @@ func TestOthers(t *testing.T) {
 		if s, err := g.Run(0); err != nil || s.Hit {
 			t.Errorf("got %+v, %v", s, err)
 		}
-		if _, err := g.Run(0); err == nil || !strings.Contains(err.Error(), "virtual CPU 0 stopped at 0xf00f2") {
+		if _, err := g.Run(0); err == nil || !strings.Contains(err.Error(), "vCPU 0 stopped at 0xf00f2") {
 			t.Errorf("got %v", err)
 		}
 		if err := g.Freeze(); err != nil {
@@ -193,7 +193,7 @@ func TestOthers(t *testing.T) {
 		if err := unix.Connect(fd, &unix.SockaddrUnix{Name: m.path}); err != nil {
 			t.Fatal(err)
 		}
-		second := &Guest{c: conn{fd: fd, patience: 100 * time.Millisecond}}
+		second := &Guest{c: conn{fd: fd, timeout: 100 * time.Millisecond}}
 		if err := second.begin(); err == nil || !strings.Contains(err.Error(), "one debugger at a time") {
 			t.Errorf("got %v", err)
 		}
@@ -203,8 +203,7 @@ func TestOthers(t *testing.T) {
 	})
 }
 
-// TestAnswered: a guest that was answered runs, can only be waited for or frozen, and
-// is then as it was.
+// TestAnswered: after Answer the guest runs. It can only be waited for or frozen.
 func TestAnswered(t *testing.T) {
 	m := boot(t, 1)
 	g := m.dial(t)
@@ -217,7 +216,7 @@ func TestAnswered(t *testing.T) {
 		t.Errorf("planting: %v", err)
 	}
 	if _, err := g.VCPUs(); err != errRunning {
-		t.Errorf("looking at the virtual CPUs: %v", err)
+		t.Errorf("reading the vCPUs: %v", err)
 	}
 	if err := g.Answer(&s, guest.Answer{}); err == nil {
 		t.Error("answered twice")
@@ -226,7 +225,7 @@ func TestAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	if status := m.qmp(t, "query-status"); status["running"] != false {
-		t.Errorf("frozen, and the guest is %v", status)
+		t.Errorf("after Freeze the guest is %v", status)
 	}
 	plant(t, g, hook)
 	runToHit(t, g)

@@ -20,7 +20,7 @@ import (
 
 var traps = map[string]Trap{"hardware": Hardware, "software": Software}
 
-// TestHits follows one processor from its reset, and answers in both ways.
+// TestHits follows one processor from its reset, and answers hits in both ways.
 func TestHits(t *testing.T) {
 	for name, trap := range traps {
 		t.Run(name, func(t *testing.T) {
@@ -38,7 +38,7 @@ func TestHits(t *testing.T) {
 				}
 				ret, bod, total := counters(t, g, 0)
 				if ret != n || bod != bodyRuns || total != sum {
-					t.Fatalf("at hit %d the function returned %d times, its body ran %d times, and the sum is %d, not %d, %d and %d",
+					t.Fatalf("at hit %d the function has returned %d times, its body has run %d times, and the sum is %d; want %d, %d and %d",
 						n, ret, bod, total, n, bodyRuns, sum)
 				}
 				if n%3 == 0 {
@@ -58,7 +58,7 @@ func TestHits(t *testing.T) {
 	}
 }
 
-// checkRegisters compares with what boot.S puts there.
+// checkRegisters compares the registers with the values that boot.S sets.
 func checkRegisters(t *testing.T, g *Guest, s guest.Stop) {
 	t.Helper()
 	if r := s.Regs; r.R8 != 0x0123456789abcde8 || r.RDX != 0xfee00000 || r.CS != 8 {
@@ -73,7 +73,7 @@ func checkRegisters(t *testing.T, g *Guest, s guest.Stop) {
 	}
 }
 
-// TestOpenFD uses a socket pair, which QEMU knows as a connected character device.
+// TestOpenFD uses a socket pair, which is a connected character device for QEMU.
 func TestOpenFD(t *testing.T) {
 	needTool(t, qemu())
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -99,12 +99,12 @@ func TestOpenFD(t *testing.T) {
 	for n := range uint64(10) {
 		s := runToHit(t, g)
 		if ret, _, _ := counters(t, g, 0); ret != n {
-			t.Fatalf("hit %d came after %d", n, ret)
+			t.Fatalf("hit %d after %d returns", n, ret)
 		}
 		runOn(t, g, s)
 	}
 
-	// Its owner dies while the guest runs, and somebody else has the descriptor, too.
+	// The process dies while the guest runs, and another process has the descriptor, too.
 	runToHit(t, g)
 	plant(t, g)
 	g.c.ask("vCont;c")
@@ -123,13 +123,12 @@ func TestOpenFD(t *testing.T) {
 	runToHit(t, g)
 
 	m.kill()
-	if _, err := g.Run(0); !errors.Is(err, errUnseen) || errors.Is(err, guest.ErrEnded) {
-		t.Errorf("QEMU was killed, whose process is not known: %v", err)
+	if _, err := g.Run(0); !errors.Is(err, errUnknownEnd) || errors.Is(err, guest.ErrEnded) {
+		t.Errorf("QEMU was killed, but its process is not known: %v", err)
 	}
 }
 
-// TestEveryHit: two processors call the function all the time. Each call of each is
-// a hit that was answered.
+// TestEveryHit: two processors call the function all the time. Each call is a hit that is answered.
 func TestEveryHit(t *testing.T) {
 	for name, trap := range traps {
 		t.Run(name, func(t *testing.T) {
@@ -143,7 +142,7 @@ func TestEveryHit(t *testing.T) {
 				i := s.VCPU
 				ret, _, total := counters(t, g, i)
 				if ret != answered[i] || total != sum[i] {
-					t.Fatalf("%d hits of processor %d were answered, with %d in all; there were %d calls, with %d", answered[i], i, sum[i], ret, total)
+					t.Fatalf("%d hits of processor %d were answered with the sum %d, but there were %d calls with the sum %d", answered[i], i, sum[i], ret, total)
 				}
 				all, err := g.VCPUs()
 				if err != nil {
@@ -158,14 +157,14 @@ func TestEveryHit(t *testing.T) {
 				sum[i] += value
 			}
 			if answered[0] == 0 || answered[1] == 0 || both == 0 {
-				t.Errorf("answered %d, %d times both stood at the hook", answered, both)
+				t.Errorf("answered %d, %d times both were at the hook", answered, both)
 			}
-			t.Logf("answered %d, %d times both stood at the hook", answered, both)
+			t.Logf("answered %d, %d times both were at the hook", answered, both)
 		})
 	}
 }
 
-// TestLimits mixes hits with ends of time, which come before, with and after them.
+// TestLimits mixes hits with expiring time limits.
 func TestLimits(t *testing.T) {
 	g := boot(t, 2).dial(t)
 	plant(t, g, hook)
@@ -181,18 +180,18 @@ func TestLimits(t *testing.T) {
 			continue
 		}
 		if ret, _, _ := counters(t, g, s.VCPU); ret != answered[s.VCPU] {
-			t.Fatalf("%d hits of processor %d were answered, of %d", answered[s.VCPU], s.VCPU, ret)
+			t.Fatalf("%d hits of processor %d were answered, but it made %d calls", answered[s.VCPU], s.VCPU, ret)
 		}
 		returnFrom(t, g, s, uint64(rand.N(200_000)))
 		answered[s.VCPU]++
 	}
 	if answered[0] == 0 || answered[1] == 0 || over == 0 {
-		t.Errorf("answered %d, and the time was over %d times", answered, over)
+		t.Errorf("answered %d; the time was over %d times", answered, over)
 	}
-	t.Logf("answered %d, and the time was over %d times", answered, over)
+	t.Logf("answered %d; the time was over %d times", answered, over)
 }
 
-// TestUnanswered: a hit comes again until it was answered.
+// TestUnanswered: a hit happens again until it is answered.
 func TestUnanswered(t *testing.T) {
 	g := boot(t, 1).dial(t)
 	plant(t, g, hook)
@@ -204,8 +203,8 @@ func TestUnanswered(t *testing.T) {
 	}
 }
 
-// TestReconnect: a connection that ends changes nothing; the next one finds the hit,
-// and is not troubled by the traps that it does not know.
+// TestReconnect: the end of a connection changes nothing. The next one gets the hit, and copes with
+// traps that it does not know.
 func TestReconnect(t *testing.T) {
 	for name, trap := range traps {
 		t.Run(name, func(t *testing.T) {
@@ -221,10 +220,10 @@ func TestReconnect(t *testing.T) {
 				for range 1 + n%2 {
 					s := runToHit(t, g)
 					if ret, _, _ := counters(t, g, s.VCPU); ret != answered[s.VCPU] {
-						t.Fatalf("%d hits of processor %d were answered, of %d", answered[s.VCPU], s.VCPU, ret)
+						t.Fatalf("%d hits of processor %d were answered, but it made %d calls", answered[s.VCPU], s.VCPU, ret)
 					}
 					if n%3 == 0 {
-						break // with no answer given
+						break // without an answer
 					}
 					runOn(t, g, s)
 					answered[s.VCPU]++
@@ -244,8 +243,8 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// TestDeathInside: a process dies while the guest runs. The next hit stops the guest
-// with nobody there, and a new connection stops it anyway.
+// TestDeathInside: a process dies while the guest runs. The next hit stops the guest although
+// nobody is connected, and a new connection stops it in any case.
 func TestDeathInside(t *testing.T) {
 	m := boot(t, 1)
 	g := m.dial(t)
@@ -260,7 +259,7 @@ func TestDeathInside(t *testing.T) {
 	plant(t, g, hook)
 	s := runToHit(t, g)
 	if ret, _, _ := counters(t, g, 0); ret != 0 {
-		t.Errorf("%d calls slipped by", ret)
+		t.Errorf("%d calls passed without a trap", ret)
 	}
 	plant(t, g)
 	runOn(t, g, s)
@@ -275,10 +274,10 @@ func TestDeathInside(t *testing.T) {
 	}
 }
 
-// TestFresh: a machine is fresh before its first instruction only, with any firmware.
+// TestFresh: a machine is fresh only before its first instruction, with any firmware.
 func TestFresh(t *testing.T) {
 	kernel := filepath.Join(t.TempDir(), "kernel")
-	header := make([]byte, 8192) // of a multiboot kernel: an endless loop at 1 MiB
+	header := make([]byte, 8192) // a multiboot kernel: an endless loop at 1 MiB
 	for i, v := range []uint32{0x1badb002, 1 << 16, 1<<32 - (0x1badb002 + 1<<16), 1 << 20, 1 << 20, 0, 0, 1<<20 + 32} {
 		binary.LittleEndian.PutUint32(header[4*i:], v)
 	}
@@ -297,7 +296,7 @@ func TestFresh(t *testing.T) {
 			if _, err := g.Run(time.Nanosecond); err != nil {
 				t.Fatal(err)
 			}
-			for end := time.Now().Add(hung); time.Now().Before(end); {
+			for end := time.Now().Add(timeLimit); time.Now().Before(end); {
 				fresh, err := g.Fresh()
 				if err != nil {
 					t.Fatal(err)
@@ -309,12 +308,12 @@ func TestFresh(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			t.Error("fresh for ever")
+			t.Error("the guest stays fresh")
 		})
 	}
 }
 
-// TestIdentity is the same for a connection to the same QEMU only.
+// TestIdentity: the identity is the same only for connections to the same QEMU.
 func TestIdentity(t *testing.T) {
 	m, other := boot(t, 1), boot(t, 1)
 	first := m.dial(t)
@@ -324,12 +323,12 @@ func TestIdentity(t *testing.T) {
 		t.Errorf("identity is %q, was %q", id, first.Identity())
 	}
 	if o := other.dial(t).Identity(); o == id {
-		t.Errorf("another one's identity is %q, too", o)
+		t.Errorf("another QEMU has the identity %q, too", o)
 	}
 }
 
-// TestImports: the enforcer's closure holds nothing that opens network sockets, runs
-// programs or loads code, and one outside module.
+// TestImports: the package imports nothing that opens network sockets, runs programs or loads code,
+// and only one outside module.
 func TestImports(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}} {{with .Module}}{{.Path}}{{end}}", ".").Output()
 	if err != nil {
@@ -345,7 +344,7 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// TestAssemble: the firmware is what its source says.
+// TestAssemble: the firmware matches its source.
 func TestAssemble(t *testing.T) {
 	needTool(t, "as")
 	needTool(t, "ld")
@@ -364,12 +363,12 @@ func TestAssemble(t *testing.T) {
 	}
 	used, err := os.ReadFile(firmware(t))
 	if err != nil || !bytes.HasPrefix(used, made) {
-		t.Errorf("testdata/boot.hex is not testdata/boot.S (%v)", err)
+		t.Errorf("testdata/boot.hex does not match testdata/boot.S (%v)", err)
 	}
 }
 
-// BenchmarkHit is one hit with two reads of memory, from answer to answer. The guest
-// does nearly nothing between two.
+// BenchmarkHit measures one hit with two reads of memory. The guest does almost nothing between two
+// hits.
 func BenchmarkHit(b *testing.B) {
 	g := boot(b, 1).dial(b)
 	plant(b, g, hook)
@@ -388,14 +387,13 @@ func BenchmarkHit(b *testing.B) {
 	}
 }
 
-// TestBothPending: a process dies with a hit of each virtual CPU unanswered. The next
-// one gets both.
+// TestBothPending: a process dies with an unanswered hit of each vCPU. The next process gets both.
 func TestBothPending(t *testing.T) {
 	m := boot(t, 2)
 	g := m.dial(t)
 	plant(t, g, hook)
 	for range 100_000 {
-		runToHit(t, g) // the other one goes on meanwhile
+		runToHit(t, g) // the other vCPU runs meanwhile
 		all, err := g.VCPUs()
 		if err != nil {
 			t.Fatal(err)
@@ -407,7 +405,7 @@ func TestBothPending(t *testing.T) {
 	g.Close()
 	g = m.dial(t)
 	if all, err := g.VCPUs(); err != nil || all[0].RIP != hook || all[1].RIP != hook {
-		t.Fatalf("not both stand at the trap: %+v, %v", all, err)
+		t.Fatalf("not both are at the trap: %+v, %v", all, err)
 	}
 	if found, err := g.Adopt([]uint64{hook, again}); err != nil || !slices.Equal(found, []uint64{hook}) {
 		t.Errorf("adopted %#x, %v", found, err)
@@ -424,8 +422,7 @@ func TestBothPending(t *testing.T) {
 	}
 }
 
-// BenchmarkExchange is a question that QEMU answers without any work: what each
-// exchange of a hit costs at least.
+// BenchmarkExchange measures the minimum cost of an exchange: a question that needs no work.
 func BenchmarkExchange(b *testing.B) {
 	g := boot(b, 1).dial(b)
 	for b.Loop() {

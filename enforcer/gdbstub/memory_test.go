@@ -8,7 +8,8 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
-// TestMemory compares with the image of the firmware, and goes where nothing is.
+// TestMemory compares memory with the image of the firmware, and reads addresses that are not
+// mapped.
 func TestMemory(t *testing.T) {
 	g := boot(t, 2).dial(t)
 	plant(t, g, hook)
@@ -39,30 +40,30 @@ func TestMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		if vcpu != s.VCPU {
-			continue // which may not use page tables yet
+			continue // it may not use page tables yet
 		}
 		for i, r := range ranges {
 			if good[i] != (r.Err == nil) {
 				t.Errorf("range %d, %d bytes at %#x: %v", i, len(r.Buf), r.Addr, r.Err)
 			}
 			if at := r.Addr - 0xf0000; good[i] && at < 1<<16 && !bytes.Equal(r.Buf, image[at:at+uint64(len(r.Buf))]) {
-				t.Errorf("range %d, %d bytes at %#x are not those of the firmware", i, len(r.Buf), r.Addr)
+				t.Errorf("range %d: %d bytes at %#x differ from the firmware", i, len(r.Buf), r.Addr)
 			}
 		}
 	}
-	runOn(t, g, s) // also when another virtual CPU was looked at last
+	runOn(t, g, s) // also if another vCPU was selected last
 	if next := runToHit(t, g); next.VCPU == s.VCPU {
 		if _, bodies, _ := counters(t, g, s.VCPU); bodies != 1 {
 			t.Errorf("the body ran %d times", bodies)
 		}
 	}
 	if err := g.Read(2, ranges); err == nil {
-		t.Error("there is a virtual CPU 2")
+		t.Error("there is a vCPU 2")
 	}
 }
 
-// TestReadImage reads by physical addresses what no page table of the guest maps, and leaves the stub as it was. What a
-// process that died has left is put right by the next one.
+// TestReadImage reads physical memory that no page table of the guest maps, and leaves the stub in
+// its normal mode. If a process dies inside ReadImage, the next one restores the mode.
 func TestReadImage(t *testing.T) {
 	m := boot(t, 1)
 	g := m.dial(t)
@@ -86,8 +87,8 @@ func TestReadImage(t *testing.T) {
 		t.Errorf("%v, %v", err, r.Err)
 	}
 	unmapped()
-	g.c.order("Qqemu.PhyMemMode:1")
-	if err := g.c.obeyed(); err != nil {
+	g.c.askOK("Qqemu.PhyMemMode:1")
+	if err := g.c.takeOKs(); err != nil {
 		t.Fatal(err)
 	}
 	g.Close()

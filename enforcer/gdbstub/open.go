@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	// patience covers that QEMU flushes the guest's disks when it stops, and does
+	// replyTimeout allows for QEMU flushing the guest's disks when it stops the guest. QEMU does
 	// nothing else meanwhile.
-	patience = 30 * time.Second
+	replyTimeout = 30 * time.Second
 
-	packetSize = 4096     // MAX_PACKET_LENGTH; 0x20020 from QEMU 11 on
-	maxXML     = 64 << 10 // of a description of registers; QEMU's has 10 KiB
-	maxThreads = 4096     // virtual CPUs of any machine that QEMU has
-	process    = "p01."   // what all ids of an x86 machine's virtual CPUs begin with
+	packetSize   = 4096     // MAX_PACKET_LENGTH; 0x20020 from QEMU 11 on
+	maxXML       = 64 << 10 // size of a description of registers; QEMU's has 10 KiB
+	maxThreads   = 4096     // more than the vCPUs of any machine of QEMU
+	threadPrefix = "p01."   // prefix of the ids of all vCPUs of an x86 machine
 )
 
-// Dial opens the guest behind the unix socket of QEMU's -gdb.
+// Dial opens the guest behind the unix socket of QEMU's -gdb option.
 func Dial(path string) (*Guest, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("making a socket: %w", err)
+		return nil, fmt.Errorf("creating a socket: %w", err)
 	}
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		unix.Close(fd)
@@ -37,15 +37,15 @@ func Dial(path string) (*Guest, error) {
 	return g.opened()
 }
 
-// OpenFD opens the guest at the other end of a socket pair. The descriptor is the
-// Guest's from then on, also after an error.
+// OpenFD opens the guest at the other end of a socket pair. The Guest owns the descriptor from then
+// on; after an error, OpenFD has closed it.
 func OpenFD(fd int) (*Guest, error) {
 	unix.CloseOnExec(fd)
 	return newGuest(fd).opened()
 }
 
 func newGuest(fd int) *Guest {
-	return &Guest{Trap: Hardware, c: conn{fd: fd, patience: patience}, selected: -1}
+	return &Guest{Trap: Hardware, c: conn{fd: fd, timeout: replyTimeout}, selected: -1}
 }
 
 func (g *Guest) opened() (*Guest, error) {
@@ -59,16 +59,16 @@ func (g *Guest) opened() (*Guest, error) {
 func (g *Guest) begin() error {
 	c := &g.c
 	if err := c.sync(); err != nil {
-		return fmt.Errorf("speaking to QEMU, which serves one debugger at a time: %w", err)
+		return fmt.Errorf("talking to QEMU's gdb stub, which serves one debugger at a time: %w", err)
 	}
 	c.ask("qSupported:multiprocess+")
 	var size int
 	if p := c.reply(); c.err == nil {
 		if _, err := fmt.Sscanf(string(p), "PacketSize=%x;", &size); err != nil || size < packetSize {
-			c.fail(fmt.Errorf("it says of itself %q, where packets of %d bytes are needed", p[:min(len(p), 256)], packetSize))
+			c.fail(fmt.Errorf("it announced %q, but packets of %d bytes are needed", p[:min(len(p), 256)], packetSize))
 		}
 	}
-	c.order("Qqemu.PhyMemMode:0") // who was here before may have died in the middle of ReadImage
+	c.askOK("Qqemu.PhyMemMode:0") // an earlier process may have died inside ReadImage
 	g.checkRegisters()
 	g.listThreads()
 	g.askState()
@@ -76,8 +76,8 @@ func (g *Guest) begin() error {
 	return c.err
 }
 
-// checkRegisters reads the description of the registers, without which the stub
-// takes no P, and which no other architecture has.
+// checkRegisters reads and checks the description of the registers. The stub accepts P only after
+// that. Other architectures have another description.
 func (g *Guest) checkRegisters() {
 	var xml []byte
 	for next, more := 0, true; more; {
@@ -85,11 +85,11 @@ func (g *Guest) checkRegisters() {
 		p := g.c.reply()
 		more = len(p) > 1 && p[0] == 'm' && len(xml) < maxXML
 		if !more && !bytes.HasPrefix(p, []byte("l")) {
-			g.c.refuse(p)
+			g.c.unexpected(p)
 			return
 		}
 		xml = append(xml, p[1:]...)
-		next += len(p) - 1 - bytes.Count(p, []byte("}")) // with which it escapes
+		next += len(p) - 1 - bytes.Count(p, []byte("}")) // escape characters
 	}
 	list := strings.Split(string(xml), "<reg ")[1:]
 	for i, name := range registerNames {
@@ -100,7 +100,7 @@ func (g *Guest) checkRegisters() {
 	}
 }
 
-// listThreads finds the ids by which the stub names virtual CPUs.
+// listThreads reads the stub's ids of the vCPUs.
 func (g *Guest) listThreads() {
 	for next := 'f'; g.c.err == nil; next = 's' {
 		g.c.ask("q%cThreadInfo", next)
@@ -109,16 +109,16 @@ func (g *Guest) listThreads() {
 			return
 		}
 		id, ok := strings.CutPrefix(p, "m")
-		if !ok || !strings.HasPrefix(id, process) || len(g.threads) == maxThreads {
-			g.c.refuse([]byte(p))
+		if !ok || !strings.HasPrefix(id, threadPrefix) || len(g.threads) == maxThreads {
+			g.c.unexpected([]byte(p))
 		}
 		g.threads = append(g.threads, id)
 	}
 }
 
-// identify learns of the process that listens at the other end: its command line, and as its
-// name what no two processes of a host have in common: its id, when it was started (field 22 of
-// proc(5)'s stat), and the boot of the host.
+// identify identifies the process that listens at the other end. It reads its command line, and
+// composes an identity that no two processes share: the process id, the start time (field 22 of
+// proc(5)'s stat) and the boot id of the host.
 func (g *Guest) identify() {
 	cred, err := unix.GetsockoptUcred(g.c.fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil || cred.Pid <= 0 {
@@ -129,14 +129,14 @@ func (g *Guest) identify() {
 	g.command = strings.Split(string(text), "\x00")
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cred.Pid))
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	// The name of the program, field 2, is in parentheses and may hold any.
+	// The name of the program, field 2, is in parentheses and may contain any characters.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) >= 20 && len(boot) > 0 {
 		g.id = fmt.Sprintf("pid %d start %s boot %s", cred.Pid, fields[22-3], bytes.TrimSpace(boot))
 	}
 }
 
-// option gives what stands behind each option of that name on QEMU's command line.
+// option returns the arguments of each option of that name on QEMU's command line.
 func (g *Guest) option(name string) (values []string) {
 	for i, word := range g.command {
 		if (word == "-"+name || word == "--"+name) && i+1 < len(g.command) {
@@ -146,22 +146,23 @@ func (g *Guest) option(name string) (values []string) {
 	return values
 }
 
-// Warnings tells of a guest that waits for its host, and what QEMU's command line leaves to root in it, or that it cannot be read.
+// Warnings returns warnings for people: that the host has paused the guest, that options of QEMU's
+// command line leave gaps, or that the command line cannot be read.
 func (g *Guest) Warnings() (all []string) {
 	if g.paused {
-		all = append(all, "the guest is paused, by its host or since an enforcer was killed, and waits to be continued ('cont' in QEMU's monitor, 'virsh resume')")
+		all = append(all, "the guest is paused, either by its host or because an enforcer was killed: continue it ('cont' in QEMU's monitor, 'virsh resume')")
 	}
 	if len(g.command) < 2 {
-		return append(all, "QEMU's command line cannot be read: whether it has -no-reboot, and -cpu with svm=off,vmx=off, is not known")
+		return append(all, "QEMU's command line cannot be read: make sure that it has -no-reboot, and -cpu with svm=off,vmx=off")
 	}
 	if g.option("no-reboot") == nil && !strings.Contains(strings.Join(g.option("action"), ","), "reboot=shutdown") {
-		all = append(all, "QEMU was started without -no-reboot: a guest that reboots is not looked at anew, and with KASLR it runs past its traps then")
+		all = append(all, "QEMU was started without -no-reboot: a guest that reboots is not located again, and with KASLR it then runs without traps")
 	}
 	cpu := strings.Split(strings.Join(g.option("cpu"), ","), ",")
 	off := func(flag string) bool { return slices.Contains(cpu, flag+"=off") || slices.Contains(cpu, "-"+flag) }
 	if !off("svm") || !off("vmx") {
-		all = append(all, "QEMU was started without svm=off,vmx=off behind -cpu: "+
-			"on a CPU that has one of them root in the guest can run guests of its own, which can forge lines of the audit, but no verdicts")
+		all = append(all, "QEMU was started without -cpu ...,svm=off,vmx=off: "+
+			"if the CPU has one of these features, root in the guest can run virtual machines, which can forge lines of the audit, but no verdicts")
 	}
 	return all
 }

@@ -14,17 +14,18 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
-// status is QEMU's word for how the guest fares.
+// status returns QEMU's name for the state of the guest.
 func (m *machine) status(t testing.TB) string {
 	t.Helper()
 	s, _ := m.qmp(t, "query-status")["status"].(string)
 	return s
 }
 
-// pause stops the guest as its host does. QEMU ignores that for a guest that stands at a hit.
+// pause stops the guest as its host would. QEMU ignores the command while the guest is stopped at a
+// hit.
 func (m *machine) pause(t testing.TB) {
 	t.Helper()
-	for end := time.Now().Add(hung); time.Now().Before(end); {
+	for end := time.Now().Add(timeLimit); time.Now().Before(end); {
 		m.qmp(t, "stop")
 		if m.status(t) == "paused" {
 			return
@@ -34,7 +35,7 @@ func (m *machine) pause(t testing.TB) {
 	t.Fatal("the guest is not paused")
 }
 
-// serve answers hits until QEMU ends. Every call of each processor must have been answered, once.
+// serve answers hits until QEMU ends. Every call of each processor must be answered exactly once.
 func serve(g *Guest, answered []atomic.Int64) error {
 	for {
 		s, err := g.Run(0)
@@ -43,10 +44,10 @@ func serve(g *Guest, answered []atomic.Int64) error {
 			err = g.Read(s.VCPU, []*guest.Range{{Addr: returned + uint64(8*s.VCPU), Buf: ret[:]}, {Addr: s.Regs.RSP, Buf: back[:]}})
 			le, n := binary.LittleEndian, uint64(answered[s.VCPU].Load())
 			if err == nil && le.Uint64(ret[:]) != n {
-				return fmt.Errorf("%d hits of processor %d were answered, of %d", n, s.VCPU, le.Uint64(ret[:]))
+				return fmt.Errorf("%d hits of processor %d were answered, but it made %d calls", n, s.VCPU, le.Uint64(ret[:]))
 			}
 			if err == nil {
-				// What it returns is for how long the guest does something else then.
+				// The value determines how long the guest does something else.
 				err = g.Answer(&s, guest.Answer{Return: true, RAX: uint64(rand.N(200_000)), RSP: s.Regs.RSP + 8, RIP: le.Uint64(back[:])})
 			}
 			if err == nil {
@@ -62,8 +63,9 @@ func serve(g *Guest, answered []atomic.Int64) error {
 	}
 }
 
-// TestPaused: a guest that its host has paused stands still until its host continues it, and goes on then, by itself. No hit is
-// lost or answered twice, wherever the pause comes: between hits, at one, twice in a row, and while a snapshot is taken.
+// TestPaused: a guest that its host has paused stands still until its host continues it, and then
+// runs without further action. No hit is lost or answered twice, whether the pause comes between
+// hits, at a hit, twice in a row, or during a snapshot.
 func TestPaused(t *testing.T) {
 	disk := filepath.Join(t.TempDir(), "disk")
 	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", disk, "64M").CombinedOutput(); err != nil {
@@ -90,8 +92,8 @@ func TestPaused(t *testing.T) {
 						t.Fatal(err)
 					case <-time.After(time.Millisecond):
 					}
-					if time.Since(began) > hung {
-						t.Fatalf("the guest is %q, and does not go on", m.status(t))
+					if time.Since(began) > timeLimit {
+						t.Fatalf("the guest is %q and does not run", m.status(t))
 					}
 				}
 				return time.Since(began)
@@ -114,10 +116,10 @@ func TestPaused(t *testing.T) {
 					m.pause(t)
 					before := count()
 					if n%6 == 2 {
-						time.Sleep(2 * pollInterval) // as long as it takes to be asked
+						time.Sleep(2 * pollInterval) // long enough for a poll
 					}
-					if got := m.status(t); got != "paused" || count() > before+1 { // one may have been answered just before
-						t.Fatalf("the guest was paused, and is %q; %d hits were answered since", got, count()-before)
+					if got := m.status(t); got != "paused" || count() > before+1 { // one hit may have been answered just before
+						t.Fatalf("the guest was paused, but is %q; %d hits were answered since", got, count()-before)
 					}
 					m.qmp(t, "cont")
 				}
@@ -127,7 +129,7 @@ func TestPaused(t *testing.T) {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
-			t.Logf("%d hits; after a pause it took at most %v for the guest to go on", count(), longest)
+			t.Logf("%d hits; after a pause the guest ran again within %v", count(), longest)
 		})
 	}
 }

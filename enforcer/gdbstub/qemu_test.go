@@ -20,22 +20,22 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
-// The firmware of testdata/boot.S, and where things are.
+// The firmware of testdata/boot.S, and addresses in it.
 //
 //go:embed testdata/boot.hex
 var bootHex string
 
 const (
-	hook     = 0xf0120 // func
+	hook     = 0xf0120 // label func
 	again    = 0xf00f2
-	returned = 0x6000 // how often it returned, 8 bytes for each processor
-	bodies   = 0x6100 // how often its body ran
-	sums     = 0x6200 // the sum of what it returned
+	returned = 0x6000 // number of returns of func, 8 bytes for each processor
+	bodies   = 0x6100 // number of runs of its body
+	sums     = 0x6200 // sum of the returned values
 	nopSize  = 5
-	body     = 3 // what its body returns
+	body     = 3 // return value of its body
 )
 
-// machine is a QEMU that runs the firmware.
+// machine is a QEMU process that runs the firmware.
 type machine struct {
 	cmd  *exec.Cmd
 	path string // of the gdb stub's socket
@@ -43,7 +43,8 @@ type machine struct {
 	qmpR *bufio.Reader
 }
 
-// qemu is the emulator that the tests run: VMSEAL_QEMU, of which scripts/qemu makes some, or the installed one.
+// qemu returns the emulator for the tests: VMSEAL_QEMU (scripts/qemu builds some), or the installed
+// one.
 func qemu() string { return cmp.Or(os.Getenv("VMSEAL_QEMU"), "qemu-system-x86_64") }
 
 func needTool(t testing.TB, name string) {
@@ -71,7 +72,7 @@ func firmware(t testing.TB) string {
 	return path
 }
 
-// boot starts a machine that waits for its first instruction.
+// boot starts a machine that waits before its first instruction.
 func boot(t testing.TB, processors int, args ...string) *machine {
 	needTool(t, qemu())
 	dir, err := os.MkdirTemp("", "gdbstub") // t.TempDir is too long for a socket
@@ -113,7 +114,7 @@ func (m *machine) kill() {
 	m.cmd.Wait()
 }
 
-// await reads events of QEMU's monitor up to one.
+// await reads events of QEMU's monitor until it finds the given one.
 func (m *machine) await(t testing.TB, event string) {
 	t.Helper()
 	for {
@@ -127,7 +128,8 @@ func (m *machine) await(t testing.TB, event string) {
 	}
 }
 
-// qmp executes a command of QEMU's monitor, with at most one object of arguments, and gives what it returns.
+// qmp executes a command of QEMU's monitor, with at most one object of arguments, and returns the
+// result.
 func (m *machine) qmp(t testing.TB, command string, arguments ...map[string]any) map[string]any {
 	t.Helper()
 	request := map[string]any{"execute": command}
@@ -155,7 +157,7 @@ func (m *machine) qmp(t testing.TB, command string, arguments ...map[string]any)
 		switch r := reply.Return.(type) {
 		case map[string]any:
 			return r
-		case string: // of human-monitor-command
+		case string: // human-monitor-command
 			return map[string]any{"text": r}
 		}
 	}
@@ -171,7 +173,7 @@ func (m *machine) dial(t testing.TB) *Guest {
 	return g
 }
 
-// goOn continues a guest of which it is not known whether it ran before the connection stopped it.
+// goOn continues a guest if the new connection could not tell whether it ran before.
 func (m *machine) goOn(t testing.TB, g *Guest) {
 	t.Helper()
 	if g.paused {
@@ -186,7 +188,7 @@ func plant(t testing.TB, g *Guest, addrs ...uint64) {
 	}
 }
 
-// runToHit runs until there is a hit, which must be at the hook.
+// runToHit runs until there is a hit, which must be at hook.
 func runToHit(t testing.TB, g *Guest) guest.Stop {
 	t.Helper()
 	s, err := g.Run(0)
@@ -199,7 +201,7 @@ func runToHit(t testing.TB, g *Guest) guest.Stop {
 	return s
 }
 
-// counters reads those of a processor.
+// counters reads the counters of a processor.
 func counters(t testing.TB, g *Guest, vcpu int) (ret, bod, sum uint64) {
 	t.Helper()
 	var b [24]byte
@@ -220,14 +222,14 @@ func counters(t testing.TB, g *Guest, vcpu int) (ret, bod, sum uint64) {
 	return le.Uint64(b[:]), le.Uint64(b[8:]), le.Uint64(b[16:])
 }
 
-// hung is longer than anything takes that the firmware does.
-const hung = 5 * time.Minute
+// timeLimit is longer than anything that the firmware does.
+const timeLimit = 5 * time.Minute
 
 // runFreely lets a guest without traps run until a processor has called the function a few times.
 func runFreely(t testing.TB, g *Guest, vcpu int) {
 	t.Helper()
 	first, _, _ := counters(t, g, vcpu)
-	for end := time.Now().Add(hung); ; {
+	for end := time.Now().Add(timeLimit); ; {
 		if s, err := g.Run(10 * time.Millisecond); err != nil || s.Hit {
 			t.Fatalf("a trap is left: %+v, %v", s, err)
 		}
@@ -240,7 +242,7 @@ func runFreely(t testing.TB, g *Guest, vcpu int) {
 	}
 }
 
-// returnFrom answers as though the function had returned.
+// returnFrom answers as if the function had returned.
 func returnFrom(t testing.TB, g *Guest, s guest.Stop, value uint64) {
 	t.Helper()
 	var b [8]byte

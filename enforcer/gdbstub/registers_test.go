@@ -7,7 +7,7 @@ import (
 	"github.com/vmseal/vmseal/enforcer/guest"
 )
 
-// TestRegisters: each register has the value that the stub gives for it.
+// TestRegisters: each register has the value that the stub sends for it.
 func TestRegisters(t *testing.T) {
 	value := func(i int) uint64 { return 0x0102030405060700 + uint64(i) }
 	of := func(name string) uint64 { return value(slices.Index(registerNames[:], name)) }

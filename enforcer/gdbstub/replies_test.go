@@ -32,7 +32,7 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// TestExchanges: what goes to and fro for a hit, and in what order.
+// TestExchanges checks the packets of a hit and their order.
 func TestExchanges(t *testing.T) {
 	s, g := newStub(t, nil)
 	if err := session(g); err != nil {
@@ -42,7 +42,7 @@ func TestExchanges(t *testing.T) {
 	<-s.done
 	strip := func(w string) (names string) {
 		for _, p := range strings.Split(w, "$")[1:] {
-			if name := p[:strings.IndexAny(p, "#,;=")]; name != "" { // the empty packet that each begins with
+			if name := p[:strings.IndexAny(p, "#,;=")]; name != "" { // not the empty packet at the beginning
 				names += name + " "
 			}
 		}
@@ -54,12 +54,12 @@ func TestExchanges(t *testing.T) {
 	}
 	want := []string{"Hgp01.01 g ", "z1 Z1 z1 Z1 ", "qC vCont ", "g qfThreadInfo qsThreadInfo ", "m1000 m1800 m2000 m9000 ", "Hgp01.01 p0 p7 p10 P0 P7 P10 qRcmd ", "qC vCont ", "g qfThreadInfo qsThreadInfo ", "z1 ", "D "}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
-		t.Errorf("sent %q, not %q", got, want)
+		t.Errorf("sent %q, want %q", got, want)
 	}
 }
 
-// TestRefusedAnswer: a guest does not go on with registers that QEMU has refused to set, whichever
-// it was, and Freeze finds it standing still.
+// TestRefusedAnswer: if QEMU refuses to set a register, the guest does not continue, and Freeze
+// finds it stopped.
 func TestRefusedAnswer(t *testing.T) {
 	for _, register := range []string{"P0", "P7", "P10"} {
 		s, g := newStub(t, nil)
@@ -81,13 +81,13 @@ func TestRefusedAnswer(t *testing.T) {
 		g.Close()
 		<-s.done
 		if n := strings.Count(strings.Join(s.writes, ""), "$vCont"); n != 1 {
-			t.Errorf("%s is refused, and the guest was resumed %d times", register, n)
+			t.Errorf("%s is refused, but the guest was resumed %d times", register, n)
 		}
 	}
 }
 
-// TestBadReplies: whatever the stub says at whatever point, there is an error that
-// tells what was asked, and nothing is asked thereafter.
+// TestBadReplies: whatever the stub answers at any point, the error names the packet, and nothing
+// is sent after it.
 func TestBadReplies(t *testing.T) {
 	points := []string{"qSupported", "qXfer", "qfThreadInfo", "qsThreadInfo", "Hg", "g", "z1", "Z1", "vCont", "m1800", "m9000", "P0", "P10", "D"}
 	bad := map[string]string{
@@ -122,32 +122,32 @@ func TestBadReplies(t *testing.T) {
 				continue // TestRangeErrors
 			}
 			if point == "vCont" && (name == "an interrupt" || name == "a signal" || name == "a shutdown") {
-				continue // TestInterrupt, TestOthers: they are no bad replies there
+				continue // these are valid here: see TestInterrupt and TestOthers
 			}
 			t.Run(point+"/"+name, func(t *testing.T) {
 				s, g := newStub(t, map[string]string{point: reply})
 				err := session(g)
 				if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", point)[:len(point)+1]) {
-					t.Fatalf("no error that names what was asked: %v", err)
+					t.Fatalf("no error that names the packet: %v", err)
 				}
 				if ended := errors.Is(err, guest.ErrEnded); ended != strings.Contains(ends, name) {
-					t.Errorf("the guest has ended, or not: %v", err)
+					t.Errorf("wrong about whether the guest has ended: %v", err)
 				}
 				_, again := g.Run(time.Millisecond)
 				if again == nil || again != g.Plant(nil) || again != g.Release() {
-					t.Errorf("it goes on: %v", again)
+					t.Errorf("it continues: %v", again)
 				}
 				g.Close()
 				<-s.done
 				if last := s.writes[len(s.writes)-1]; !strings.Contains(last, "$"+point) {
-					t.Errorf("something was sent thereafter: %q", last)
+					t.Errorf("something was sent after it: %q", last)
 				}
 			})
 		}
 	}
 }
 
-// TestUnknownRegisters: another list of registers is refused by name.
+// TestUnknownRegisters: the error for another list of registers names the register.
 func TestUnknownRegisters(t *testing.T) {
 	for change, want := range map[string]string{
 		`name="rsi"`:                "register 4 of 324 is not name=\"rsi\"",
@@ -165,7 +165,7 @@ func TestUnknownRegisters(t *testing.T) {
 	}
 }
 
-// TestRangeErrors: memory that is not there is no error of the connection.
+// TestRangeErrors: memory that does not exist is not an error of the connection.
 func TestRangeErrors(t *testing.T) {
 	_, g := newStub(t, map[string]string{"m1800": frame("E14")})
 	if err := g.begin(); err != nil {
@@ -182,18 +182,18 @@ func TestRangeErrors(t *testing.T) {
 		t.Error(err, r[1].Err)
 	}
 	if err := g.Read(1, r); err == nil {
-		t.Error("there is a virtual CPU 1")
+		t.Error("there is a vCPU 1")
 	}
 }
 
-// FuzzReplies: the stub says anything at all, from the beginning or once the guest
-// was opened, and hangs up.
+// FuzzReplies: the stub sends anything, from the beginning or after the guest was opened, and hangs
+// up.
 func FuzzReplies(f *testing.F) {
 	begin := ""
 	for _, replies := range []string{
 		frame("QCp01.01"), frame("PacketSize=1000;"), frame("OK") + frame("l"+registersXML()), frame("mp01.01"), frame("mp01.02"), frame("l"), monitorSays(saysHit),
 	} {
-		begin += frame("") + replies // to the empty packet that each batch begins with
+		begin += frame("") + replies // reply to the empty packet at the beginning of a batch
 	}
 	f.Add("", true)
 	f.Add(begin[:len(begin)/2], true)
@@ -213,11 +213,11 @@ func FuzzReplies(f *testing.F) {
 			t.Skip("more than a socket holds")
 		}
 		unix.Shutdown(pair[1], unix.SHUT_WR)
-		g := &Guest{Trap: Hardware, c: conn{fd: pair[0], patience: time.Minute}, selected: -1}
+		g := &Guest{Trap: Hardware, c: conn{fd: pair[0], timeout: time.Minute}, selected: -1}
 		defer g.Close()
 		first := session(g)
 		if _, err := g.Run(0); err == nil {
-			t.Errorf("goes on after %v", first)
+			t.Errorf("continues after %v", first)
 		}
 		g.Freeze()
 	})

@@ -15,19 +15,19 @@ import (
 )
 
 const (
-	// pollInterval is how often a guest that its host has paused is asked whether it goes on.
+	// pollInterval is the time between two polls of a guest that its host has paused.
 	pollInterval = 250 * time.Millisecond
 
 	forever = 1 << 62
 )
 
-// stateDebug is QEMU's name (RunState) of a guest that stands still at a breakpoint.
+// stateDebug is QEMU's name (RunState) for a guest that is stopped at a breakpoint.
 const stateDebug = "debug"
 
-// askState asks the monitor behind the stub, since the stub itself does not know who has stopped the guest.
+// askState asks QEMU's monitor for the state: the stub does not know who stopped the guest.
 func (g *Guest) askState() {
 	g.c.ask("qRcmd,%x", "info status")
-	g.c.pending = append(g.c.pending, "qRcmd") // it is answered with a text, and OK
+	g.c.pending = append(g.c.pending, "qRcmd") // the reply is a text, followed by OK
 }
 
 func (g *Guest) takeState() string {
@@ -35,29 +35,30 @@ func (g *Guest) takeState() string {
 	text, err := hex.DecodeString(strings.TrimPrefix(string(p), "O"))
 	state, ok := strings.CutPrefix(string(text), "VM status: paused")
 	if err != nil || !ok {
-		g.c.refuse(p)
+		g.c.unexpected(p)
 	}
-	g.c.obey()
+	g.c.takeOK()
 	return strings.Trim(state, " ()\r\n")
 }
 
-// isPaused tells whether somebody else has the guest stand still, who alone may let it go on. Prelaunch is -S.
+// isPaused reports whether the host has paused the guest, so that only the host may continue it.
+// State prelaunch is that of -S.
 func (g *Guest) isPaused(state string) bool {
 	return state != stateDebug && state != "prelaunch" && !g.c.stopped
 }
 
-// resume lets the guest run and has the stub tell of its next stop, which it does once. What came
-// before the answer to the question is about an earlier one.
+// resume lets the guest run. The stub then reports the next stop, once. Everything before the
+// answer to qC is about an earlier stop.
 func (g *Guest) resume() {
 	g.c.ask("qC")
 	g.c.ask("vCont;c")
 	g.c.reply()
-	g.c.question, g.c.pending = "vCont;c", g.c.pending[:0]
+	g.c.current, g.c.pending = "vCont;c", g.c.pending[:0]
 	g.selected, g.c.stopped, g.paused, g.running = -1, false, false, true
 }
 
-// Run lets the guest run, if an answer did not do so already, and waits for the next hit or for the
-// limit. A guest that its host has paused is waited for, without a limit.
+// Run lets the guest run, unless Answer already did, and waits for the next hit or for the limit.
+// While the host has paused the guest, Run waits without a limit.
 func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 	if !g.running && !g.paused && g.c.err == nil {
 		g.resume()
@@ -74,14 +75,14 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 		switch {
 		case errors.Is(g.c.err, errSilent):
 			g.c.err = nil
-			if over, hit := g.look(); over {
+			if over, hit := g.probe(); over {
 				return g.stop(-1, hit)
 			}
 		case vcpu < 0 || len(head) != 3 || head[0] != 'T':
-			g.c.refuse(p)
-		case head == "T05": // a trap; signals are those of gdb_vm_state_change
+			g.c.unexpected(p)
+		case head == "T05": // a trap; see gdb_vm_state_change for the signals
 			return g.stop(vcpu, true)
-		default: // by the monitor, a watchdog, an error of a disk, a migration; or its end
+		default: // the monitor, a watchdog, a disk error, a migration, or a shutdown
 			g.paused = true
 		}
 	}
@@ -89,9 +90,10 @@ func (g *Guest) Run(limit time.Duration) (guest.Stop, error) {
 	return guest.Stop{}, g.c.err
 }
 
-// look finds out, and stops the guest for that, how one fares of which the stub tells nothing: whether it
-// has hit a trap, or its time is over. One that its host has let go on goes on.
-func (g *Guest) look() (over, hit bool) {
+// probe stops the guest and asks for its state, because the stub may have reported nothing. It
+// returns over if the time is over or a trap was hit. It resumes a guest that its host has
+// continued.
+func (g *Guest) probe() (over, hit bool) {
 	g.askState()
 	switch state := g.takeState(); {
 	case state == "shutdown":
@@ -108,7 +110,8 @@ func (g *Guest) look() (over, hit bool) {
 	return false, false
 }
 
-// stop reads where the guest stands: at a hit of that virtual CPU, or of one that has to be found.
+// stop reads the registers of a vCPU after a stop. If hit is true, a trap was hit: by vcpu, or by a
+// vCPU that stop has to find.
 func (g *Guest) stop(vcpu int, hit bool) (guest.Stop, error) {
 	s := guest.Stop{VCPU: max(0, vcpu), At: time.Now()}
 	trapped := func(r guest.Registers) bool { return slices.Contains(g.planted, r.RIP) }
@@ -126,10 +129,10 @@ func (g *Guest) stop(vcpu int, hit bool) (guest.Stop, error) {
 	s.Regs = g.takeRegisters()
 	g.takeThreads()
 	if s.Hit = hit && trapped(s.Regs); hit && !s.Hit {
-		// A pause that ends at once leaves QEMU with news of a hit that is no more. If it is still there
-		// the breakpoint is somebody else's.
+		// A pause that ends at once can leave the report of a hit that no longer exists. If the
+		// guest stops at the same address again, somebody else has set the breakpoint.
 		if g.stray == s.Regs.RIP {
-			g.c.fail(fmt.Errorf("virtual CPU %d stopped at %#x, where no trap was planted", s.VCPU, g.stray))
+			g.c.fail(fmt.Errorf("vCPU %d stopped at %#x, where no trap was planted", s.VCPU, g.stray))
 		}
 		g.stray = s.Regs.RIP
 	}
@@ -137,8 +140,8 @@ func (g *Guest) stop(vcpu int, hit bool) (guest.Stop, error) {
 	return s, g.c.err
 }
 
-// takeThreads wants the list to be as it was. A virtual CPU that was plugged in has no traps; one that
-// was unplugged might come back under its old id, without them.
+// takeThreads fails if the list of vCPUs has changed. A vCPU that was plugged in has no traps. One
+// that was unplugged might come back with its old id, without traps.
 func (g *Guest) takeThreads() {
 	for i := range len(g.threads) + 1 {
 		want := "l"
@@ -146,15 +149,16 @@ func (g *Guest) takeThreads() {
 			want = "m" + g.threads[i]
 		}
 		if p := g.c.reply(); g.c.err == nil && string(p) != want {
-			g.c.fail(fmt.Errorf("it answered %q, not %q: a virtual CPU was plugged in, where it has no traps, or unplugged", p, want))
+			g.c.fail(fmt.Errorf("it answered %q, not %q: a vCPU was plugged in and has no traps, or was unplugged", p, want))
 		}
 	}
 }
 
-// answered are the registers that an answer changes: rax, rsp, and rip last.
+// answered holds the registers that an answer sets: rax, rsp, and rip last.
 type answered [3]uint64
 
-// swap sets them, and gives what they were and QEMU's state of the guest. Nobody comes between: it is one write.
+// swap sets these registers and returns their old values and QEMU's state of the guest. It is one
+// write, so nothing happens in between.
 func (g *Guest) swap(to answered) (was answered, state string) {
 	numbers := [...]int{numRAX, numRSP, numRIP}
 	for _, n := range numbers {
@@ -167,24 +171,25 @@ func (g *Guest) swap(to answered) (was answered, state string) {
 	for i := range was {
 		var b [8]byte
 		if p := g.c.reply(); !decode(b[:], p) {
-			g.c.refuse(p)
+			g.c.unexpected(p)
 		}
 		was[i] = binary.LittleEndian.Uint64(b[:])
 	}
 	for range numbers {
-		g.c.obey()
+		g.c.takeOK()
 	}
 	return was, g.takeState()
 }
 
-// Answer sets the registers that the answer changes, and resumes the guest once QEMU has set them all.
-// Its host may have let it run since the hit: then another call stands there, or none, which is not answered.
-// A call that has not returned keeps its place on its stack, so no other has the same.
+// Answer sets the registers of the answer, and resumes the guest once QEMU has set them all. If the
+// host has let the guest run since the hit, the vCPU is at another call, or at none, and that is
+// not answered. Answer recognizes the call by its stack pointer: until it returns, no other call
+// has the same one.
 func (g *Guest) Answer(s *guest.Stop, a guest.Answer) error {
 	if !g.last.Hit || s.VCPU != g.last.VCPU || s.Regs.RIP != g.last.Regs.RIP {
-		return fmt.Errorf("answering virtual CPU %d at %#x: that is not the last hit", s.VCPU, s.Regs.RIP)
+		return fmt.Errorf("answering vCPU %d at %#x: that is not the last hit", s.VCPU, s.Regs.RIP)
 	}
-	g.last, g.selected = guest.Stop{}, -1 // another hit makes another virtual CPU the selected one
+	g.last, g.selected = guest.Stop{}, -1 // another hit selects another vCPU
 	g.selectVCPU(s.VCPU)
 	if !a.Return {
 		a.RAX, a.RSP = s.Regs.RAX, s.Regs.RSP

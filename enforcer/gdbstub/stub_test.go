@@ -15,16 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stub answers as QEMU does, at the other end of a socket pair, and otherwise where
-// a test wants it.
+// stub is at the other end of a socket pair and answers as QEMU does, except where a test sets
+// other replies.
 type stub struct {
 	fd int
 
 	mu      sync.Mutex
 	rip     uint64
-	replies map[string]string // by what a packet begins with: the bytes to be sent; ends with hangUp to hang up
-	writes  []string          // what came at once
-	running bool              // since vCont, until the next empty packet, for which replies has what is sent
+	replies map[string]string // bytes to send, by prefix of the packet; hangUp at the end closes the connection
+	writes  []string          // input, by write
+	running bool              // from vCont until the next empty packet
 	done    chan struct{}
 }
 
@@ -32,10 +32,10 @@ const hangUp = "\x00"
 
 func frame(text string) string { return fmt.Sprintf("+$%s#%02x", text, sum([]byte(text))) }
 
-// monitorSays is what the monitor answers to a command, behind the stub.
+// monitorSays returns the stub's reply with an answer of the monitor.
 func monitorSays(text string) string { return frame(fmt.Sprintf("O%x", text)) + frame("OK")[1:] }
 
-// endedProcess is a pidfd of a process that has ended.
+// endedProcess returns the pidfd of a process that has ended.
 var endedProcess = sync.OnceValues(func() (int, error) {
 	cmd := exec.Command("true")
 	if err := cmd.Start(); err != nil {
@@ -45,7 +45,8 @@ var endedProcess = sync.OnceValues(func() (int, error) {
 	return fd, errors.Join(err, cmd.Wait())
 })
 
-// newStub gives a stub, the process of which has ended when it hangs up, and a Guest that has not begun.
+// newStub returns a stub, whose process appears to have ended when it hangs up, and a Guest before
+// begin.
 func newStub(t testing.TB, replies map[string]string) (*stub, *Guest) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -60,7 +61,7 @@ func newStub(t testing.TB, replies map[string]string) (*stub, *Guest) {
 		t.Fatal(err)
 	}
 	s := &stub{fd: pair[1], rip: hook, replies: replies, done: make(chan struct{})}
-	g := &Guest{Trap: Hardware, c: conn{fd: pair[0], peer: peer, patience: time.Minute}, selected: -1}
+	g := &Guest{Trap: Hardware, c: conn{fd: pair[0], peer: peer, timeout: time.Minute}, selected: -1}
 	go s.serve()
 	t.Cleanup(func() { g.Close(); <-s.done; unix.Close(s.fd) })
 	return s, g
@@ -95,7 +96,7 @@ func (s *stub) serve() {
 	}
 }
 
-// set changes what is answered.
+// set changes the replies.
 func (s *stub) set(replies map[string]string, rip uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +155,7 @@ func (s *stub) reply(packet string) string {
 	return frame("")
 }
 
-// reversed is a number in hex, low byte first.
+// reversed returns a number in hex, low byte first.
 func reversed(n uint64) (hex string) {
 	for range 8 {
 		hex += fmt.Sprintf("%02x", byte(n))
@@ -205,38 +206,38 @@ func session(g *Guest) error {
 	return g.Release()
 }
 
-// Of the monitor behind a stub.
+// Answers of the monitor behind a stub.
 const saysPaused, saysHit = "VM status: paused\r\n", "VM status: paused (debug)\r\n"
 
-// TestInterrupt: who wins between a hit, the end of the time, and who has paused the guest. QEMU from 8.1 on loses the empty
-// packet that stops a guest, older ones tell of that stop, too.
+// TestInterrupt tests races between a hit, the time limit, and a pause by the host. Since 8.1 QEMU
+// loses the empty packet that stops a guest; older versions also report that stop.
 func TestInterrupt(t *testing.T) {
-	told := func(text string) string { return frame(text)[1:] }
+	notice := func(text string) string { return frame(text)[1:] }
 	tests := []struct {
 		name           string
-		vCont, look    string // what comes after vCont, and for the empty packet
-		state, more    string // what the monitor says, and what comes behind
+		vCont, probe   string // replies to vCont and to the empty packet
+		state, more    string // answer of the monitor, and what follows it
 		rip            uint64
 		hit            bool
 		err            string
-		atLast, paused bool // the error comes with the second stop; it is a pause, and lasts
+		atLast, paused bool // the error comes with the second stop; the guest stays paused
 	}{
-		{name: "time is over", look: "", state: saysPaused, rip: again},
-		{name: "time is over, QEMU 7.2", look: told("T02thread:p01.01;"), state: saysPaused, rip: again},
-		{name: "a hit comes first", vCont: told("T05thread:p01.01;"), rip: hook, hit: true},
-		{name: "a hit is told of too late", look: told("T05thread:p01.01;") + frame(""), state: saysHit, rip: hook, hit: true},
-		{name: "a hit that nobody tells of", look: frame(""), state: saysHit, rip: hook, hit: true},
-		{name: "a hit that the end of the time hides", look: told("T02thread:p01.01;"), state: saysPaused, rip: hook},
-		{name: "half a hit comes first", vCont: "$T05thre", look: "ad:p01.01;#06" + frame(""), state: saysHit, rip: hook, hit: true},
-		{name: "a trap of another", vCont: told("T05thread:p01.01;"), rip: again, err: "stopped at 0xf00f2", atLast: true},
-		{name: "a pause and a hit", vCont: told("T02thread:p01.01;") + told("T05thread:p01.01;"), rip: hook, hit: true},
-		{name: "a pause", look: frame(""), state: saysPaused, rip: hook, paused: true},
-		{name: "a pause, told of too late", look: told("T02thread:p01.01;") + frame(""), state: saysPaused, rip: hook, paused: true},
-		{name: "a shutdown", look: told("T03thread:p01.01;") + frame(""), state: "VM status: paused (shutdown)\r\n", err: "shut down"},
-		{name: "no stop", look: "+", err: "no answer in time"},
-		{name: "another state", look: frame(""), state: "VM status: running\r\n", err: `"qRcmd,696e666f20737461747573": it answered`},
-		{name: "more after the stop", look: frame(""), state: saysHit, more: told("E01"), rip: again, err: `it answered "E01"`},
-		{name: "its end", look: hangUp, err: "closed the connection"},
+		{name: "time is over", probe: "", state: saysPaused, rip: again},
+		{name: "time is over, QEMU 7.2", probe: notice("T02thread:p01.01;"), state: saysPaused, rip: again},
+		{name: "a hit comes first", vCont: notice("T05thread:p01.01;"), rip: hook, hit: true},
+		{name: "a hit is reported too late", probe: notice("T05thread:p01.01;") + frame(""), state: saysHit, rip: hook, hit: true},
+		{name: "a hit is not reported", probe: frame(""), state: saysHit, rip: hook, hit: true},
+		{name: "the end of the time hides a hit", probe: notice("T02thread:p01.01;"), state: saysPaused, rip: hook},
+		{name: "half a hit comes first", vCont: "$T05thre", probe: "ad:p01.01;#06" + frame(""), state: saysHit, rip: hook, hit: true},
+		{name: "somebody else's trap", vCont: notice("T05thread:p01.01;"), rip: again, err: "stopped at 0xf00f2", atLast: true},
+		{name: "a pause and a hit", vCont: notice("T02thread:p01.01;") + notice("T05thread:p01.01;"), rip: hook, hit: true},
+		{name: "a pause", probe: frame(""), state: saysPaused, rip: hook, paused: true},
+		{name: "a pause is reported too late", probe: notice("T02thread:p01.01;") + frame(""), state: saysPaused, rip: hook, paused: true},
+		{name: "a shutdown", probe: notice("T03thread:p01.01;") + frame(""), state: "VM status: paused (shutdown)\r\n", err: "shut down"},
+		{name: "no stop", probe: "+", err: "no answer in time"},
+		{name: "another state", probe: frame(""), state: "VM status: running\r\n", err: `"qRcmd,696e666f20737461747573": it answered`},
+		{name: "more after the stop", probe: frame(""), state: saysHit, more: notice("E01"), rip: again, err: `it answered "E01"`},
+		{name: "its end", probe: hangUp, err: "closed the connection"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -244,9 +245,9 @@ func TestInterrupt(t *testing.T) {
 			if err := errors.Join(g.begin(), g.Plant([]uint64{hook})); err != nil {
 				t.Fatal(err)
 			}
-			replies := map[string]string{"vCont": "+" + test.vCont, "": test.look, "qRcmd": monitorSays(test.state) + test.more}
+			replies := map[string]string{"vCont": "+" + test.vCont, "": test.probe, "qRcmd": monitorSays(test.state) + test.more}
 			if test.err == "no answer in time" {
-				replies["qRcmd"], g.c.patience = "", 10*time.Millisecond
+				replies["qRcmd"], g.c.timeout = "", 10*time.Millisecond
 			}
 			s.set(replies, test.rip)
 			var early atomic.Bool
@@ -261,7 +262,7 @@ func TestInterrupt(t *testing.T) {
 				}
 				stop, err := g.Run(time.Microsecond)
 				if early.Load() {
-					t.Fatalf("a guest that its host has paused is taken for one that has hit: %+v, %v", stop, err)
+					t.Fatalf("a pause by the host is mistaken for a hit: %+v, %v", stop, err)
 				}
 				if test.err != "" && (n > 0 || !test.atLast) {
 					if err == nil || !strings.Contains(err.Error(), test.err) {
@@ -277,8 +278,7 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// TestSync: what is left of others does not confuse, and Freeze works when all else
-// has failed.
+// TestSync: remains of earlier connections do no harm, and Freeze works after all kinds of errors.
 func TestSync(t *testing.T) {
 	s, g := newStub(t, nil)
 	left := frame("T02thread:p01.01;")[1:] + "-+$E14#" + frame("OK") + strings.Repeat("x", 40000) + "$Q"
@@ -299,7 +299,7 @@ func TestSync(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := g.Run(0); err == nil {
-		t.Error("a guest runs that was frozen after an error")
+		t.Error("a guest that was frozen after an error runs")
 	}
 	s.set(map[string]string{"qC": hangUp}, hook)
 	if err := g.Freeze(); !errors.Is(err, guest.ErrEnded) {
@@ -307,8 +307,9 @@ func TestSync(t *testing.T) {
 	}
 }
 
-// TestUnseen: of a process that is not known a closed connection says nothing.
-func TestUnseen(t *testing.T) {
+// TestUnknownEnd: if the process is not known, a closed connection does not mean that the guest has
+// ended.
+func TestUnknownEnd(t *testing.T) {
 	s, g := newStub(t, nil)
 	unix.Close(g.c.peer)
 	g.c.peer = 0
@@ -317,10 +318,10 @@ func TestUnseen(t *testing.T) {
 	}
 	plant(t, g, hook)
 	s.set(map[string]string{"vCont": hangUp}, hook)
-	if _, err := g.Run(0); !errors.Is(err, errUnseen) || errors.Is(err, guest.ErrEnded) || !strings.Contains(err.Error(), "not known whether the guest has ended") {
+	if _, err := g.Run(0); !errors.Is(err, errUnknownEnd) || errors.Is(err, guest.ErrEnded) || !strings.Contains(err.Error(), "not known whether the guest has ended") {
 		t.Errorf("got %v", err)
 	}
-	if err := g.Freeze(); !errors.Is(err, errUnseen) || errors.Is(err, guest.ErrEnded) {
+	if err := g.Freeze(); !errors.Is(err, errUnknownEnd) || errors.Is(err, guest.ErrEnded) {
 		t.Errorf("freezing: %v", err)
 	}
 	s, g = newStub(t, nil)
@@ -335,7 +336,7 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
-// TestLate: who sends all the time gains none.
+// TestLate: a peer that keeps sending does not extend the deadline.
 func TestLate(t *testing.T) {
 	s, g := newStub(t, nil)
 	if _, err := unix.Write(s.fd, []byte("x")); err != nil {
@@ -344,7 +345,7 @@ func TestLate(t *testing.T) {
 	if err := g.c.fill(time.Now().Add(-time.Second)); err != errSilent {
 		t.Errorf("got %v", err)
 	}
-	if err := g.c.fill(g.c.soon()); err != nil || g.c.w != 1 {
+	if err := g.c.fill(g.c.deadline()); err != nil || g.c.w != 1 {
 		t.Errorf("%d bytes, %v", g.c.w, err)
 	}
 	_, err := unix.Write(s.fd, []byte(strings.Repeat("+", len(g.c.buf)+1)))
@@ -352,7 +353,7 @@ func TestLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.c.r, g.c.w = 0, 0
-	if p, err := g.c.receive(g.c.soon()); err == nil || !strings.Contains(err.Error(), "more than") {
+	if p, err := g.c.receive(g.c.deadline()); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("got %q, %v", p, err)
 	}
 }
@@ -363,7 +364,7 @@ func TestAnswerRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := g.Answer(&guest.Stop{Hit: true}, guest.Answer{}); err == nil {
-		t.Error("an answer before a hit")
+		t.Error("an answer before a hit is accepted")
 	}
 	plant(t, g, hook)
 	s, err := g.Run(0)
@@ -373,7 +374,7 @@ func TestAnswerRefuses(t *testing.T) {
 	other := s
 	other.VCPU = 1
 	if err := g.Answer(&other, guest.Answer{}); err == nil {
-		t.Error("an answer to the hit of another virtual CPU")
+		t.Error("an answer to the hit of another vCPU is accepted")
 	}
 }
 
@@ -382,7 +383,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := Dial("/" + strings.Repeat("long", 100)); err == nil {
-		t.Error("a path that is too long")
+		t.Error("a path that is too long is accepted")
 	}
 	f, err := os.Open(os.DevNull)
 	if err != nil {
@@ -390,6 +391,6 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	defer f.Close()
 	if _, err := OpenFD(int(f.Fd())); err == nil {
-		t.Error("a file is no socket")
+		t.Error("a file that is not a socket is accepted")
 	}
 }

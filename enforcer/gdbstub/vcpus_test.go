@@ -6,17 +6,18 @@ import (
 	"testing"
 )
 
-// TestPlugged: QEMU sets no traps in a virtual CPU that is plugged in. The next stop is an error, and the guest stands.
+// TestPlugged: QEMU sets no traps in a vCPU that is plugged in. The next stop is an error, and the
+// guest stays stopped.
 func TestPlugged(t *testing.T) {
 	m := boot(t, 1, "-smp", "1,maxcpus=2,sockets=2,cores=1,threads=1")
 	g := m.dial(t)
 	plant(t, g, hook)
 	runOn(t, g, runToHit(t, g))
 	if n := g.Trapped(); n != 1 {
-		t.Errorf("%d virtual CPUs have traps", n)
+		t.Errorf("%d vCPUs have traps", n)
 	}
 	m.qmp(t, "device_add", map[string]any{"driver": "qemu64-x86_64-cpu", "id": "late", "socket-id": 1, "core-id": 0, "thread-id": 0})
-	for range 2 { // one hit may have come before
+	for range 2 { // one hit may come first
 		s, err := g.Run(0)
 		if err == nil {
 			runOn(t, g, s)
@@ -33,11 +34,11 @@ func TestPlugged(t *testing.T) {
 		}
 		return
 	}
-	t.Fatal("nobody has noticed the virtual CPU")
+	t.Fatal("the new vCPU was not noticed")
 }
 
-// TestThreads: a list of virtual CPUs that has changed is an error of the stop that it is seen at, and nothing
-// is let run thereafter.
+// TestThreads: if the list of vCPUs has changed, the stop is an error, and the guest does not run
+// after that.
 func TestThreads(t *testing.T) {
 	for name, list := range map[string]map[string]string{
 		"plugged in":       {"qs": frame("mp01.02")},
@@ -50,11 +51,11 @@ func TestThreads(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n := g.Trapped(); n != 1 {
-				t.Errorf("%d virtual CPUs have traps", n)
+				t.Errorf("%d vCPUs have traps", n)
 			}
 			s.set(list, hook)
 			_, err := g.Run(0)
-			if err == nil || !strings.Contains(err.Error(), "was plugged in, where it has no traps, or unplugged") {
+			if err == nil || !strings.Contains(err.Error(), "was plugged in and has no traps, or was unplugged") {
 				t.Errorf("the stop: %v", err)
 			}
 			if err := g.Freeze(); err != nil {
@@ -63,7 +64,7 @@ func TestThreads(t *testing.T) {
 			g.Close()
 			<-s.done
 			if n := strings.Count(strings.Join(s.writes, ""), "vCont;c"); n != 1 {
-				t.Errorf("the guest was let run %d times", n)
+				t.Errorf("the guest was resumed %d times", n)
 			}
 		})
 	}
