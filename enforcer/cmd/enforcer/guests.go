@@ -80,7 +80,7 @@ func releaseCommand(args []string, out *output) error {
 	var name, trap string
 	set := flag.NewFlagSet("release", flag.ContinueOnError)
 	set.StringVar(&name, "guest", "", "`guest` to release: gdb:unix:SOCKET or xen:NAME")
-	set.StringVar(&trap, "trap", "", "kind of `trap`, if 'enforcer run' was started with --trap")
+	set.StringVar(&trap, "trap", "", "kind of `trap` that was given to 'enforcer run'")
 	if err := parse(set, args, out, releaseAbout, "guest"); err != nil {
 		return err
 	}

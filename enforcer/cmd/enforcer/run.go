@@ -19,8 +19,8 @@ const runAbout = `Run guards a guest until it ends. The guest must not have run 
 or xl create -p), or an enforcer with the same --state must have guarded it before. Append the
 output of 'imagetool initrd' to the guest's initrd, and boot its kernel with rdinit=/vmseal-init.
 
-The audit has one line of JSON for each decision. If the guest can no longer be trusted, run
-freezes it and ends with exit code 4. SIGTERM and SIGINT end the enforcer, too: the guest then
+The audit has one line of JSON for each decision. If the guest can no longer be trusted, the
+enforcer freezes it and ends with exit code 4. SIGTERM and SIGINT end it, too: the guest then
 freezes at its next appraisal, and a new enforcer with the same --state can take it over. SIGHUP
 makes the enforcer read the trust store and the deny list again.`
 
@@ -41,9 +41,9 @@ func runCommand(args []string, out *output) error {
 	noLockdown := set.Bool("no-lockdown", false, "accept a kernel that is not locked down: root in the guest can then change the kernel")
 	heartbeat := set.Uint("heartbeat", 30, "maximum `seconds` between two checks of the guest's kernel")
 	startLimit := set.Uint("start-limit", 600, "`seconds` that the guest may run before its IMA policy is in force; 0 for no limit")
-	initramfsLimit := set.Uint("initramfs-limit", 0, "`seconds` that the guest may then run before it leaves the initramfs; 0 for no limit")
+	initramfsLimit := set.Uint("initramfs-limit", 0, "`seconds` that the guest may run in its initramfs once its IMA policy is in force; 0 for no limit")
 	audit := set.String("audit", "-", "`file` to append the audit to; - is standard output")
-	auditFull := set.String("audit-full", "lose", "what to do if the audit cannot be written: `lose` lines, or freeze the guest")
+	auditFull := set.String("audit-full", "lose", "`lose|freeze`: lose lines, or freeze the guest, if the audit cannot be written")
 	state := set.String("state", "", "`file` that a later enforcer needs to take the guest over")
 	trap := set.String("trap", "", "kind of `trap`: hardware (default) or software for QEMU; str, int3 or icebp for Xen\n(default: the first that Xen offers)")
 	name := set.String("name", "", "`name` of the guest in the audit (default: the value of --guest)")
