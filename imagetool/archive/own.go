@@ -1,0 +1,212 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/vmseal/vmseal/formats/ima"
+)
+
+// own reads the member's own header, and applies what those before it have said.
+func (r *Reader) own(m *Member, b block, long longNames) error {
+	m.kind = b.typeflag()
+	m.Name, m.Link = b.fullName(), string(b.linkname())
+	if long.name != nil {
+		m.Name = *long.name
+	}
+	if long.link != nil {
+		m.Link = *long.link
+	}
+	if err := m.numbers(b); err != nil {
+		return err
+	}
+	if err := m.applyRecords(); err != nil {
+		return err
+	}
+	m.Size = m.Stored
+	if m.kind == typeSparse {
+		if err := r.oldSparse(m, b); err != nil {
+			return err
+		}
+	} else if err := m.paxSparse(); err != nil {
+		return err
+	}
+	if m.sparse && !m.mapped {
+		if err := m.holes.check(m.Size, m.Stored); err != nil {
+			return err
+		}
+	}
+	m.label, m.evm = find(m.records, ima.XattrName), find(m.records, evmName)
+	return m.check()
+}
+
+// numbers reads what has a place in every header.
+func (m *Member) numbers(b block) error {
+	for _, f := range []struct {
+		what  string
+		field []byte
+		set   func(int64)
+	}{
+		{"size", b.size(), func(n int64) { m.Stored = n }},
+		{"mode", b.mode(), func(n int64) { m.Mode = uint32(n) }},
+		{"user", b.uid(), func(n int64) { m.UID = uint32(n) }},
+		{"group", b.gid(), func(n int64) { m.GID = uint32(n) }},
+	} {
+		n, err := number(f.field)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.what, err)
+		}
+		f.set(n)
+	}
+	return nil
+}
+
+// applyRecords takes what an extended header says in place of the member's own. The last
+// record of a key counts.
+func (m *Member) applyRecords() error {
+	for _, r := range m.records {
+		value, err := string(r.value), error(nil)
+		var n int64
+		switch r.key {
+		case "path":
+			m.Name = value
+		case "linkpath":
+			m.Link = value
+		case "size":
+			m.Stored, err = decimal(value)
+		case "uid":
+			n, err = decimal(value)
+			m.UID = uint32(n)
+		case "gid":
+			n, err = decimal(value)
+			m.GID = uint32(n)
+		case "SCHILY.realsize":
+			return refuse(hintAgain, "it is a sparse file of star, which other readers do not unpack")
+		}
+		if err != nil {
+			return fmt.Errorf("record %q: %w", r.key, err)
+		}
+		if strings.ContainsRune(m.Name, 0) || strings.ContainsRune(m.Link, 0) {
+			return errors.New("its name has a zero byte")
+		}
+	}
+	return nil
+}
+
+// check refuses what readers unpack in different ways.
+func (m *Member) check() error {
+	switch m.kind {
+	case typeOldFile, typeFile, typeCont, typeSparse, typeDumpDir, typeVolume:
+	case typeLink, typeSymlink, typeChar, typeBlock, typeDir, typeFifo:
+		if m.Stored > 0 {
+			return refuse(hintAgain, "a member of type %q has a size, and readers do not agree whether data follow", m.kind)
+		}
+	case typeMulti:
+		return refuse(hintVolume, "it is the rest of a file that begins in another volume")
+	default:
+		return refuse(hintAgain, "its type is %q, which some readers unpack as a regular file", m.kind)
+	}
+	if m.sparse && !m.IsFile() {
+		return refuse(hintAgain, "a member of type %q has a map of holes", m.kind)
+	}
+	if m.Stored > maxStored || m.Size > maxStored {
+		return fmt.Errorf("%d bytes are more than a file can have", max(m.Stored, m.Size))
+	}
+	return nil
+}
+
+// maxStored keeps sums of sizes from overflowing.
+const maxStored = 1 << 62
+
+// oldSparse reads GNU's own kind of sparse members: struct oldgnu_header, and as many of
+// struct sparse_header as follow it.
+func (r *Reader) oldSparse(m *Member, b block) error {
+	if b.magic() != gnuMagic {
+		return refuse(hintAgain, "it is a sparse file, but not one of GNU tar")
+	}
+	size, err := number(b[483:495]) // realsize
+	if err != nil {
+		return err
+	}
+	m.sparse, m.Size = true, size
+	fields, more := b[386:482], b[482] // sp, isextended
+	for {
+		switch ended, err := m.holes.addFields(fields); {
+		case err != nil:
+			return err
+		case more == 0:
+			return nil
+		case ended: // GNU tar goes on with the data here, and others with the map
+			return errMap
+		}
+		if b, err = r.block(); err != nil {
+			return errTruncated
+		}
+		if len(m.head) > maxHead {
+			return fmt.Errorf("its map of holes has more than %d bytes", maxHead)
+		}
+		m.head = append(m.head, b...)
+		fields, more = b[0:504], b[504] // sp, isextended
+	}
+}
+
+// maxHead has room for a map of maxFragments and for the other headers.
+const maxHead = (maxFragments/21+1)*BlockSize + 2*maxExtended
+
+// paxSparse reads GNU's sparse members in pax archives. In 0.0 and 0.1 the map is in the
+// records, in 1.0 it stands before the data.
+func (m *Member) paxSparse() error {
+	var version [2]string
+	var list []string
+	size, name := "", m.Name
+	for _, r := range m.records {
+		key, ok := strings.CutPrefix(r.key, "GNU.sparse.")
+		if !ok {
+			continue
+		}
+		m.sparse = true
+		switch value := string(r.value); key {
+		case "major":
+			version[0] = value
+		case "minor":
+			version[1] = value
+		case "name":
+			name = value
+		case "size", "realsize":
+			if size != "" && size != value {
+				return refuse(hintAgain, "it has two sizes, %s and %s", size, value)
+			}
+			size = value
+		case "map":
+			list = strings.Split(value, ",")
+		case "offset", "numbytes":
+			if (key == "offset") != (len(list)%2 == 0) {
+				return errMap
+			}
+			list = append(list, value)
+		case "numblocks":
+		default:
+			return refuse(hintAgain, "its record %q is not known", r.key)
+		}
+	}
+	if !m.sparse {
+		return nil
+	}
+	m.Name = name
+	var err error
+	if m.Size, err = decimal(size); err != nil {
+		return fmt.Errorf("size of a sparse file: %w", err)
+	}
+	switch version {
+	case [2]string{"1", "0"}:
+		m.mapped = true
+		if list != nil {
+			return refuse(hintAgain, "it has two maps of holes")
+		}
+		return nil
+	case [2]string{"", ""}, [2]string{"0", "0"}, [2]string{"0", "1"}:
+		return m.holes.addList(list)
+	}
+	return refuse(hintAgain, "its sparse format is %s.%s", version[0], version[1])
+}
