@@ -344,6 +344,7 @@ func TestRefused(t *testing.T) {
 		"negative or too large":            archiveOf(member{name: "f", typeflag: '0', change: func(b block) { copy(b.size(), bytes.Repeat([]byte{0xff}, 12)) }}),
 		"than a file can have":             archiveOf(pax("size", "9223372036854775807"), file),
 		`"-1" is not a decimal`:            archiveOf(pax("size", "-1"), file),
+		"begins like an empty archive":     append(make([]byte, 1024), "disk"...),
 		"behind the end of the archive":    append(bytes.Clone(whole), whole...),
 	} {
 		want = strings.TrimSpace(want)

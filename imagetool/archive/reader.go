@@ -65,6 +65,8 @@ type Reader struct {
 	left int64 // of the data of the member, with its padding
 	end  []byte
 	done bool
+
+	empty bool // it has no member
 }
 
 // NewReader reads the archive from in, in whole blocks for the most part.
@@ -99,7 +101,7 @@ func (r *Reader) Next() (*Member, error) {
 	}
 	m := &Member{Offset: r.at, pax: -1}
 	if err := r.next(m); errors.Is(err, io.EOF) {
-		r.done = true
+		r.done, r.empty = true, m.Offset == 0
 		return nil, io.EOF
 	} else if err != nil {
 		return nil, &Error{m.Offset, m.Name, err}
@@ -235,6 +237,9 @@ func (r *Reader) CopyEnd(w io.Writer) error {
 	for len(b) > 0 {
 		if len(b) == BlockSize && b.valid() {
 			return &Error{Offset: at, Err: refuse(hintEnd, "behind the end of the archive there is another one, or a part of one")}
+		}
+		if r.empty && !isZero(b) {
+			return &Error{Offset: at, Err: errors.New("it begins like an empty archive, but is none: not all of it is zeros")}
 		}
 		if _, err := w.Write(b); err != nil {
 			return err

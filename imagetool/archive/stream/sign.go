@@ -91,7 +91,6 @@ type item struct {
 	done   chan struct{} // closed once it is ready to be written
 	report *signer.Report
 	value  []byte // the label that it gets
-	err    error
 }
 
 // read spools member after member.
