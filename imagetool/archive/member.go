@@ -88,7 +88,8 @@ func (m *Member) HasEVM() bool { return m.evm.hasPlain || m.evm.hasEncoded }
 // Head is what stands before the data, as it is.
 func (m *Member) Head() []byte { return m.head }
 
-// Labelled is Head with another value of security.ima.
+// Labelled is Head with another value of security.ima. An extended header that was not there
+// goes before GNU's long names, which tar2sqfs 1.2 forgets if it comes behind them.
 func (m *Member) Labelled(value []byte, dropEVM bool) ([]byte, error) {
 	var data []byte
 	for _, r := range labelled(m.records, value, dropEVM) {
@@ -97,13 +98,10 @@ func (m *Member) Labelled(value []byte, dropEVM bool) ([]byte, error) {
 	if len(data) > maxExtended {
 		return nil, fmt.Errorf("with a value its extended header has %d bytes, more than %d", len(data), maxExtended)
 	}
-	at, rest := m.main, m.main
-	var header block
+	header, at, rest := m.newExtended(), 0, 0
 	if m.pax >= 0 {
 		header = block(slices.Clone(m.head[m.pax : m.pax+BlockSize]))
 		at, rest = m.pax, m.pax+BlockSize+int(padded(m.extended()))
-	} else {
-		header = m.newExtended()
 	}
 	header.setSize(len(data))
 	header.seal()

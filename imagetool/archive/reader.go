@@ -47,10 +47,12 @@ func refuse(hint, format string, args ...any) error {
 	return &RefusedError{fmt.Sprintf(format, args...), hint}
 }
 
-// Hints of refusals; a command in them works as it stands, with ARCHIVE for the archive.
+// Hints of refusals; their commands work as they stand, with ARCHIVE, FIRST and SECOND for
+// what is there.
 const (
-	hintAgain  = "unpack it, and make it anew: 'tar --format=pax --xattrs --xattrs-include=\"*\" -cf NEW.tar -C FOLDER .'"
-	hintVolume = "put the volumes together, by unpacking them with 'tar --multi-volume -xf FIRST -f SECOND', and make one archive of that"
+	hintAgain  = `unpack it and make it anew: 'mkdir FOLDER && tar --xattrs --xattrs-include="*" -xpf ARCHIVE -C FOLDER && ` + hintMake
+	hintVolume = `unpack all volumes and make one archive of them: 'mkdir FOLDER && tar --multi-volume -xpf FIRST -f SECOND -C FOLDER && ` + hintMake
+	hintMake   = `tar --format=pax --xattrs --xattrs-include="*" -cf NEW.tar -C FOLDER .'`
 	hintEnd    = "sign each of the archives by itself: readers that stop at the end of the first never see the others"
 )
 
