@@ -157,35 +157,26 @@ const maxHead = (maxFragments/21+1)*BlockSize + 2*maxExtended
 // paxSparse reads GNU's sparse members in pax archives. In 0.0 and 0.1 the map is in the
 // records, in 1.0 it stands before the data.
 func (m *Member) paxSparse() error {
-	var version [2]string
-	var list []string
-	size, name := "", m.Name
+	fields := map[string]string{}
+	var list []string // of 0.0: as many records of each as there are fragments
 	for _, r := range m.records {
 		key, ok := strings.CutPrefix(r.key, "GNU.sparse.")
 		if !ok {
 			continue
 		}
 		m.sparse = true
-		switch value := string(r.value); key {
-		case "major":
-			version[0] = value
-		case "minor":
-			version[1] = value
-		case "name":
-			name = value
-		case "size", "realsize":
-			if size != "" && size != value {
-				return refuse(hintAgain, "it has two sizes, %s and %s", size, value)
-			}
-			size = value
-		case "map":
-			list = strings.Split(value, ",")
+		value := string(r.value)
+		switch key {
 		case "offset", "numbytes":
 			if (key == "offset") != (len(list)%2 == 0) {
 				return errMap
 			}
 			list = append(list, value)
-		case "numblocks":
+		case "major", "minor", "name", "size", "realsize", "map", "numblocks":
+			if _, twice := fields[key]; twice {
+				return refuse(hintAgain, "it has the record %q twice", r.key)
+			}
+			fields[key] = value
 		default:
 			return refuse(hintAgain, "its record %q is not known", r.key)
 		}
@@ -193,20 +184,44 @@ func (m *Member) paxSparse() error {
 	if !m.sparse {
 		return nil
 	}
-	m.Name = name
-	var err error
-	if m.Size, err = decimal(size); err != nil {
+	return m.applySparse(fields, list)
+}
+
+// applySparse takes what the records say. Each version of the format has its own.
+func (m *Member) applySparse(fields map[string]string, list []string) (err error) {
+	if name, ok := fields["name"]; ok {
+		m.Name = name
+	}
+	size, other, version := "size", "realsize", fields["major"]+"."+fields["minor"]
+	if version == "1.0" {
+		size, other, m.mapped = other, size, true
+	}
+	if _, ok := fields[other]; ok {
+		return refuse(hintAgain, "it has the record %q of another sparse format", "GNU.sparse."+other)
+	}
+	if m.Size, err = decimal(fields[size]); err != nil {
 		return fmt.Errorf("size of a sparse file: %w", err)
 	}
-	switch version {
-	case [2]string{"1", "0"}:
-		m.mapped = true
-		if list != nil {
-			return refuse(hintAgain, "it has two maps of holes")
-		}
-		return nil
-	case [2]string{"", ""}, [2]string{"0", "0"}, [2]string{"0", "1"}:
-		return m.holes.addList(list)
+	text, hasMap := fields["map"]
+	blocks, hasBlocks := fields["numblocks"]
+	if hasMap && list == nil && text != "" {
+		list = strings.Split(text, ",")
+	} else if hasMap && list != nil {
+		return refuse(hintAgain, "it has two maps of holes")
 	}
-	return refuse(hintAgain, "its sparse format is %s.%s", version[0], version[1])
+	switch {
+	case m.mapped && (list != nil || hasBlocks):
+		return refuse(hintAgain, "it has two maps of holes")
+	case m.mapped:
+		return nil
+	case version != "." && version != "0.0" && version != "0.1":
+		return refuse(hintAgain, "its sparse format is %s", version)
+	}
+	if err := m.holes.addList(list); err != nil {
+		return err
+	}
+	if n, err := decimal(blocks); err != nil || n != int64(len(m.holes)) {
+		return errMap
+	}
+	return nil
 }

@@ -282,8 +282,8 @@ func TestSparseBound(t *testing.T) {
 func sparse(t *testing.T, size int64) []byte {
 	t.Helper()
 	digits := fmt.Sprintf("%019d", size)
-	in := archiveOf(t, file{name: "f", records: map[string]string{"comment_.mapp_": "0,0", "comment_.sizee_": digits}})
-	out := bytes.ReplaceAll(bytes.ReplaceAll(in, []byte("comment_.mapp_"), []byte("GNU.sparse.map")), []byte("comment_.sizee_"), []byte("GNU.sparse.size"))
+	in := archiveOf(t, file{name: "f", records: map[string]string{"my_.sparse.map": "0,0", "my_.sparse.size": digits, "my_.sparse.numblocks": "1"}})
+	out := bytes.ReplaceAll(in, []byte("my_.sparse."), []byte("GNU.sparse."))
 	if bytes.Equal(in, out) {
 		t.Fatal("no records")
 	}
