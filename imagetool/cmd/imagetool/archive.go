@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -64,7 +65,7 @@ func nameOfArchive(path string) (named bool, packed string) {
 // openArchive opens an archive; nil for what is to be taken for an image. Its name, or
 // --format, and its contents have to agree: a guest can write the header of an archive into
 // its raw disk.
-func openArchive(path string, flags *containerFlags) (*archiveSource, error) {
+func openArchive(ctx context.Context, path string, flags *containerFlags) (*archiveSource, error) {
 	said := flags.format == formatTar
 	if flags.format != "" && !said {
 		if path == piped {
@@ -74,7 +75,7 @@ func openArchive(path string, flags *containerFlags) (*archiveSource, error) {
 	}
 	named, packed := nameOfArchive(path)
 	if path == piped {
-		return openPiped()
+		return openPiped(ctx)
 	}
 	if !said && !named {
 		return nil, nil
@@ -90,9 +91,20 @@ func openArchive(path string, flags *containerFlags) (*archiveSource, error) {
 	return s, nil
 }
 
-func openPiped() (*archiveSource, error) {
-	s := &archiveSource{path: "standard input", Reader: os.Stdin}
-	r := bufio.NewReaderSize(s.Reader, archive.BlockSize)
+// interruptible reads a file that may have nothing to give for a long time.
+func interruptible(ctx context.Context, f *os.File) io.Reader {
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, f)
+		w.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
+	return r
+}
+
+func openPiped(ctx context.Context) (*archiveSource, error) {
+	s := &archiveSource{path: "standard input"}
+	r := bufio.NewReaderSize(interruptible(ctx, os.Stdin), archive.BlockSize)
 	s.Reader = r
 	head, err := r.Peek(archive.BlockSize)
 	if err != nil && !errors.Is(err, io.EOF) {

@@ -52,7 +52,7 @@ How much room the labels need depends on the size of the key that is to sign: th
 }
 
 func (f *inspectFlags) run(cmd *cobra.Command, path string) error {
-	src, err := openArchive(path, &f.selected.container)
+	src, err := openArchive(cmd.Context(), path, &f.selected.container)
 	if err != nil {
 		return err
 	}

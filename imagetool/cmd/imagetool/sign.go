@@ -134,13 +134,16 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 // image, and the image before it asks for a passphrase.
 func (f *signFlags) run(cmd *cobra.Command, path string) error {
 	start := time.Now()
-	src, err := openArchive(path, &f.selected.container)
+	src, err := openArchive(cmd.Context(), path, &f.selected.container)
 	if err != nil {
 		return err
 	}
 	if src != nil {
 		defer src.Close()
 		return f.runArchive(cmd, src, start)
+	}
+	if f.out == piped {
+		return cli.Usagef("--out -: only a tar archive is written to standard output: an image is written to all over")
 	}
 	opt, err := f.options(cmd)
 	if err != nil {

@@ -98,7 +98,7 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string, names []string) error
 	if err != nil {
 		return err
 	}
-	src, err := openArchive(path, &f.selected.container)
+	src, err := openArchive(cmd.Context(), path, &f.selected.container)
 	if err != nil {
 		return err
 	}
