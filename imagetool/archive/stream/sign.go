@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -49,6 +50,7 @@ func Sign(ctx context.Context, in io.Reader, out io.Writer, o SignOptions) (*sig
 		in:      newMembers(in, o.Action, o.AllowSparse),
 		cache:   &cache{given: o.Reuse, labels: map[string][]byte{}},
 		pending: make(chan *item, 2*jobs), order: make(chan *item, 2*jobs),
+		held: map[*item]bool{},
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.read(ctx) })
@@ -81,6 +83,23 @@ type signing struct {
 	report  *signer.Report
 	pending chan *item // files to be signed
 	order   chan *item // members to be written
+
+	mu   sync.Mutex
+	held map[*item]bool // that have a spool
+}
+
+// hold takes note of an item, and release ends its spool.
+func (s *signing) hold(it *item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[it] = true
+}
+
+func (s *signing) release(it *item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.held, it)
+	it.data.Close()
 }
 
 // An item is a member on its way through.
@@ -105,14 +124,13 @@ func (s *signing) read(ctx context.Context) error {
 			return err
 		}
 		it := &item{member: m, file: s.in.file(m), done: make(chan struct{})}
+		s.hold(it)
 		if _, err := io.Copy(&it.data, contextReader{ctx, s.in}); err != nil {
-			it.data.Close()
 			return fmt.Errorf("%s: %w", m.Path(), err)
 		}
 		if !m.IsFile() {
 			close(it.done)
 		} else if err := send(ctx, s.pending, it); err != nil {
-			it.data.Close()
 			return err
 		}
 		if err := send(ctx, s.order, it); err != nil {
@@ -136,11 +154,10 @@ func (s *signing) sign(ctx context.Context) error {
 			if !ok {
 				return nil
 			}
-			err := s.signOne(ctx, it)
-			close(it.done)
-			if err != nil {
-				return err
+			if err := s.signOne(ctx, it); err != nil {
+				return err // it never gets done, lest it be written without a label
 			}
+			close(it.done)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -210,12 +227,12 @@ func (s *signing) write(ctx context.Context) error {
 }
 
 func (s *signing) writeOne(ctx context.Context, it *item) (err error) {
-	defer it.data.Close()
 	select {
 	case <-it.done:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	defer s.release(it)
 	if err := s.tell(it); err != nil {
 		return err
 	}
@@ -246,13 +263,10 @@ func (s *signing) tell(it *item) error {
 	return nil
 }
 
-// discard removes the spools of what was not written.
+// discard removes the spools of what was not written, once nobody works any more.
 func (s *signing) discard() {
-	for it := range s.order {
-		it.data.Close()
-	}
-	for it := range s.pending {
-		it.data.Close()
+	for it := range s.held {
+		s.release(it)
 	}
 }
 

@@ -295,8 +295,8 @@ func sparse(t *testing.T, size int64) []byte {
 func TestConstantMemory(t *testing.T) {
 	o, _ := newKey(t)
 	o.Action = func([]string) signer.Action { return signer.ActionHash }
-	const limit = 48 << 20
-	for name, in := range map[string]io.Reader{"many": many(60_000), "large": large(256 << 20)} {
+	const limit = 24 << 20
+	for name, in := range map[string]io.Reader{"many": many(20_000), "large": large(64 << 20)} {
 		t.Run(name, func(t *testing.T) {
 			runtime.GC()
 			var before, now runtime.MemStats
@@ -331,8 +331,8 @@ func many(n int) io.Reader {
 	go func() {
 		t := tar.NewWriter(w)
 		for i := range n {
-			t.WriteHeader(&tar.Header{Name: fmt.Sprintf("some/folder/%d", i), Size: 2000})
-			fmt.Fprintf(t, "%2000d", i)
+			t.WriteHeader(&tar.Header{Name: fmt.Sprintf("some/folder/%d", i), Size: 4000})
+			fmt.Fprintf(t, "%4000d", i)
 		}
 		w.CloseWithError(t.Close())
 	}()
