@@ -25,12 +25,19 @@ func (r *Reader) own(m *Member, b block, long longNames) error {
 		return err
 	}
 	m.Size = m.Stored
+	// Where a sparse member of GNU tar has its map and its size, libarchive looks in any member.
+	if m.kind != typeSparse && b.magic() == gnuMagic && !isZero(b[386:495]) {
+		return refuse(hintAgain, "it is no sparse file, but has the fields of one")
+	}
 	if m.kind == typeSparse {
 		if err := r.oldSparse(m, b); err != nil {
 			return err
 		}
 	} else if err := m.paxSparse(); err != nil {
 		return err
+	}
+	if m.sparse && m.kind != typeSparse && b.magic() != ustarMagic {
+		return refuse(hintAgain, "it is a sparse file of pax, but its header is not")
 	}
 	if m.sparse && !m.mapped {
 		if err := m.holes.check(m.Size, m.Stored); err != nil {
@@ -106,6 +113,9 @@ func (m *Member) check() error {
 		return refuse(hintVolume, "it is the rest of a file that begins in another volume")
 	default:
 		return refuse(hintAgain, "its type is %q, which some readers unpack as a regular file", m.kind)
+	}
+	if (m.kind == typeLink || m.kind == typeSymlink) && m.Link == "" {
+		return refuse(hintAgain, "it is a link that leads to nothing, of which bsdtar makes a file")
 	}
 	if m.sparse && !m.IsFile() {
 		return refuse(hintAgain, "a member of type %q has a map of holes", m.kind)

@@ -54,7 +54,7 @@ func parseRecords(b []byte) ([]record, error) {
 			return nil, errors.New("an extended header has a record whose length is wrong")
 		}
 		key, value, ok := bytes.Cut(b[len(digits)+1:n-1], []byte("="))
-		if !ok || len(key) == 0 {
+		if !ok || len(key) == 0 || bytes.IndexByte(key, 0) >= 0 { // GNU tar takes what follows a zero for no record
 			return nil, errors.New("an extended header has a record without a key")
 		}
 		records = append(records, record{string(key), value, b[:n]})

@@ -184,7 +184,7 @@ func headersOf(b []byte) (at []int) {
 }
 
 // signArchive is sign for an archive. What is signed stays as it is when it is signed again,
-// and in what GNU tar unpacks of it every file has a signature that is good.
+// and in what GNU tar and bsdtar unpack of it every file has a signature that is good.
 func (t *trial) signArchive(ctx context.Context) {
 	out := filepath.Join(t.dir, "signed.tar")
 	c := t.imagetool(ctx, "sign", "--key", t.bed.key, t.image, "--out", out)
@@ -207,19 +207,20 @@ func (t *trial) signArchive(ctx context.Context) {
 	t.imagetool(ctx, "sign", "--key", t.bed.key, out, "--out", again)
 	t.expectBytes("sign of the signed archive", again, written)
 	if os.Geteuid() == 0 { // only root may set security.ima
-		t.unpackArchive(ctx, out)
+		t.unpackArchive(ctx, "tar", "--xattrs", "--xattrs-include=*", "-xf", out)
+		t.unpackArchive(ctx, "bsdtar", "-xpf", out)
 	}
 }
 
-// unpackArchive lets GNU tar unpack the archive, and verifies what it has made.
-func (t *trial) unpackArchive(ctx context.Context, archive string) {
+// unpackArchive lets a tool unpack the archive, and verifies what it has made.
+func (t *trial) unpackArchive(ctx context.Context, tool ...string) {
 	root := t.dir + ".root"
 	defer os.RemoveAll(root)
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.err = err
 		return
 	}
-	c, err := run(ctx, patience, "tar", "--xattrs", "--xattrs-include=*", "-xf", archive, "-C", root)
+	c, err := run(ctx, patience, append(tool, "-C", root)...)
 	if err != nil {
 		t.err = err
 		return
@@ -232,6 +233,6 @@ func (t *trial) unpackArchive(ctx context.Context, archive string) {
 	if err != nil {
 		t.err = err
 	} else if v.Code != 0 {
-		t.fault("signer verify of what GNU tar unpacks: exit %d\n%s%s\nGNU tar: exit %d\n%s", v.Code, v.stdout, v.stderr, c.Code, c.stderr)
+		t.fault("signer verify of what %s unpacks: exit %d\n%s%s\n%s: exit %d\n%s", tool[0], v.Code, v.stdout, v.stderr, tool[0], c.Code, c.stderr)
 	}
 }
