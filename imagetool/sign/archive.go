@@ -133,13 +133,18 @@ func (a *archiving) sign(ctx context.Context, w io.Writer) (*signer.Report, erro
 			if a.list != nil {
 				a.names.Add(r.Records[0].File, &r.Records[0])
 			}
+			if o.Result == nil {
+				return nil
+			}
 			return o.Result(r)
 		},
 		Other: func(m *archive.Member) {
 			if a.list != nil {
 				a.names.Other(m)
 			}
-			o.Other(m)
+			if o.Other != nil {
+				o.Other(m)
+			}
 		},
 	})
 }
