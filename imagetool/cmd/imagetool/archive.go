@@ -203,6 +203,12 @@ func (s *archiveSource) Close() (err error) {
 	return err
 }
 
+// noFiles is for the commands that look into file systems.
+func noFiles(what string) error {
+	return cli.WithHint(cli.Usagef("%s: a tar archive has no file system to look into: only inspect, sign and verify read one", what),
+		"'tar --xattrs -tvvf ARCHIVE' lists what is in it, and 'tar -xOf ARCHIVE NAME' prints a file")
+}
+
 // refuseFlags names a flag that means nothing for an archive.
 func refuseFlags(cmd *cobra.Command, reasons map[string]string) error {
 	for _, name := range []string{"in-place", "partition", "leave-out", "sector-size", "backing", "break-seals", "profile", "kernel", "policy", "no-lockdown"} {

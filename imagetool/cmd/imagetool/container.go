@@ -40,8 +40,7 @@ func (f *containerFlags) register(cmd *cobra.Command, prefix string) {
 
 func (f *containerFlags) apply(s *imagetool.Selection) (err error) {
 	if f.format == formatTar {
-		return cli.WithHint(cli.Usagef("--%sformat: a tar archive has no file system to look into: only inspect, sign and verify read one", f.prefix),
-			"'tar --xattrs -tvvf ARCHIVE' lists what is in it, and 'tar -xOf ARCHIVE NAME' prints a file")
+		return noFiles("--" + f.prefix + "format tar")
 	}
 	if s.Format, err = container.ParseFormat(f.format); err != nil {
 		return cli.Usagef("--%sformat: %v", f.prefix, err)
