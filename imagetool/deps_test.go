@@ -62,6 +62,18 @@ var imageBrings = []string{
 // labels: not how keys are read (keys/private), nor mounted trees
 // (signer/hosttree), nor commands (signer/cli).
 var allowed = map[string]deps{
+	"vmseal/imagetool/archive": {imports: []string{"vmseal/formats/ima"}, brings: []string{"vmseal/formats/digsig"}},
+	"vmseal/imagetool/archive/stream": {
+		imports: []string{
+			"golang.org/x/sync/errgroup",
+			"vmseal/formats/ima",
+			"vmseal/imagetool/archive",
+			"vmseal/imagetool/fsys", // ErrEVM
+			"vmseal/keys",
+			"vmseal/signer",
+		},
+		brings: []string{"golang.org/x/sys/unix", "vmseal/formats/digsig", "vmseal/imagetool/block", "vmseal/imagetool/undo", "vmseal/keys/trust"},
+	},
 	"vmseal/imagetool/block": {brings: []string{}},
 	"vmseal/imagetool/carry": {
 		imports: []string{"vmseal/imagetool/block", "vmseal/imagetool/undo"},
@@ -171,6 +183,7 @@ var allowed = map[string]deps{
 		imports: []string{
 			"vmseal/formats/ima",
 			"vmseal/imagetool",
+			"vmseal/imagetool/archive",
 			"vmseal/imagetool/disk", // Volume
 			"vmseal/imagetool/fsys",
 			"vmseal/imagetool/seals",
@@ -205,7 +218,10 @@ var allowed = map[string]deps{
 			"vmseal/formats/manifest",
 			"vmseal/formats/policy",
 			"vmseal/imagetool",
+			"vmseal/imagetool/archive",
+			"vmseal/imagetool/archive/stream",
 			"vmseal/imagetool/fsys",
+			"vmseal/imagetool/hostfile",
 			"vmseal/imagetool/output",
 			"vmseal/imagetool/profile",
 			"vmseal/imagetool/seals",
@@ -235,6 +251,8 @@ var allowed = map[string]deps{
 			"vmseal/formats/policy",
 			"vmseal/formats/profile",
 			"vmseal/imagetool",
+			"vmseal/imagetool/archive",
+			"vmseal/imagetool/archive/stream",
 			"vmseal/imagetool/container",
 			"vmseal/imagetool/diff",
 			"vmseal/imagetool/disk",
@@ -248,11 +266,13 @@ var allowed = map[string]deps{
 			"vmseal/imagetool/seals",
 			"vmseal/imagetool/sign",
 			"vmseal/imagetool/undo",
+			"vmseal/imagetool/unpack",
 			"vmseal/imagetool/verify",
 			"vmseal/keys",
 			"vmseal/keys/input",
 			"vmseal/signer",
 			"vmseal/signer/cli",
+			"vmseal/signer/rules",
 			"github.com/spf13/cobra",
 			"github.com/spf13/pflag",
 			"golang.org/x/sys/unix",

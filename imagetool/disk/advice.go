@@ -13,7 +13,9 @@ func Advice(kind string) string {
 	switch kind {
 	case "gzip", "xz", "zstd", "bzip2", "lz4":
 		return "decompress it first: '" + kind + " -dc IMAGE >image.raw'"
-	case "zip", "7z", "tar":
+	case "tar":
+		return "where it is an archive of the files that are to be signed, 'imagetool sign' and the like take it with --format tar; where the disk image is one of its files, unpack it first"
+	case "zip", "7z":
 		return "unpack the archive first; the disk image is one of its files"
 	case "Android sparse":
 		return "expand it first: 'simg2img IMAGE image.raw'"

@@ -28,16 +28,20 @@ func createManifest(ctx context.Context, image target, o *Options) (*manifestFil
 	if err != nil {
 		return nil, err
 	}
+	f, err := newManifest(o)
+	if err != nil {
+		return nil, err
+	}
+	f.header.ImageBefore = hex.EncodeToString(before)
+	return f, nil
+}
+
+func newManifest(o *Options) (*manifestFile, error) {
 	out, err := output.Create(o.Manifest, 0o666, o.Force)
 	if err != nil {
 		return nil, err
 	}
-	return &manifestFile{out, manifest.Header{
-		Tool:        o.Tool,
-		ImageBefore: hex.EncodeToString(before),
-		KeyID:       o.KeyID.String(),
-		Hash:        o.Hash.String(),
-	}}, nil
+	return &manifestFile{out, manifest.Header{Tool: o.Tool, KeyID: o.KeyID.String(), Hash: o.Hash.String()}}, nil
 }
 
 func (f *manifestFile) write(ctx context.Context, image target, t *imagetool.Tree, r *signer.Report) error {
@@ -49,11 +53,17 @@ func (f *manifestFile) write(ctx context.Context, image target, t *imagetool.Tre
 		return err
 	}
 	f.header.ImageAfter = hex.EncodeToString(after)
-	entries := entriesOf(t, r)
+	f.header.Filesystems = filesystemsOf(t)
+	return f.writeEntries(entriesOf(t, r))
+}
+
+// writeEntries writes all of it. The entries need not be in order.
+func (f *manifestFile) writeEntries(entries []manifest.Entry) error {
+	slices.SortFunc(entries, manifest.Compare)
 	if !slices.ContainsFunc(entries, func(e manifest.Entry) bool { return e.Label == manifest.LabelSignature }) {
 		f.header.KeyID = ""
 	}
-	f.header.Filesystems, f.header.Entries = filesystemsOf(t), len(entries)
+	f.header.Entries = len(entries)
 	w, err := manifest.NewWriter(f.out, f.header)
 	if err != nil {
 		return err
@@ -90,23 +100,28 @@ func filesystemsOf(t *imagetool.Tree) []manifest.Filesystem {
 	return list
 }
 
-// entries makes the lines of a manifest, one for each name, in their order.
+// entriesOf makes the lines of a manifest, one for each name.
 func entriesOf(t *imagetool.Tree, r *signer.Report) []manifest.Entry {
 	var entries []manifest.Entry
 	for i := range r.Records {
 		rec := &r.Records[i]
-		f := rec.File
-		e := manifest.Entry{
-			Filesystem: t.System(f), Inode: f.Inode, Size: f.Size, Mode: f.Mode, UID: f.UID, GID: f.GID, Links: f.Links,
-			Digest: hex.EncodeToString(rec.Digest), Value: hex.EncodeToString(rec.Value),
-		}
-		e.Label, e.KeyID = labelKind(rec.Value)
-		for _, p := range t.Plain(f.Paths) {
-			e.Path = p
-			entries = append(entries, e)
-		}
+		entries = appendEntries(entries, rec, t.System(rec.File), t.Plain(rec.File.Paths))
 	}
-	slices.SortFunc(entries, manifest.Compare)
+	return entries
+}
+
+// appendEntries adds the lines for one file.
+func appendEntries(entries []manifest.Entry, rec *signer.Record, system int, paths []string) []manifest.Entry {
+	f := rec.File
+	e := manifest.Entry{
+		Filesystem: system, Inode: f.Inode, Size: f.Size, Mode: f.Mode, UID: f.UID, GID: f.GID, Links: f.Links,
+		Digest: hex.EncodeToString(rec.Digest), Value: hex.EncodeToString(rec.Value),
+	}
+	e.Label, e.KeyID = labelKind(rec.Value)
+	for _, p := range paths {
+		e.Path = p
+		entries = append(entries, e)
+	}
 	return entries
 }
 

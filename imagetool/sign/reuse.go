@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"bufio"
 	"context"
 	"crypto/rsa"
 	"encoding/hex"
@@ -12,6 +13,7 @@ import (
 	"github.com/vmseal/vmseal/formats/ima"
 	"github.com/vmseal/vmseal/formats/manifest"
 	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/archive"
 	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer"
@@ -33,36 +35,39 @@ func (l Labels) Value(digest []byte, id ima.KeyID, hash ima.HashID) ([]byte, boo
 	return value, ok
 }
 
-// ReadLabels takes the signatures from a manifest or from an image. What a
-// signature in an image signs is computed from it with the public key, so no
+// ReadLabels takes the signatures from a manifest, an archive or an image. What a
+// signature in either of these signs is computed from it with the public key, so no
 // contents are read.
 func ReadLabels(ctx context.Context, path string, pub *rsa.PublicKey) (Labels, error) {
-	isManifest, err := beginsLikeManifest(path)
-	if err != nil {
+	head, err := readHead(path)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if isManifest {
+	case len(head) > 0 && head[0] == '{':
 		return readManifestLabels(ctx, path)
+	case archive.Recognize(head):
+		return readArchiveLabels(ctx, path, pub)
 	}
 	return readImageLabels(ctx, path, pub)
 }
 
-func beginsLikeManifest(path string) (bool, error) {
+// readHead gives the beginning of a regular file.
+func readHead(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil || !info.Mode().IsRegular() {
-		return false, err
+		return nil, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer f.Close()
-	var b [1]byte
-	_, err = io.ReadFull(f, b[:])
-	if errors.Is(err, io.EOF) {
+	head := make([]byte, archive.BlockSize)
+	n, err := io.ReadFull(f, head)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = nil
 	}
-	return b[0] == '{', err
+	return head[:n], err
 }
 
 func readManifestLabels(ctx context.Context, path string) (Labels, error) {
@@ -126,18 +131,46 @@ func readImageLabels(ctx context.Context, path string, pub *rsa.PublicKey) (Labe
 	return labels, nil
 }
 
-// add takes the label of a file, if it is a signature that can be one of the key.
+// add takes the label of a file.
 func (l Labels) add(t *imagetool.Tree, f *signer.File, pub *rsa.PublicKey) error {
 	value, err := t.Label(f)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", ima.XattrName, err)
 	}
+	l.addValue(value, pub)
+	return nil
+}
+
+// addValue takes a label, if it is a signature that can be one of the key.
+func (l Labels) addValue(value []byte, pub *rsa.PublicKey) {
 	v, err := ima.Parse(value)
 	if err != nil || v.Type != ima.Signature || v.Version != 2 {
-		return nil
+		return
 	}
 	if digest := signer.Recover(pub, v); digest != nil {
 		l[labelKey{string(digest), v.KeyID, v.Hash}] = value
 	}
-	return nil
+}
+
+func readArchiveLabels(ctx context.Context, path string, pub *rsa.PublicKey) (Labels, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	labels := Labels{}
+	r := archive.NewReader(bufio.NewReader(f))
+	for {
+		m, err := r.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return labels, nil
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", path, err)
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case m.IsFile():
+			labels.addValue(m.Plain(), pub)
+		}
+	}
 }

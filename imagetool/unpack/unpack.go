@@ -59,6 +59,35 @@ func Method(dev block.Device) (string, error) {
 	return "", nil
 }
 
+// Recognize tells how a file is compressed by how it begins alone, and what command unpacks
+// it; "" if it is not.
+func Recognize(head []byte) string {
+	for _, m := range methods {
+		if strings.HasPrefix(string(head), m.magic) {
+			return m.name
+		}
+	}
+	return ""
+}
+
+// Reader unpacks a stream by a method, as it is read. Close releases what that takes.
+func Reader(r io.Reader, name string) (io.ReadCloser, error) {
+	for _, m := range methods {
+		if m.name != name {
+			continue
+		}
+		unpacked, err := m.open(r)
+		if err != nil {
+			return nil, fmt.Errorf("unpacking it (%s): %w", name, err)
+		}
+		if d, ok := unpacked.(*zstd.Decoder); ok {
+			return d.IOReadCloser(), nil
+		}
+		return io.NopCloser(unpacked), nil
+	}
+	return nil, fmt.Errorf("compression %q is none that is known", name)
+}
+
 // A Disk is what was in a file. Close removes it.
 type Disk struct {
 	block.Device

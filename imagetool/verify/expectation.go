@@ -36,7 +36,7 @@ func keyOf(t *imagetool.Tree, name string) nameKey {
 // the image has lost is a finding, not an error: all that was in it is missing.
 func Read(ctx context.Context, m *imagetool.Image, path string) (*Expectation, error) {
 	x := &Expectation{entries: map[nameKey]*manifest.Entry{}}
-	if err := x.read(ctx, m, path); err != nil {
+	if err := x.read(ctx, m.Covers, path); err != nil {
 		return nil, err
 	}
 	systems := x.header.Filesystems
@@ -59,8 +59,20 @@ func Read(ctx context.Context, m *imagetool.Image, path string) (*Expectation, e
 	return x, nil
 }
 
+// ReadArchive reads the manifest of an archive.
+func ReadArchive(ctx context.Context, path string) (*Expectation, error) {
+	x := &Expectation{entries: map[nameKey]*manifest.Entry{}}
+	if err := x.read(ctx, func(int) bool { return true }, path); err != nil {
+		return nil, err
+	}
+	if s := x.header.Filesystems; len(s) != 1 || s[0] != (manifest.Filesystem{}) {
+		return nil, fmt.Errorf("%s is the manifest of an image, not of an archive", path)
+	}
+	return x, nil
+}
+
 // read takes the entries of the partitions that were asked for.
-func (x *Expectation) read(ctx context.Context, m *imagetool.Image, path string) error {
+func (x *Expectation) read(ctx context.Context, covers func(partition int) bool, path string) error {
 	file, err := input.Open(ctx, path)
 	if err != nil {
 		return err
@@ -77,7 +89,7 @@ func (x *Expectation) read(ctx context.Context, m *imagetool.Image, path string)
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		k := nameKey{x.header.Filesystems[e.Filesystem].Partition, e.Path}
-		if !m.Covers(k.partition) {
+		if !covers(k.partition) {
 			continue
 		}
 		e.Path = ""
@@ -107,10 +119,19 @@ const (
 // Action is what the manifest has for a file of the tree: a label of the same
 // kind is wanted. A file that it does not know should be signed.
 func (x *Expectation) Action(t *imagetool.Tree) func(paths []string) signer.Action {
+	return x.action(func(name string) nameKey { return keyOf(t, name) })
+}
+
+// ArchiveAction is Action for the files of an archive.
+func (x *Expectation) ArchiveAction() func(paths []string) signer.Action { return x.action(archiveKey) }
+
+func archiveKey(name string) nameKey { return nameKey{path: name} }
+
+func (x *Expectation) action(key func(string) nameKey) func(paths []string) signer.Action {
 	return func(paths []string) signer.Action {
 		action := signer.ActionSkip
 		for _, name := range paths {
-			e, ok := x.entries[keyOf(t, name)]
+			e, ok := x.entries[key(name)]
 			switch {
 			case !ok || e.Label == manifest.LabelSignature:
 				return signer.ActionSign
@@ -125,8 +146,7 @@ func (x *Expectation) Action(t *imagetool.Tree) func(paths []string) signer.Acti
 // Compare lists all differences, sorted by path. The tree's files are read anew;
 // findings, by inode, have the digests that verifying computed.
 func (x *Expectation) Compare(ctx context.Context, t *imagetool.Tree, findings []*signer.Finding) ([]Difference, error) {
-	var differences []Difference
-	seen := map[nameKey]bool{}
+	c := comparison{x: x, key: func(name string) nameKey { return keyOf(t, name) }, seen: map[nameKey]bool{}}
 	for _, f := range findings {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -135,27 +155,53 @@ func (x *Expectation) Compare(ctx context.Context, t *imagetool.Tree, findings [
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", f.File.Name(), err)
 		}
-		for _, name := range f.File.Paths {
-			k := keyOf(t, name)
-			seen[k] = true
-			e, ok := x.entries[k]
-			if !ok {
-				differences = append(differences, Difference{Path: name, Kind: Additional})
-			} else if fields := x.changed(e, f, value); len(fields) > 0 {
-				differences = append(differences, Difference{name, Changed, fields})
-			}
-		}
-	}
-	for k := range x.entries {
-		if !seen[k] {
-			differences = append(differences, Difference{Path: t.Join(k.partition, k.path), Kind: Missing})
-		}
+		c.add(f, value)
 	}
 	for _, number := range x.gone {
-		differences = append(differences, Difference{Path: t.Join(number, "/"), Kind: Missing})
+		c.differences = append(c.differences, Difference{Path: t.Join(number, "/"), Kind: Missing})
 	}
-	slices.SortFunc(differences, func(a, b Difference) int { return strings.Compare(a.Path, b.Path) })
-	return differences, nil
+	return c.result(t.Join), nil
+}
+
+// CompareArchive is Compare for the files of an archive, whose findings have the labels.
+func (x *Expectation) CompareArchive(findings []*signer.Finding) []Difference {
+	c := comparison{x: x, key: archiveKey, seen: map[nameKey]bool{}}
+	for _, f := range findings {
+		c.add(f, f.Value)
+	}
+	return c.result(func(_ int, path string) string { return path })
+}
+
+// A comparison finds the differences file by file.
+type comparison struct {
+	x           *Expectation
+	key         func(name string) nameKey
+	seen        map[nameKey]bool
+	differences []Difference
+}
+
+func (c *comparison) add(f *signer.Finding, value []byte) {
+	for _, name := range f.File.Paths {
+		k := c.key(name)
+		c.seen[k] = true
+		e, ok := c.x.entries[k]
+		if !ok {
+			c.differences = append(c.differences, Difference{Path: name, Kind: Additional})
+		} else if fields := c.x.changed(e, f, value); len(fields) > 0 {
+			c.differences = append(c.differences, Difference{name, Changed, fields})
+		}
+	}
+}
+
+// result adds what was not seen; join makes a name of a partition and a path.
+func (c *comparison) result(join func(partition int, path string) string) []Difference {
+	for k := range c.x.entries {
+		if !c.seen[k] {
+			c.differences = append(c.differences, Difference{Path: join(k.partition, k.path), Kind: Missing})
+		}
+	}
+	slices.SortFunc(c.differences, func(a, b Difference) int { return strings.Compare(a.Path, b.Path) })
+	return c.differences
 }
 
 // changed names the fields in which a file differs from its entry.

@@ -178,6 +178,12 @@ func (r *reader) give(name string) {
 		bin := filepath.Join(r.dir, name, "usr/bin")
 		must(t, os.MkdirAll(bin, 0o755))
 		must(t, os.WriteFile(filepath.Join(bin, "tool"), []byte("#!/bin/sh\n"), 0o755))
+	case "root.tar":
+		tree := bed.Dir(t)
+		must(t, os.WriteFile(filepath.Join(tree, "tool"), []byte("#!/bin/sh\n"), 0o755))
+		_, err := bed.Output(bed.Peer("tar", "-C", tree, "-cf", filepath.Join(r.dir, name), "."))
+		must(t, err)
+		must(t, os.Chown(filepath.Join(r.dir, name), bed.Nobody, bed.Nobody))
 	case "guest.img":
 		must(t, makePartitioned(t, filepath.Join(r.dir, name)))
 	default:

@@ -9,6 +9,10 @@
 // images instead. What is signed of these must hold a file system that is clean for
 // e2fsck, and be the same disk whether signed in a copy or in place.
 //
+// With --archives it spoils tar archives. What is signed of these must not change when it is
+// signed again, and in what GNU tar and bsdtar unpack of it every file must have a good
+// signature.
+//
 // Everything follows from --seed and an image's number, so that --only repeats
 // one. Images that show a fault are kept with a description.
 package main

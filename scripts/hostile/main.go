@@ -27,6 +27,7 @@ type options struct {
 	verbose   bool
 
 	containers bool
+	archives   bool
 }
 
 func main() {
@@ -46,6 +47,7 @@ func main() {
 	flag.StringVar(&o.imagetool, "imagetool", "", "the `program`; if not given, the one in the folder VMSEAL_BIN, or else it is built")
 	flag.StringVar(&o.keep, "keep", "", "`folder` for the images that show a fault; a new one if not given")
 	flag.BoolVar(&o.containers, "containers", false, "spoil qcow2, VMDK, VHD, VHDX and VDI images instead of file systems")
+	flag.BoolVar(&o.archives, "archives", false, "spoil tar archives instead of file systems")
 	flag.BoolVar(&o.json, "json", false, "print the summary as JSON")
 	flag.BoolVar(&o.verbose, "v", false, "print a line for each image")
 	flag.Parse()
@@ -113,26 +115,20 @@ type bed struct {
 	*options
 	images    []*mutate.Image
 	plan      *plan
-	spoilt    *containers // instead of images; nil for none
+	spoilt    spoiler // instead of images; nil for none
 	imagetool string
+	signer    string // for archives
 	key       string
 	public    string
 }
 
 func newBed(ctx context.Context, o *options, dir string) (*bed, error) {
 	b := &bed{options: o, imagetool: o.imagetool}
-	if o.containers {
-		folder := filepath.Join(dir, "containers")
-		err := os.Mkdir(folder, 0o755)
-		if err == nil {
-			b.spoilt, err = newContainers(ctx, folder, o.seed)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("making containers: %w", err)
-		}
+	if err := b.makeSpoiler(ctx, filepath.Join(dir, "whole")); err != nil {
+		return nil, err
 	}
 	for _, r := range base.Recipes {
-		if o.containers && len(b.images) > 0 {
+		if b.spoilt != nil && len(b.images) > 0 {
 			break
 		}
 		if o.kind != "" && r.Name != o.kind {
@@ -163,7 +159,13 @@ func newBed(ctx context.Context, o *options, dir string) (*bed, error) {
 	}
 	if b.imagetool == "" {
 		b.imagetool = filepath.Join(dir, "imagetool")
-		if err := build(ctx, b.imagetool); err != nil {
+		if err := build(ctx, b.imagetool, "imagetool/cmd/imagetool"); err != nil {
+			return nil, err
+		}
+	}
+	if o.archives {
+		b.signer = filepath.Join(dir, "signer")
+		if err := build(ctx, b.signer, "signer/cmd/signer"); err != nil {
 			return nil, err
 		}
 	}
@@ -171,4 +173,33 @@ func newBed(ctx context.Context, o *options, dir string) (*bed, error) {
 		o.keep = filepath.Join(filepath.Dir(dir), "kept-"+filepath.Base(dir))
 	}
 	return b, nil
+}
+
+// A spoiler makes what is no raw image.
+type spoiler interface {
+	make(n int) *specimen
+}
+
+// makeSpoiler makes what is to be spoilt, in a folder that is not there yet.
+func (b *bed) makeSpoiler(ctx context.Context, folder string) error {
+	if !b.containers && !b.archives {
+		return nil
+	}
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		return err
+	}
+	if b.archives {
+		a, err := newArchives(ctx, folder, b.seed)
+		if err != nil {
+			return fmt.Errorf("making archives: %w", err)
+		}
+		b.spoilt = a
+		return nil
+	}
+	c, err := newContainers(ctx, folder, b.seed)
+	if err != nil {
+		return fmt.Errorf("making containers: %w", err)
+	}
+	b.spoilt = c
+	return nil
 }

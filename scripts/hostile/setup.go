@@ -34,10 +34,10 @@ func (b *bed) makeKey(dir string) error {
 	return os.WriteFile(b.public, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), 0o644)
 }
 
-func build(ctx context.Context, path string) error {
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/vmseal/vmseal/imagetool/cmd/imagetool").CombinedOutput()
+func build(ctx context.Context, path, program string) error {
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/vmseal/vmseal/"+program).CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("building imagetool: %w\n%s", err, out)
+		return fmt.Errorf("building %s: %w\n%s", program, err, out)
 	}
 	return nil
 }

@@ -89,6 +89,9 @@ func (o *Output) Table(rows [][]string) {
 	})
 }
 
+// Terminal reports whether results are shown on a terminal.
+func (o *Output) Terminal() bool { return o.shared }
+
 // Stdout writes raw bytes as the result: file contents, for instance.
 func (o *Output) Stdout() io.Writer { return rawResult{o} }
 

@@ -80,7 +80,7 @@ func measured(p signer.Progress) bool {
 	case signer.PhaseCopy:
 		return p.TotalBytes > 0
 	case signer.PhaseSign, signer.PhaseVerify:
-		return p.TotalFiles > 0
+		return p.TotalFiles > 0 || p.TotalBytes > 0
 	}
 	return false
 }

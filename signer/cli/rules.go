@@ -47,6 +47,16 @@ func (f *RulesFlags) Listed(out *Output, rs *rules.Rules, plain func([]string) [
 	}
 }
 
+// Checked is Listed for files that come one by one: see takes note of one, and end checks the
+// rules. Without a file of rules there is nothing to check.
+func (f *RulesFlags) Checked(out *Output, rs *rules.Rules) (see func(path string), end func() error) {
+	if f.Path == "" {
+		return func(string) {}, func() error { return nil }
+	}
+	c := rs.Coverage()
+	return func(path string) { c.Add([]string{path}) }, func() error { return f.check(out, c.Unmatched()) }
+}
+
 func names(files []signer.File, plain func([]string) []string) iter.Seq[[]string] {
 	return func(yield func([]string) bool) {
 		for i := range files {

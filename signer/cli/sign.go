@@ -12,7 +12,7 @@ import (
 type SignSummary struct {
 	Type       string  `json:"type"`
 	Files      int     `json:"files"`
-	Distinct   int     `json:"distinct_digests"`
+	Distinct   int     `json:"distinct_digests"` // negative if that is not known
 	Kept       int     `json:"kept"`
 	Signed     int     `json:"signed"`
 	Reused     int     `json:"reused"`
@@ -56,8 +56,12 @@ func (s SignSummary) Text() string {
 	if s.Replaced > 0 {
 		replaced = fmt.Sprintf(", %d replaced (other key)", s.Replaced)
 	}
-	return fmt.Sprintf("%s%s, %s, %s: %d signed, %d kept, %d reused, %d hashed, %d skipped, %d failed%s; %s, %.1f s",
-		what, Count(s.Files, "file"), Size(s.Bytes), Count(s.Distinct, "distinct digest"),
+	distinct := ""
+	if s.Distinct >= 0 {
+		distinct = ", " + Count(s.Distinct, "distinct digest")
+	}
+	return fmt.Sprintf("%s%s, %s%s: %d signed, %d kept, %d reused, %d hashed, %d skipped, %d failed%s; %s, %.1f s",
+		what, Count(s.Files, "file"), Size(s.Bytes), distinct,
 		s.Signed, s.Kept, s.Reused, s.Hashed, s.Skipped, s.Failed, replaced, Count(s.Signatures, "new signature"), s.Seconds)
 }
 

@@ -147,19 +147,37 @@ func (rs *Rules) one(path string) signer.Action {
 // Unmatched lists the rules whose pattern matches none of the files, which are given by
 // their names. A rule that another one overrides has matched.
 func (rs *Rules) Unmatched(files iter.Seq[[]string]) []Line {
-	open := slices.Clone(rs.rules)
+	c := rs.Coverage()
 	for paths := range files {
-		if len(open) == 0 {
-			break
-		}
-		for _, path := range paths {
-			path = strings.TrimPrefix(path, "/")
-			names := strings.Split(path, "/")
-			open = slices.DeleteFunc(open, func(r rule) bool { return r.pattern.match(path, names) })
-		}
+		c.Add(paths)
 	}
+	return c.Unmatched()
+}
+
+// A Coverage finds out what Unmatched tells where files come one by one.
+type Coverage struct {
+	open []rule
+}
+
+// Coverage has seen no file yet.
+func (rs *Rules) Coverage() *Coverage { return &Coverage{slices.Clone(rs.rules)} }
+
+// Add takes note of a file of these names.
+func (c *Coverage) Add(paths []string) {
+	for _, path := range paths {
+		if len(c.open) == 0 {
+			return
+		}
+		path = strings.TrimPrefix(path, "/")
+		names := strings.Split(path, "/")
+		c.open = slices.DeleteFunc(c.open, func(r rule) bool { return r.pattern.match(path, names) })
+	}
+}
+
+// Unmatched lists the rules that match none of the files so far.
+func (c *Coverage) Unmatched() []Line {
 	var lines []Line
-	for _, r := range open {
+	for _, r := range c.open {
 		lines = append(lines, r.line)
 	}
 	return lines

@@ -39,6 +39,9 @@ func (f *containerFlags) register(cmd *cobra.Command, prefix string) {
 }
 
 func (f *containerFlags) apply(s *imagetool.Selection) (err error) {
+	if f.format == formatTar {
+		return noFiles("--" + f.prefix + "format tar")
+	}
 	if s.Format, err = container.ParseFormat(f.format); err != nil {
 		return cli.Usagef("--%sformat: %v", f.prefix, err)
 	}

@@ -69,6 +69,13 @@ func openForReading(cmd *cobra.Command, path string, s *selectFlags) (*imagetool
 	if err := s.check(cmd); err != nil {
 		return nil, err
 	}
+	if path == piped {
+		return nil, noFiles("standard input")
+	}
+	if src, err := openArchive(cmd.Context(), path, &s.container); err == nil && src != nil {
+		src.Close()
+		return nil, noFiles(path)
+	}
 	return imagetool.Open(cmd.Context(), path, s.Selection, imagetool.ForReading)
 }
 

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmseal/vmseal/imagetool"
+	"github.com/vmseal/vmseal/imagetool/archive/stream"
 	"github.com/vmseal/vmseal/imagetool/diff"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/fsys"
@@ -41,6 +42,12 @@ func hint(err error) string {
 	}
 	if _, ok := errors.AsType[*imagetool.SparseError](err); ok {
 		return "leave it out with a line 'skip PATH' in a file for --rules, or read it all with --allow-sparse"
+	}
+	if _, ok := errors.AsType[*stream.SparseError](err); ok {
+		return "leave it out with a line 'skip PATH' in a file for --rules, or read it all with --allow-sparse"
+	}
+	if e, ok := errors.AsType[*stream.LinkError](err); ok {
+		return fmt.Sprintf("add the line '%s %s' to the rules: in an archive the rules for the first name of a file decide", e.Want, cli.EscapeName(e.Target))
 	}
 	if _, ok := errors.AsType[*profile.ManyKernelsError](err); ok {
 		return "choose the one that the guest boots with --kernel PATH"

@@ -35,7 +35,9 @@ that it would leave out unasked. That is a finding, not a failure, and the exit 
 
 How much room the labels need depends on the size of the key that is to sign: that of
 --cert FILE, or --bits N. No private key is needed. --partition and --leave-out are as for
-'imagetool sign': the whole image is shown, and judged by what would be signed of it.`,
+'imagetool sign': the whole image is shown, and judged by what would be signed of it.
+
+` + archiveHelp,
 		Example: `  imagetool inspect disk.raw
   imagetool inspect --check --cert key/cert.pem disk.raw && echo ready
   imagetool inspect --json disk.raw | jq .problems`,
@@ -50,6 +52,14 @@ How much room the labels need depends on the size of the key that is to sign: th
 }
 
 func (f *inspectFlags) run(cmd *cobra.Command, path string) error {
+	src, err := openArchive(cmd.Context(), path, &f.selected.container)
+	if err != nil {
+		return err
+	}
+	if src != nil {
+		defer src.Close()
+		return f.runArchive(cmd, src)
+	}
 	if err := f.selected.check(cmd); err != nil {
 		return err
 	}

@@ -20,8 +20,8 @@ func root() *cobra.Command {
 the file's security.ima attribute, where the Linux kernel's IMA looks for it. It
 works on images with ext2, ext3 or ext4, on a whole disk or in the partitions of a GPT
 or MBR: raw images, and qcow2, VMDK, VHD, VHDX and VDI, for which it uses QEMU's
-qemu-storage-daemon. It needs no root, mounts nothing, and changes its input only if it
-is told to.
+qemu-storage-daemon. It also works on the tar archives that images are made of. It needs
+no root, mounts nothing, and changes its input only if it is told to.
 
   imagetool inspect disk.raw
   imagetool sign --key key/private.pem disk.raw --out signed.raw

@@ -13,6 +13,7 @@ import (
 	"github.com/vmseal/vmseal/imagetool/seals"
 	"github.com/vmseal/vmseal/imagetool/sign"
 	"github.com/vmseal/vmseal/signer/cli"
+	"github.com/vmseal/vmseal/signer/rules"
 )
 
 type signFlags struct {
@@ -22,6 +23,7 @@ type signFlags struct {
 	inPlace  bool
 	force    bool
 	rules    cli.RulesFlags
+	loaded   *rules.Rules
 	manifest string
 	profile  string
 	kernel   string
@@ -92,6 +94,9 @@ A container is copied as it is, and the copy is changed by QEMU; with --in-place
 differs is then carried over to IMAGE. A streamOptimized VMDK is made anew instead, and
 only with --out.
 
+` + archiveHelp + ` --out - writes it to standard
+output. A hard link has the label of the file before it, whose name decides by the rules.
+
 An image is refused, and nothing written, if it is in use, was not unmounted
 cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 		Example: `  imagetool sign --key key/private.pem disk.raw --out signed.raw
@@ -129,6 +134,17 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 // image, and the image before it asks for a passphrase.
 func (f *signFlags) run(cmd *cobra.Command, path string) error {
 	start := time.Now()
+	src, err := openArchive(cmd.Context(), path, &f.selected.container)
+	if err != nil {
+		return err
+	}
+	if src != nil {
+		defer src.Close()
+		return f.runArchive(cmd, src, start)
+	}
+	if f.out == piped {
+		return cli.Usagef("--out -: only a tar archive is written to standard output: an image is written to all over")
+	}
 	opt, err := f.options(cmd)
 	if err != nil {
 		return err
@@ -233,6 +249,7 @@ func (f *signFlags) options(cmd *cobra.Command) (*sign.Options, error) {
 		warnUnlocked(cmd)
 	}
 	opt.Action, opt.Jobs, opt.DryRun = rules.Action, f.jobs, f.dryRun
+	f.loaded = rules
 	if f.rules.Path != "" {
 		opt.Listed = f.rules.Listed(cli.Out(cmd), rules, func(plain []string) []string { return plain })
 	}

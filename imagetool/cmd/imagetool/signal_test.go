@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -62,6 +64,68 @@ func TestSignals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSignalWhileWaiting interrupts a run that waits for an archive which does not come.
+func TestSignalWhileWaiting(t *testing.T) {
+	tool(t, "imagetool")
+	dir, out := t.TempDir(), t.TempDir()
+	if _, err := private.Generate(filepath.Join(dir, "key"), private.GenerateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "file", Size: 1}), w.Flush()); err == nil {
+		t.Fatal("a member without its data")
+	}
+	for name, sent := range map[string][]byte{"part of a header": archive.Bytes()[:100], "a header": archive.Bytes()} {
+		t.Run(name, func(t *testing.T) {
+			created := awaitCreations(t, out, 1)
+			cmd := exec.Command("imagetool", "sign", "--key", filepath.Join(dir, "key/private.pem"), "-", "--out", filepath.Join(out, "signed.tar"))
+			var stderr bytes.Buffer
+			cmd.Stderr = &stderr
+			read, in, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer in.Close()
+			cmd.Stdin = read
+			if err := errors.Join(cmd.Start(), read.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := in.Write(sent); err != nil {
+				t.Fatal(err)
+			}
+			if len(sent) == 512 {
+				created()
+			}
+			awaitEmpty(t, in)
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			var exit *exec.ExitError
+			if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(stderr.String(), "interrupted") {
+				t.Errorf("ended with %v, want exit code 1\n%s", err, &stderr)
+			}
+			if left, err := os.ReadDir(out); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// awaitEmpty returns once all that was written to a pipe has been read.
+func awaitEmpty(t *testing.T, in *os.File) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if n, err := unix.IoctlGetInt(int(in.Fd()), unix.TIOCINQ); err != nil || n == 0 {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatal("nobody reads")
 }
 
 // manyFiles makes an image that takes seconds to sign.

@@ -53,7 +53,9 @@ is an object of its own.
 
 ` + pathHelp + `
 
-` + sparseHelp,
+` + sparseHelp + `
+
+` + archiveHelp,
 		Example: `  imagetool verify --trust key/cert.pem signed.raw
   imagetool verify --trust trust.pem --manifest signed.manifest signed.raw
   imagetool verify --trust trust.pem signed.raw /usr/bin /etc/passwd`,
@@ -95,6 +97,14 @@ func (f *verifyFlags) run(cmd *cobra.Command, path string, names []string) error
 	trust, err := f.trust.Load()
 	if err != nil {
 		return err
+	}
+	src, err := openArchive(cmd.Context(), path, &f.selected.container)
+	if err != nil {
+		return err
+	}
+	if src != nil {
+		defer src.Close()
+		return f.runArchive(cmd, src, names, rules, trust, start)
 	}
 	img, err := openForReading(cmd, path, &f.selected)
 	if err != nil {
