@@ -202,6 +202,17 @@ func distinct(entries []*entry) (all []*keys.PublicKey) {
 	return all
 }
 
+// Distinct leaves out the keys of which an earlier one says all the same, as when a
+// certificate is put beside the trust store that was made of it.
+func Distinct(all []*keys.PublicKey) (list []*keys.PublicKey) {
+	for _, k := range all {
+		if !slices.ContainsFunc(list, func(other *keys.PublicKey) bool { return same(k, other) }) {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
 // same reports whether keys differ in nothing that a trust store holds of them.
 func same(a, b *keys.PublicKey) bool {
 	return a.ID == b.ID && a.RSA.Equal(b.RSA) && a.Name == b.Name && a.NotBefore.Equal(b.NotBefore) && a.NotAfter.Equal(b.NotAfter)

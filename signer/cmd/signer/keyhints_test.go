@@ -119,8 +119,6 @@ func TestPrivateHints(t *testing.T) {
 		"PKCS #12, BER":          {"(printf '\\060\\200'; tail -c +5 k.p12; printf '\\000\\000') >OLD", "PKCS #12 store is", cert},
 		"two keys":               {"cat k.pem o.pem >OLD", "holds 2 private keys", bare},
 		"another's certificate":  {"cat k.pem oc.pem >OLD", "certificate belongs to another key", bare},
-		"certificate without id": {"cat k.pem none.pem >OLD", "no subject key identifier", bare},
-		"PKCS #12, without id":   {"openssl pkcs12 -export -inkey k.pem -in none.pem -passout pass:secret -out OLD", "no subject key identifier", bare},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := workshop(t)
