@@ -163,9 +163,11 @@ func ambiguous(v Volume, where string, kinds []string) *RefusedError {
 	if len(kinds) < 2 || !slices.ContainsFunc(kinds, isExtKind) {
 		return nil
 	}
-	hint := hintLeaveOut(v.Number)
-	if others := slices.DeleteFunc(slices.Clone(kinds), isExtKind); v.Number == 0 {
-		hint = fmt.Sprintf("if the %s is what is meant, remove the rest on a copy of the image: 'wipefs --all --types %s IMAGE'", kinds[0], strings.Join(others, ","))
+	others := strings.Join(slices.DeleteFunc(slices.Clone(kinds), isExtKind), ",")
+	hint := fmt.Sprintf("if the %s is what is meant, remove the rest on a copy of the image: 'wipefs --all --types %s IMAGE'", kinds[0], others)
+	if v.Number > 0 { // wipefs knows whole devices alone
+		hint = fmt.Sprintf("if the %s is what is meant, remove the rest as root, on a copy of the image: 'D=$(losetup --find --show --offset=%d --sizelimit=%d IMAGE) && wipefs --all --types %s $D && losetup --detach $D'; %s",
+			kinds[0], v.Start, v.Size, others, hintLeaveOut(v.Number))
 	}
 	// Needed: a guest may take it for either, and writing for one spoils the other.
 	return refuse(hint, "%s has the signatures of more than one content: %s", where, strings.Join(kinds, ", "))
