@@ -63,7 +63,25 @@ func detectDisk(disk block.Device, sectorSize int, container func(*view) (string
 	if err != nil {
 		return nil, fmt.Errorf("looking for a file system: %w", err)
 	}
-	return l, l.look(Volume{Size: disk.Size()}, in, kinds, sectorSize)
+	if err := l.look(Volume{Size: disk.Size()}, in, kinds, sectorSize); err != nil {
+		return l, err
+	}
+	l.adviseOthers()
+	return l, nil
+}
+
+// adviseOthers takes back the advice to leave volumes out, where there are no others that
+// could be signed.
+func (l *Layout) adviseOthers() {
+	others := slices.ContainsFunc(l.Volumes, func(v Volume) bool {
+		bad := func(p Problem) bool { return p.Volume == v.Number }
+		return isExtKind(v.FS) && !slices.ContainsFunc(l.Problems, bad)
+	})
+	for _, p := range l.Problems {
+		if before, _, ok := strings.Cut(p.Hint, hintLeaveOutFlag); ok && !others {
+			p.Hint = strings.TrimSuffix(before, "; ")
+		}
+	}
 }
 
 func (l *Layout) problem(volume int, reason *RefusedError) {
