@@ -205,6 +205,11 @@ func TestCommandsOfHints(t *testing.T) {
 			t.Errorf("the image is %s", o)
 		}
 
+		renamed, named := copyImage(t, half, filepath.Join(bed.Dir(t), "renamed.img")), copyImage(t, log, filepath.Join(bed.Dir(t), "log"))
+		command = inPlace(t, k, renamed).hinted(t, 1, "not unmounted cleanly", `'(imagetool recover --log LOG IMAGE)'`)
+		asPrinted(t, dir, command[0], "LOG", named, "IMAGE", renamed).expect(t, 0)
+		expectSame(t, "the image before, and recovered", tr.saved, renamed)
+
 		moved := copyImage(t, half, filepath.Join(bed.Dir(t), "moved.img"))
 		found := imagetool(t, "recover", moved).hinted(t, 1, "there is no undo log", `is named with (--log)`)
 		imagetool(t, "recover", moved, found[0], copyImage(t, log, filepath.Join(bed.Dir(t), "log"))).expect(t, 0)
