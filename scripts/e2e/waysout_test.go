@@ -186,7 +186,7 @@ func TestWaysOut(t *testing.T) {
 
 // TestCommandsOfHints runs the commands of ours that hints name, as they are printed.
 func TestCommandsOfHints(t *testing.T) {
-	bed.Need(t, "mke2fs", "e2fsck", "losetup", "mkfs.xfs", "mkfs.btrfs", "evmctl", "openssl", "setfattr")
+	bed.Need(t, "mke2fs", "e2fsck", "losetup", "mkfs.xfs", "mkfs.btrfs", "mksquashfs", "unsquashfs", "evmctl", "openssl", "setfattr")
 	k := defaultKey(t)
 
 	t.Run("recover", func(t *testing.T) {
@@ -273,6 +273,20 @@ func TestCommandsOfHints(t *testing.T) {
 		umount()
 		values := wantedValues(t, before)
 		expectValues(t, viewImage(t, image, 0), func(path string) string { return values[before[path].Sum] })
+	})
+	t.Run("squashfs", func(t *testing.T) { // cannot be mounted for writing; signed files can be put into one
+		tree, image := someFiles(t), filepath.Join(bed.Dir(t), "root.squashfs")
+		peer(t, "mksquashfs", tree, image, "-quiet", "-no-progress")
+		before := readView(t, tree)
+		dir, umount := mount(t, image, true, 0)
+		signer(t, "sign", "--key", k.private, dir).hinted(t, 1, "never written to", "(sign the files before)")
+		umount()
+		signer(t, "sign", "--key", k.private, tree).expect(t, 0)
+		again, unpacked := filepath.Join(bed.Dir(t), "again.squashfs"), filepath.Join(bed.Dir(t), "unpacked")
+		peer(t, "mksquashfs", tree, again, "-quiet", "-no-progress")
+		peer(t, "unsquashfs", "-no-progress", "-dest", unpacked, again) // this machine's kernel may not show attributes
+		values := wantedValues(t, before)
+		expectValues(t, readView(t, unpacked), func(path string) string { return values[before[path].Sum] })
 	})
 	t.Run("without-root", func(t *testing.T) {
 		image := smallImage(t, bed.Dir(t))
