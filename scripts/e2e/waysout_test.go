@@ -61,7 +61,7 @@ func expectGood(t *testing.T, image string, args ...string) {
 // TestWaysOut takes the options that hints name, on the images for which they were given. Commands of others are those of
 // TestHints.
 func TestWaysOut(t *testing.T) {
-	bed.Need(t, "mke2fs", "e2fsck", "debugfs", "sfdisk", "qemu-img", "openssl")
+	bed.Need(t, "mke2fs", "e2fsck", "debugfs", "sfdisk", "qemu-img", "losetup", "evmctl", "openssl")
 	k := defaultKey(t)
 	sign := func(t *testing.T, image string, args ...string) (r result, out string) {
 		t.Helper()
@@ -91,6 +91,23 @@ func TestWaysOut(t *testing.T) {
 		r, out := sign(t, image, r.hinted(t, 1, "security.evm", `(--drop-evm)`)...)
 		r.expect(t, 0)
 		expectGood(t, out)
+	})
+	t.Run("keep-ecdsa", func(t *testing.T) { // as Fedora's packages bring it
+		dir, tree := bed.Dir(t), someFiles(t)
+		peer(t, "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-subj", "/CN=vendor", "-keyout", dir+"/ec.pem", "-out", dir+"/ec.crt")
+		peer(t, "evmctl", "ima_sign", "--hashalgo", "sha256", "--key", dir+"/ec.pem", filepath.Join(tree, "bin/tool"))
+		image := mke2fs(t, bed.Dir(t), 16, "-t", "ext4", "-d", tree)
+		if err := os.Chmod(dir+"/ec.crt", 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r, _ := sign(t, image, "--keep-valid", dir+"/ec.crt")
+		found := r.hinted(t, 1, "an elliptic curve key", `'(skip PATH)' in a file for (--rules)`)
+		r, out := sign(t, image, found[1], written(t, dir+"/rules", strings.ReplaceAll(found[0], "PATH", "/bin/tool")+"\n"))
+		r.expect(t, 0)
+		before, after := viewImage(t, image, 0), viewImage(t, out, 0)
+		if label := before["/bin/tool"].Xattrs[imaName]; label == "" || after["/bin/tool"].Xattrs[imaName] != label {
+			t.Error("the label was not kept")
+		}
 	})
 	t.Run("output-exists", func(t *testing.T) {
 		image, out := tinyImage(t, bed.Dir(t)), filepath.Join(bed.Dir(t), "out.img")
