@@ -39,7 +39,7 @@ func (f *finder) add(kind string, v disk.Volume, over []int, format string, args
 func (f *finder) look(ctx context.Context, v disk.Volume) error {
 	dev := f.image.Device(v)
 	if t, ok := v.VerityType(); ok {
-		return f.typed(ctx, v, t, dev)
+		return f.typed(v, t, dev)
 	}
 	if v.FS == disk.VerityHash {
 		if err := f.tree(v, dev); err != nil {
@@ -58,15 +58,8 @@ func (f *finder) look(ctx context.Context, v disk.Volume) error {
 }
 
 // typed is for a partition that is for dm-verity by its type. Its tree tells what it
-// covers; else the type does, or it may be any file system. An empty one waits for a tree
-// that is still to be made.
-func (f *finder) typed(ctx context.Context, v disk.Volume, t disk.VerityType, dev block.Device) error {
-	if empty, err := block.IsZero(ctx, dev); err != nil {
-		return err
-	} else if empty {
-		f.add(Verity, v, nil, "%s is for dm-verity, by its type %s, and is empty", place(v.Number), t)
-		return nil
-	}
+// covers; else the type does, or it may be any file system.
+func (f *finder) typed(v disk.Volume, t disk.VerityType, dev block.Device) error {
 	over, err := f.overByTree(v, dev)
 	if err != nil {
 		return err
