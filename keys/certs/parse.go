@@ -203,10 +203,16 @@ func distinct(entries []*entry) (all []*keys.PublicKey) {
 }
 
 // Distinct leaves out the keys of which an earlier one says all the same, as when a
-// certificate is put beside the trust store that was made of it.
+// certificate is put beside the trust store that was made of it, and those of which another
+// one says more: the bare key of a certificate.
 func Distinct(all []*keys.PublicKey) (list []*keys.PublicKey) {
-	for _, k := range all {
-		if !slices.ContainsFunc(list, func(other *keys.PublicKey) bool { return same(k, other) }) {
+	for i, k := range all {
+		bare := k.Name == "" && k.NotBefore.IsZero() && k.NotAfter.IsZero()
+		saysMore := func(other *keys.PublicKey) bool {
+			return bare && k.ID == other.ID && k.RSA.Equal(other.RSA) && !same(k, other)
+		}
+		saysTheSame := func(other *keys.PublicKey) bool { return same(k, other) }
+		if !slices.ContainsFunc(all, saysMore) && !slices.ContainsFunc(all[:i], saysTheSame) {
 			list = append(list, k)
 		}
 	}
