@@ -20,10 +20,10 @@ var rareContents = []magic{
 	{"nilfs2", 1024, "\x02\x00\x00\x00\x00\x00\x34\x34"}, // NILFS_CURRENT_REV and NILFS_SUPER_MAGIC
 	{"hfsplus", 1024, "H+\x00\x04"},                      // HFSPLUS_VOLHEAD_SIG and the version
 	{"hfsplus", 1024, "HX\x00\x05"},                      // HFSPLUS_VOLHEAD_SIGX
-	{"hfs", 1024, "BD"},                                  // HFS_SUPER_MAGIC
-	{"minix", 1024 + 16, "\x7f\x13"},                     // MINIX_SUPER_MAGIC
-	{"minix", 1024 + 16, "\x8f\x13"},                     // MINIX_SUPER_MAGIC2
-	{"minix", 1024 + 16, "\x68\x24"},                     // MINIX2_SUPER_MAGIC
-	{"minix", 1024 + 16, "\x78\x24"},                     // MINIX2_SUPER_MAGIC2
-	{"minix", 1024 + 24, "\x5a\x4d"},                     // MINIX3_SUPER_MAGIC
+	// Two bytes are few: the fields before them, or behind, are what mkfs.minix writes.
+	{"minix", 1024 + 10, "\x00\x00\x00\x1c\x08\x10\x7f\x13"}, // s_log_zone_size, s_max_size, MINIX_SUPER_MAGIC
+	{"minix", 1024 + 10, "\x00\x00\x00\x1c\x08\x10\x8f\x13"}, // MINIX_SUPER_MAGIC2
+	{"minix", 1024 + 10, "\x00\x00\xff\xff\xff\x7f\x68\x24"}, // MINIX2_SUPER_MAGIC
+	{"minix", 1024 + 10, "\x00\x00\xff\xff\xff\x7f\x78\x24"}, // MINIX2_SUPER_MAGIC2
+	{"minix", 1024 + 24, "\x5a\x4d\x00\x00"},                 // MINIX3_SUPER_MAGIC, s_pad2
 }

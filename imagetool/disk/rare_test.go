@@ -11,7 +11,7 @@ import (
 // mounts most of it.
 func TestRareContents(t *testing.T) {
 	for _, maker := range [][]string{
-		{"mkfs.minix"}, {"mkfs.minix", "-1"}, {"mkfs.minix", "-2"}, {"mkfs.minix", "-3"},
+		{"mkfs.minix", "-1"}, {"mkfs.minix", "-1", "-n14"}, {"mkfs.minix", "-2"}, {"mkfs.minix", "-2", "-n14"}, {"mkfs.minix", "-3"},
 		{"mkfs.jfs", "-q"}, {"mkfs.reiserfs", "-q", "-ff"}, {"mkfs.nilfs2", "-q", "-f"}, {"mkudffs"},
 		{"make-bcache", "-B"}, {"make-bcache", "-C"},
 	} {
