@@ -7,6 +7,7 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 
@@ -19,6 +20,9 @@ const (
 	MinBits = trust.MinBits
 	MaxBits = trust.MaxBits
 )
+
+// ErrNotRSA is returned, wrapped, for a public key of another kind.
+var ErrNotRSA = errors.New("not an RSA key")
 
 // PublicKey is an RSA key that verifies signatures.
 type PublicKey = trust.Key
@@ -90,7 +94,7 @@ func ParsePublicDER(der []byte) (*PublicKey, error) {
 	k, err := trust.ParseDER(der)
 	if err != nil {
 		if oid := algorithm(der); len(oid) > 0 && !oid.Equal(rsaEncryption) {
-			return nil, fmt.Errorf("not an RSA key but %s", AlgorithmName(oid))
+			return nil, fmt.Errorf("%w but %s", ErrNotRSA, AlgorithmName(oid))
 		}
 		return nil, err
 	}

@@ -19,4 +19,5 @@ func TestEveryRefusal(t *testing.T) {
 	if err := b.Write(); err != nil {
 		t.Error(err)
 	}
+	b.CheckTable(t, "REFUSALS.md")
 }

@@ -151,6 +151,16 @@ func (v *view) found() ([]string, error) {
 	} else if raid {
 		add("linux_raid_member")
 	}
+	for _, m := range rareContents {
+		if len(kinds) > 0 {
+			break
+		}
+		if ok, err := v.has(m.at, m.want); err != nil {
+			return nil, err
+		} else if ok {
+			add(m.name)
+		}
+	}
 	return kinds, nil
 }
 

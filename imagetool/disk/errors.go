@@ -32,11 +32,13 @@ const (
 	hintSector  = "say what sectors the guest's disk has: --sector-size 512 or --sector-size 4096"
 )
 
+const hintLeaveOutFlag = "--leave-out "
+
 // hintLeaveOut is for what is wrong with these volumes alone.
 func hintLeaveOut(numbers ...int) string {
 	var flags strings.Builder
 	for _, n := range numbers {
-		fmt.Fprintf(&flags, "--leave-out %d ", n)
+		fmt.Fprintf(&flags, hintLeaveOutFlag+"%d ", n)
 	}
 	return flags.String() + "signs the others"
 }

@@ -63,7 +63,25 @@ func detectDisk(disk block.Device, sectorSize int, container func(*view) (string
 	if err != nil {
 		return nil, fmt.Errorf("looking for a file system: %w", err)
 	}
-	return l, l.look(Volume{Size: disk.Size()}, in, kinds, sectorSize)
+	if err := l.look(Volume{Size: disk.Size()}, in, kinds, sectorSize); err != nil {
+		return l, err
+	}
+	l.adviseOthers()
+	return l, nil
+}
+
+// adviseOthers takes back the advice to leave volumes out, where there are no others that
+// could be signed.
+func (l *Layout) adviseOthers() {
+	others := slices.ContainsFunc(l.Volumes, func(v Volume) bool {
+		bad := func(p Problem) bool { return p.Volume == v.Number }
+		return isExtKind(v.FS) && !slices.ContainsFunc(l.Problems, bad)
+	})
+	for _, p := range l.Problems {
+		if before, _, ok := strings.Cut(p.Hint, hintLeaveOutFlag); ok && !others {
+			p.Hint = strings.TrimSuffix(before, "; ")
+		}
+	}
 }
 
 func (l *Layout) problem(volume int, reason *RefusedError) {
@@ -163,9 +181,11 @@ func ambiguous(v Volume, where string, kinds []string) *RefusedError {
 	if len(kinds) < 2 || !slices.ContainsFunc(kinds, isExtKind) {
 		return nil
 	}
-	hint := hintLeaveOut(v.Number)
-	if others := slices.DeleteFunc(slices.Clone(kinds), isExtKind); v.Number == 0 {
-		hint = fmt.Sprintf("if the %s is what is meant, remove the rest on a copy of the image: 'wipefs --all --types %s IMAGE'", kinds[0], strings.Join(others, ","))
+	others := strings.Join(slices.DeleteFunc(slices.Clone(kinds), isExtKind), ",")
+	hint := fmt.Sprintf("if the %s is what is meant, remove the rest on a copy of the image: 'wipefs --all --types %s IMAGE'", kinds[0], others)
+	if v.Number > 0 { // wipefs knows whole devices alone
+		hint = fmt.Sprintf("if the %s is what is meant, remove the rest as root, on a copy of the image: 'D=$(losetup --find --show --offset=%d --sizelimit=%d IMAGE) && wipefs --all --types %s $D && losetup --detach $D'; %s",
+			kinds[0], v.Start, v.Size, others, hintLeaveOut(v.Number))
 	}
 	// Needed: a guest may take it for either, and writing for one spoils the other.
 	return refuse(hint, "%s has the signatures of more than one content: %s", where, strings.Join(kinds, ", "))

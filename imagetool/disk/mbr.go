@@ -141,8 +141,12 @@ func (t *table) readExtended(v *view, number int, whole bootEntry, next int) (in
 		}
 		seen[at] = true
 		record, ok, err := t.readRecord(v, at)
-		if err != nil || !ok {
+		if err != nil {
 			return next, err
+		}
+		if !ok {
+			t.warn("the logical partitions in partition %d go on at sector %d, where there is no table; the kernel stops there", number, at)
+			return next, nil
 		}
 		t.reserve(fmt.Sprintf("the table of partition %d", next), at, 1)
 		for i, e := range record {

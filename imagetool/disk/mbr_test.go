@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -61,6 +62,29 @@ func TestExtendedFirst(t *testing.T) {
 		wantPartx(t, path, l)
 		if len(l.Volumes) != 5 {
 			t.Errorf("type %s: %+v", kind, l.Volumes)
+		}
+	}
+}
+
+// TestLogicalCut leads the chain to where no table is: the kernel stops there. The rest of
+// the disk may be missing, so it is said.
+func TestLogicalCut(t *testing.T) {
+	for name, change := range map[string]func(path string){
+		"behind the end": func(path string) { poke(t, path, 18431*512+462+8, []byte{0, 0, 0, 0x7f}) },
+		"zeros":          func(path string) { poke(t, path, 36863*512, make([]byte, 512)) },
+		"other bytes":    func(path string) { poke(t, path, 36863*512, []byte(strings.Repeat("no table", 64))) },
+		"cut image": func(path string) {
+			if err := os.Truncate(path, 36863*512); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		path := logicalDisk(t)
+		change(path)
+		l := detect(t, path)
+		wantPartx(t, path, l)
+		if len(l.Volumes) != 3 || len(l.Warnings) != 1 || !strings.Contains(l.Warnings[0], "where there is no table") {
+			t.Errorf("%s: %+v", name, l)
 		}
 	}
 }

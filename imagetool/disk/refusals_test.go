@@ -16,6 +16,8 @@ var book = refusals.Book{Makers: refusals.Makers{"refuse": {Argument: 1}, "probl
 
 func TestMain(m *testing.M) { os.Exit(book.Run(m)) }
 
+func TestRefusalsTable(t *testing.T) { book.CheckTable(t, "REFUSALS.md") }
+
 // wantRefused wants an image to be refused, for this reason among others, and each reason
 // to be shared by another reader of tables, or to be written beside the refusal. It gives
 // the one that a person is told.

@@ -234,6 +234,21 @@ func TestChosen(t *testing.T) {
 	}
 }
 
+// TestNoOthers: nobody is told to leave out all that could be signed.
+func TestNoOthers(t *testing.T) {
+	path := sparse(t, 32*mib)
+	run(t, "label: dos\nstart=2048, size=16384, type=83\nstart=20480, size=8192, type=83\nstart=30720, size=16384, type=83\n", "sfdisk", "-q", path)
+	ext4At(t, path, mib, 8*mib)
+	poke(t, path, 462+8, []byte{0, 16, 0, 0}) // partition 2 into partition 1
+	if hint := layout(t, path, 0).Refused(AnyVolume).Hint; hint != "" {
+		t.Errorf("with one file system: %q", hint)
+	}
+	ext4At(t, path, 15*mib, 8*mib)
+	if hint := layout(t, path, 0).Refused(AnyVolume).Hint; hint != "--leave-out 1 --leave-out 2 signs the others" {
+		t.Errorf("with another one: %q", hint)
+	}
+}
+
 // TestGrown enlarges images as people do.
 func TestGrown(t *testing.T) {
 	for name, make := range map[string]func(testing.TB) string{"gpt": gptDisk, "mbr": mbrDisk, "logical": logicalDisk, "none": extDisk} {

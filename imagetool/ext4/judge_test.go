@@ -30,6 +30,8 @@ var book = refusals.Book{Makers: refusals.Makers{
 
 func TestMain(m *testing.M) { os.Exit(book.Run(m)) }
 
+func TestRefusalsTable(t *testing.T) { book.CheckTable(t, "REFUSALS.md") }
+
 // refusedFor wants an image to be refused for a reason that e2fsck shares, or that is
 // written beside the refusal.
 func refusedFor(t *testing.T, m memory, want string) {

@@ -202,6 +202,22 @@ func distinct(entries []*entry) (all []*keys.PublicKey) {
 	return all
 }
 
+// Distinct drops each key that repeats an earlier one, such as a certificate beside the trust
+// store that was made of it, and each bare key of which another one says more.
+func Distinct(all []*keys.PublicKey) (list []*keys.PublicKey) {
+	for i, k := range all {
+		bare := k.Name == "" && k.NotBefore.IsZero() && k.NotAfter.IsZero()
+		saysMore := func(other *keys.PublicKey) bool {
+			return bare && k.ID == other.ID && k.RSA.Equal(other.RSA) && !same(k, other)
+		}
+		saysTheSame := func(other *keys.PublicKey) bool { return same(k, other) }
+		if !slices.ContainsFunc(all, saysMore) && !slices.ContainsFunc(all[:i], saysTheSame) {
+			list = append(list, k)
+		}
+	}
+	return list
+}
+
 // same reports whether all properties that a trust store keeps are equal.
 func same(a, b *keys.PublicKey) bool {
 	return a.ID == b.ID && a.RSA.Equal(b.RSA) && a.Name == b.Name && a.NotBefore.Equal(b.NotBefore) && a.NotAfter.Equal(b.NotAfter)

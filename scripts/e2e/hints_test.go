@@ -39,7 +39,12 @@ var hintedImages = []hinted{
 	{name: "mbr/behind-the-end", make: mbrWith(func(t *testing.T, d string) { poke(t, d, 446+32+8, sector(1<<30)) }), says: "lies", boot: mbrBoot, start: 1 << 20},
 	{name: "mbr/ring", make: mbrRing, says: "form a ring", n: "1", boot: mbrBoot, start: 1 << 20},
 	{name: "mbr/file-system-over-all", make: mbrWith(func(t *testing.T, d string) { poke(t, d, 1024, peek(t, d, 1<<20+1024, 1024)) }), says: "both a partition table", n: "1", boot: mbrBoot, start: 1 << 20},
+	{name: "mbr/two-sector-sizes", make: mbrWith(func(t *testing.T, d string) { // something lies where partition 1 would begin
+		poke(t, truncate(t, d, 256<<20), 2048*4096, []byte("XFSB"))
+	}), says: "--sector-size", boot: mbrBoot, start: 1 << 20},
 	{name: "disk/luks-over-ext4", make: diskWith(func(t *testing.T, d string) { poke(t, d, 0, []byte("LUKS\xba\xbe\x00\x01")) }), says: "more than one content"},
+	{name: "mbr/luks-over-ext4", make: mbrWith(func(t *testing.T, d string) { poke(t, d, 1<<20, []byte("LUKS\xba\xbe\x00\x01")) }), says: "more than one content", boot: mbrBoot, start: 1 << 20},
+	{name: "gpt/mirror-over-ext4", make: gptWith(func(t *testing.T, d string) { poke(t, d, 20<<20-8192, mirrorHalf(16<<11-16)) }), says: "linux_raid_member", boot: gptBoot, start: 4 << 20},
 	{name: "disk/half-of-a-mirror", make: diskWith(func(t *testing.T, d string) { poke(t, d, 16<<20-8192, mirrorHalf(16<<11-16)) }), says: "linux_raid_member"},
 
 	{name: "container/qed", make: converted("qed"), says: "this is QED"},
@@ -75,6 +80,9 @@ var hintedImages = []hinted{
 			p.set("file", "security.ima", append([]byte{3, 2, 4}, p.bytes(20000)...))
 		})(t, image)
 	}, says: "lies in inode"},
+	{name: "ext4/quota-of-mke2fs", make: func(t *testing.T, dir string) string { // which does not count what -d puts there
+		return mke2fs(t, dir, 32, "-t", "ext4", "-O", "quota", "-d", makersTree(t))
+	}, says: "quotas"},
 	{name: "ext4/too-few-blocks", make: func(t *testing.T, dir string) string {
 		return mounted(fillUp)(t, mke2fs(t, dir, 32, strings.Fields(refusedArgs+" -I 128")...))
 	}, says: "new blocks"},
@@ -132,7 +140,7 @@ func (h hinted) follow(t *testing.T, k *key, dir, image string) (out, made strin
 }
 
 var (
-	hintCommand = regexp.MustCompile(`'((?:sgdisk|wipefs|qemu-img|gzip|xz|zstd|bzip2|lz4|simg2img|e2fsck|tune2fs|debugfs|truncate) [^']*)'`)
+	hintCommand = regexp.MustCompile(`'((?:sgdisk|wipefs|D=\$\(losetup|qemu-img|gzip|xz|zstd|bzip2|lz4|simg2img|e2fsck|tune2fs|debugfs|truncate) [^']*)'`)
 	hintFlags   = regexp.MustCompile(`(?:--(?:partition|leave-out|sector-size) \d+ ?)+`)
 )
 

@@ -122,16 +122,10 @@ image disk.img {
 }
 
 // repart makes a disk with a root partition, as mkosi does.
-func repart(t *testing.T, dir, tree string) string {
+func repart(t *testing.T, _, tree string) string {
 	t.Helper()
-	definitions := filepath.Join(dir, "repart.d")
-	if err := os.Mkdir(definitions, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(definitions, "root.conf"), "[Partition]\nType=root-x86-64\nFormat=ext4\nCopyFiles=/\nSizeMinBytes=32M\n")
-	image := filepath.Join(dir, "made.img")
-	peer(t, "systemd-repart", "--empty=create", "--size=48M", "--dry-run=no", "--definitions="+definitions, "--root="+tree, image)
-	return image
+	disk, _ := repartDisk(t, tree, []partitionFile{{"root", 32, []string{"Format=ext4", "CopyFiles=/"}}})
+	return disk
 }
 
 // goDiskfs writes the numbers of quota files into the superblock, though it makes none.

@@ -34,6 +34,25 @@ func EscapeName(path string) string {
 	return b.String()
 }
 
+// ShellName is the path of a file as a person types it in a command of a shell. A path
+// that cannot be shown cannot be typed either: then a word stands for it.
+func ShellName(path, word string) string {
+	if !utf8.ValidString(path) || strings.ContainsFunc(path, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return word
+	}
+	var b strings.Builder
+	if strings.HasPrefix(path, "-") { // is no flag
+		b.WriteString("./")
+	}
+	for _, r := range path {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-+=:,@%", r) {
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
 // Printable is EscapeName for text that is not a path alone: percent signs stay.
 func Printable(text string) string {
 	parts := strings.Split(text, "%")

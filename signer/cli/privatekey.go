@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"crypto/rsa"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -37,7 +38,8 @@ func ParseKey(ctx context.Context, out *Output, text []byte, path, passphraseFil
 }
 
 // PublicKey gives the public half of a private key, under the id of the certificate
-// that lies beside it, or else of the bare key.
+// that lies beside it, or else of the bare key: if there is none, or, as with evmctl, if
+// that certificate has no id.
 func PublicKey(key *private.Key) (*keys.PublicKey, error) {
 	pub, ok := key.Public().(*rsa.PublicKey)
 	if !ok {
@@ -47,6 +49,9 @@ func PublicKey(key *private.Key) (*keys.PublicKey, error) {
 		return keys.NewPublicKey(pub)
 	}
 	k, err := certs.Of(key.Certificates, pub, WithCommonName)
+	if errors.Is(err, certs.ErrNoKeyID) {
+		return keys.NewPublicKey(pub)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: taking the key id from the certificate beside the key: %w", key.Name, err)
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -71,6 +72,9 @@ func (k *KeepFlag) Load() (*keys.TrustStore, error) {
 		return nil, nil
 	}
 	store, err := certs.LoadTrust(k.cmd.Context(), k.Path, WithCommonName)
+	if errors.Is(err, keys.ErrNotRSA) { // as the labels of Fedora's packages are made with
+		err = WithHint(err, "labels by such a key cannot be verified here, but a line 'skip PATH' in a file for --rules leaves them alone")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("--keep-valid: %w", err)
 	}

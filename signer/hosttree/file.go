@@ -20,7 +20,9 @@ var (
 	ErrPrivilege   = errors.New("no privilege to set security.ima")
 	ErrImmutable   = errors.New("file is immutable or append-only")
 	ErrUnsupported = errors.New("file system has no security attributes")
-	ErrChanged     = errors.New("changed or replaced since it was listed")
+	// ErrOnlyReadable is EROFS for a kind of file system that is never written to.
+	ErrOnlyReadable = fmt.Errorf("file system is of a kind that is never written to: %w", unix.EROFS)
+	ErrChanged      = errors.New("changed or replaced since it was listed")
 )
 
 // open opens what lies below the root, come what may: no link is followed, and
@@ -146,10 +148,23 @@ func (t *Tree) setError(r *root, file *os.File, err error) error {
 		return t.fatal(ErrPrivilege)
 	case errors.Is(err, unix.ENOTSUP):
 		return t.rootError(r, ErrUnsupported)
+	case errors.Is(err, unix.EROFS) && onlyReadable(file):
+		return t.rootError(r, ErrOnlyReadable)
 	case errors.Is(err, unix.EROFS):
 		return t.rootError(r, unix.EROFS)
 	}
 	return errno(err)
+}
+
+// onlyReadable reports whether the file system is of a kind that nobody can write to,
+// however it is mounted.
+func onlyReadable(file *os.File) bool {
+	const erofs, iso9660, romfs = 0xe0f5e1e2, 0x9660, 0x7275 // include/uapi/linux/magic.h
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(file.Fd()), &st); err != nil {
+		return false
+	}
+	return slices.Contains([]int64{unix.SQUASHFS_MAGIC, erofs, iso9660, romfs, unix.CRAMFS_MAGIC}, int64(st.Type))
 }
 
 // rootError is for what is wrong with all files of a root. The run goes on as

@@ -59,7 +59,11 @@ func Parse(r io.Reader) (*Rules, error) {
 	scan.Buffer(nil, maxLine)
 	n := 1
 	for ; scan.Scan(); n++ {
-		line := strings.TrimLeft(scan.Text(), " \t")
+		line := scan.Text()
+		if n == 1 { // git skips a byte order mark, too
+			line = strings.TrimPrefix(line, "\ufeff")
+		}
+		line = strings.TrimLeft(line, " \t")
 		if line == "" || line == "\r" || line[0] == '#' {
 			continue
 		}

@@ -50,6 +50,19 @@ func TestAction(t *testing.T) {
 	}
 }
 
+// TestByteOrderMark: editors put one in front. Elsewhere it is part of a name.
+func TestByteOrderMark(t *testing.T) {
+	rs := parse(t, "\ufeffskip /a\nhash \ufeffb\n")
+	for path, want := range map[string]signer.Action{"/a": signer.ActionSkip, "/\ufeffb": signer.ActionHash, "/b": signer.ActionSign} {
+		if got := rs.Action([]string{path}); got != want {
+			t.Errorf("%q: %v, want %v", path, got, want)
+		}
+	}
+	if _, err := Parse(strings.NewReader("skip /a\n\ufeffskip /b\n")); err == nil {
+		t.Error("a mark in the second line passes")
+	}
+}
+
 func TestZeroValueSigns(t *testing.T) {
 	if got := new(Rules).Action([]string{"/x"}); got != signer.ActionSign {
 		t.Error(got)

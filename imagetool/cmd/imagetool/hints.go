@@ -53,13 +53,13 @@ func hint(err error) string {
 		return "choose the one that the guest boots with --kernel PATH"
 	}
 	if e, ok := errors.AsType[*undo.CutShortError](err); ok {
-		return fmt.Sprintf("see to it that both can be written to, then 'imagetool recover %s' brings back the bytes that the image had", cli.EscapeName(e.Path))
+		return fmt.Sprintf("see to it that both can be written to, then 'imagetool recover %s' brings back the bytes that the image had", cli.ShellName(e.Path, "IMAGE"))
 	}
 	if e, ok := errors.AsType[*undo.LogStaysError](err); ok {
-		return fmt.Sprintf("remove %s, where it is still there, to keep the labels, or run 'imagetool recover %s' to take them back", cli.EscapeName(e.Log), cli.EscapeName(e.Path))
+		return fmt.Sprintf("remove %s, where it is still there, to keep the labels, or run 'imagetool recover %s' to take them back", cli.EscapeName(e.Log), cli.ShellName(e.Path, "IMAGE"))
 	}
 	if e, ok := errors.AsType[*undo.PendingError](err); ok {
-		return fmt.Sprintf("'imagetool recover %s' brings back the bytes that the image had", cli.EscapeName(e.Path))
+		return fmt.Sprintf("'imagetool recover %s' brings back the bytes that the image had", cli.ShellName(e.Path, "IMAGE"))
 	}
 	if _, ok := errors.AsType[*undo.DamagedError](err); ok {
 		return "nothing was written; the image may be half changed, and needs this log in one piece (--log names another file) or a copy of the image from before"

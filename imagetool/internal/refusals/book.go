@@ -129,20 +129,67 @@ func (b *Book) Write() error {
 	if b.read(); b.err != nil || *table == "" {
 		return b.err
 	}
-	return os.WriteFile(*table, []byte(b.String()), 0o644)
+	return os.WriteFile(*table, []byte(tableIntro+b.String()), 0o644)
+}
+
+const tableIntro = `# What is refused, and who agrees
+
+The tests of this package write this table: each refusal, by where the source makes it,
+and a judge that complains of the image that a test made for it, or the reason why it is
+refused although none does. "go test -refusals REFUSALS.md ." writes it anew.
+
+`
+
+// CheckTable wants a file to have the table that Write wrote, with a row for each
+// refusal. What judges say may differ from run to run.
+func (b *Book) CheckTable(t testing.TB, path string) {
+	t.Helper()
+	if *table != "" { // is being written
+		return
+	}
+	if b.read(); b.err != nil {
+		t.Fatal(b.err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		if parts := strings.Split(line, " | "); len(parts) > 2 && strings.HasPrefix(line, "| ") {
+			rows[strings.Join(parts[:len(parts)-1], " | ")+" | "]++
+		}
+	}
+	rows[tableHead]--
+	for _, r := range b.refusals {
+		rows[r.row()]--
+	}
+	for row, n := range rows {
+		if n != 0 {
+			t.Errorf("%s: %d rows too many (or, below 0, too few) of %q; go test -refusals FILE writes the table anew", path, n, row)
+		}
+	}
+}
+
+const tableHead = "| where | refusal | "
+
+var cell = strings.NewReplacer("|", "\\|", "\n", " ")
+
+// row is that of the table, up to what judges say.
+func (r Refusal) row() string {
+	return fmt.Sprintf("| %s | %s | ", filepath.ToSlash(r.Where), cell.Replace(r.Format))
 }
 
 // String is the table.
 func (b *Book) String() string {
 	var s strings.Builder
-	s.WriteString("| where | refusal | judge, or reason |\n|---|---|---|\n")
-	cell := strings.NewReplacer("|", "\\|", "\n", " ")
+	s.WriteString(tableHead + "judge, or reason |\n|---|---|---|\n")
 	for i, r := range b.refusals {
 		why := b.verdicts[i]
 		if r.Needed != "" {
 			why = strings.TrimPrefix(why+"; needed: "+r.Needed, "; ")
 		}
-		fmt.Fprintf(&s, "| %s | %s | %s |\n", filepath.ToSlash(r.Where), cell.Replace(r.Format), cell.Replace(why))
+		s.WriteString(r.row() + cell.Replace(strings.ReplaceAll(why, " | ", " or ")) + " |\n")
 	}
 	return s.String()
 }

@@ -17,6 +17,8 @@ func hint(err error) string {
 			"Without root: sign a disk image with imagetool, or let 'signer blob' make the values"
 	case errors.Is(err, hosttree.ErrUnsupported):
 		return "ext4, xfs, btrfs and tmpfs have them; vfat and most network file systems have not"
+	case errors.Is(err, hosttree.ErrOnlyReadable):
+		return "sign the files before this file system is made of them"
 	case errors.Is(err, unix.EROFS):
 		return "mount it for writing: mount -o remount,rw DIR"
 	case errors.Is(err, unix.ENOSYS):

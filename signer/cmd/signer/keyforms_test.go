@@ -39,7 +39,8 @@ func shell(t *testing.T, dir, script string) string {
 
 // workshopScript makes k.pem and its certificate c.pem, whose key id is not that of the bare
 // key; the same of another key, o.pem and oc.pem; and an authority, ca.pem, that has
-// issued leaf.pem for k.pem. These certificates have ids of their own; none.pem has none.
+// issued leaf.pem for k.pem. These certificates have ids of their own; none.pem has none,
+// and that of short.pem is too short.
 const workshopScript = `
 openssl genrsa -out k.pem 2048
 openssl genrsa -out o.pem 2048
@@ -61,6 +62,8 @@ subjectKeyIdentifier=none
 X
 cat k.pem c.pem >kc.pem
 cat k.pem leaf.pem >kl.pem
+openssl req -x509 -key k.pem -subj /CN=short -addext subjectKeyIdentifier=112233 >short.pem
+cat k.pem short.pem >ks.pem
 printf x >file
 printf secret >pass
 `
@@ -155,6 +158,9 @@ func TestKeyForms(t *testing.T) {
 		{"with its chain", leaf, "cat k.pem leaf.pem ca.pem"},
 		{"with its chain, authority first", leaf, "cat ca.pem leaf.pem k.pem"},
 		{"with another certificate first", cert, "cat oc.pem ca.pem k.pem c.pem"},
+		{"with a certificate of a short id", evmctl(t, dir, "ks.pem"), "cat ks.pem"},
+		{"with a certificate without id", bare, "cat k.pem none.pem"}, // evmctl crashes
+		{"PKCS #12, with a certificate without id", bare, "openssl pkcs12 -export -inkey k.pem -in none.pem -passout pass:secret"},
 		{"DER, with certificate", cert, "openssl rsa -in k.pem -outform DER; openssl x509 -in c.pem -outform DER"},
 
 		{"PKCS #12", cert, "cat k.p12"},

@@ -22,8 +22,8 @@ func newKeyTrust() *cobra.Command {
 		Long: `Write a trust store: the public keys that "verify" and the enforcer accept, each
 with its IMA key id, and with the name of its certificate. The arguments are
 certificates, public keys, and other trust stores, also several in one file. A
-chain of certificates is refused: name only the one whose key signs files. No
-existing file is replaced.
+chain of certificates is refused: name only the one whose key signs files. What
+several files say of the same key counts once. No existing file is replaced.
 
 By default a key verifies for ever, as in the kernel, which does not look at the
 dates of a certificate. With --dates it verifies from notBefore to notAfter.`,
@@ -53,6 +53,7 @@ func keyTrust(cmd *cobra.Command, path string, args []string, opts []certs.Optio
 		}
 		all = append(all, store.Keys()...)
 	}
+	all = certs.Distinct(all)
 	store, err := keys.NewTrustStore(all...)
 	if err != nil {
 		return err
