@@ -1,5 +1,7 @@
 package manifest
 
+import "github.com/vmseal/vmseal/formats/volume"
+
 // Format is the number of the format that this package writes and reads.
 const Format = 1
 
@@ -21,8 +23,8 @@ type Header struct {
 
 // Filesystem is one file system of the image.
 type Filesystem struct {
-	Partition int    // number in the partition table, 0 for a whole disk or a live tree
-	UUID      string // as the file system's own tools print it; may be empty
+	Partition volume.ID // the whole disk, too, for a live tree
+	UUID      string    // as the file system's own tools print it; may be empty
 }
 
 // The kinds of label in Entry.Label.

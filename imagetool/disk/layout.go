@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool/block"
 )
 
@@ -16,6 +17,9 @@ type Layout struct {
 	Volumes    []Volume
 	Problems   []Problem
 	Warnings   []string // what is not as it should be, and does no harm
+
+	members []Volume                  // that look like physical volumes of LVM2
+	lies    map[volume.ID][]volume.ID // on which of them each logical volume lies
 }
 
 // minSize is one sector: nothing smaller can be a disk.
@@ -34,7 +38,7 @@ func DetectRaw(disk block.Device, sectorSize int) (*Layout, error) {
 }
 
 func detectDisk(disk block.Device, sectorSize int, container func(*view) (string, error)) (*Layout, error) {
-	l := &Layout{Format: "raw", Table: "none", SectorSize: 512}
+	l := &Layout{Format: "raw", Table: "none", SectorSize: 512, lies: map[volume.ID][]volume.ID{}}
 	if disk.Size() == 0 {
 		// Needed: there is nothing to sign.
 		l.problem(AnyVolume, refuse("", "the file is empty"))
@@ -63,11 +67,17 @@ func detectDisk(disk block.Device, sectorSize int, container func(*view) (string
 	if err != nil {
 		return nil, fmt.Errorf("looking for a file system: %w", err)
 	}
-	return l, l.look(Volume{Size: disk.Size()}, in, kinds, sectorSize)
+	if err := l.look(Volume{ID: volume.WholeDisk, Size: disk.Size()}, in, kinds, sectorSize); err != nil {
+		return nil, err
+	}
+	if err := l.lookGroups(disk); err != nil {
+		return nil, fmt.Errorf("looking for logical volumes: %w", err)
+	}
+	return l, nil
 }
 
-func (l *Layout) problem(volume int, reason *RefusedError) {
-	l.Problems = append(l.Problems, Problem{volume, reason})
+func (l *Layout) problem(id volume.ID, reason *RefusedError) {
+	l.Problems = append(l.Problems, Problem{id, reason})
 }
 
 // look notes what a volume holds, by the signatures that are there. Where that is
@@ -87,7 +97,7 @@ func (l *Layout) look(v Volume, in *view, kinds []string, sectorSize int) error 
 	}
 	for _, p := range t.volumes {
 		if err := l.lookInside(p, in); err != nil {
-			return fmt.Errorf("reading %s: %w", p.title(), err)
+			return fmt.Errorf("reading %s: %w", p.ID.Title(), err)
 		}
 	}
 	return nil
@@ -109,7 +119,7 @@ func (l *Layout) lookInside(p Volume, outer *view) error {
 // split reads the table of the volumes that lie in a volume. As the kernel, it looks for
 // a partition table on a whole disk only.
 func split(v Volume, in *view, sectorSize int) (*table, error) {
-	if v.Number != 0 {
+	if v.ID != volume.WholeDisk {
 		return &table{kind: "none"}, nil
 	}
 	return readTable(in, sectorSize)
@@ -117,20 +127,23 @@ func split(v Volume, in *view, sectorSize int) (*table, error) {
 
 // noteContents takes a volume for what has its signature there. t is the table in it.
 func (l *Layout) noteContents(v Volume, in *view, kinds []string, t *table) {
-	where := v.title()
-	if v.Number == 0 {
+	where := v.ID.Title()
+	if v.ID == volume.WholeDisk {
 		where = "the image"
 		l.noteDisk(in, kinds, t)
 	}
 	if len(kinds) > 0 {
 		v.FS = kinds[0]
-	} else if v.Number == 0 {
+	} else if v.ID == volume.WholeDisk {
 		return
 	}
 	if r := ambiguous(v, where, kinds); r != nil {
-		l.problem(v.Number, r)
+		l.problem(v.ID, r)
 	}
 	l.Volumes = append(l.Volumes, v)
+	if slices.Contains(kinds, lvmMember) && !v.ID.IsLogical() {
+		l.members = append(l.members, v)
+	}
 }
 
 // noteDisk says what is wrong with a whole disk that has no table, or more than that.
@@ -163,8 +176,8 @@ func ambiguous(v Volume, where string, kinds []string) *RefusedError {
 	if len(kinds) < 2 || !slices.ContainsFunc(kinds, isExtKind) {
 		return nil
 	}
-	hint := hintLeaveOut(v.Number)
-	if others := slices.DeleteFunc(slices.Clone(kinds), isExtKind); v.Number == 0 {
+	hint := hintLeaveOut(v.ID)
+	if others := slices.DeleteFunc(slices.Clone(kinds), isExtKind); v.ID == volume.WholeDisk {
 		hint = fmt.Sprintf("if the %s is what is meant, remove the rest on a copy of the image: 'wipefs --all --types %s IMAGE'", kinds[0], strings.Join(others, ","))
 	}
 	// Needed: a guest may take it for either, and writing for one spoils the other.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vmseal/vmseal/formats/manifest"
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer"
@@ -17,18 +18,18 @@ import (
 type Expectation struct {
 	header  manifest.Header
 	entries map[nameKey]*manifest.Entry // of the partitions that were asked for; without their paths
-	gone    []int                       // those of them that have no file system any more
+	gone    []volume.ID                 // those of them that have no file system any more
 }
 
 // nameKey is one name of a file, wherever the file system stands in the list.
 type nameKey struct {
-	partition int
+	partition volume.ID
 	path      string
 }
 
 func keyOf(t *imagetool.Tree, name string) nameKey {
-	number, path := t.Split(name)
-	return nameKey{number, path}
+	id, path := t.Split(name)
+	return nameKey{id, path}
 }
 
 // Read reads a manifest and holds its file systems to those of the
@@ -41,19 +42,19 @@ func Read(ctx context.Context, m *imagetool.Image, path string) (*Expectation, e
 	}
 	systems := x.header.Filesystems
 	for _, f := range systems {
-		held := slices.ContainsFunc(m.Systems, func(s *imagetool.FileSystem) bool { return s.Volume.Number == f.Partition })
+		held := slices.ContainsFunc(m.Systems, func(s *imagetool.FileSystem) bool { return s.Volume.ID == f.Partition })
 		if m.Covers(f.Partition) && !held {
 			x.gone = append(x.gone, f.Partition)
 		}
 	}
 	for _, s := range m.Systems {
-		i := slices.IndexFunc(systems, func(f manifest.Filesystem) bool { return f.Partition == s.Volume.Number })
+		i := slices.IndexFunc(systems, func(f manifest.Filesystem) bool { return f.Partition == s.Volume.ID })
 		if i < 0 {
 			return nil, fmt.Errorf("%s does not cover %s", path, s.Volume)
 		}
 		if uuid := s.Info().UUID; !strings.EqualFold(uuid, systems[i].UUID) {
-			return nil, fmt.Errorf("%s is of another image: it has file system %s in partition %d, the image %s",
-				path, systems[i].UUID, s.Volume.Number, uuid)
+			return nil, fmt.Errorf("%s is of another image: it has file system %s in %s, the image %s",
+				path, systems[i].UUID, s.Volume.ID.Title(), uuid)
 		}
 	}
 	return x, nil
@@ -151,8 +152,8 @@ func (x *Expectation) Compare(ctx context.Context, t *imagetool.Tree, findings [
 			differences = append(differences, Difference{Path: t.Join(k.partition, k.path), Kind: Missing})
 		}
 	}
-	for _, number := range x.gone {
-		differences = append(differences, Difference{Path: t.Join(number, "/"), Kind: Missing})
+	for _, id := range x.gone {
+		differences = append(differences, Difference{Path: t.Join(id, "/"), Kind: Missing})
 	}
 	slices.SortFunc(differences, func(a, b Difference) int { return strings.Compare(a.Path, b.Path) })
 	return differences, nil
