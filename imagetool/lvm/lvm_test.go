@@ -447,17 +447,22 @@ func TestNotMetadata(t *testing.T) {
 	}
 }
 
+// small has extents that fit a small device.
+func small(g groupText) string {
+	return strings.Replace(g.String(), "extent_size = 2048", "extent_size = 64", 1)
+}
+
 // FuzzGroup puts any text in an area, with the right checksums: there is no panic, and
 // what is found is inside of the device, and nowhere twice.
 func FuzzGroup(f *testing.F) {
-	f.Add([]byte(whole().String()))
-	f.Add([]byte(groupText{members: []int{1, 2}, extra: `system_id = "x" tags = ["a", "b"]`}.String()))
+	f.Add([]byte(small(whole())))
+	f.Add([]byte(small(groupText{members: []int{1, 2}, extra: `system_id = "x" tags = ["a", "b"]`})))
 	f.Add([]byte("vg { a = [ 1, .5, \"x\\\"\" ] # comment\n b { c = -1 } }"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > mib/2 {
 			t.Skip()
 		}
-		m := newMemory(1, 16*mib)
+		m := newMemory(1, 2*mib)
 		m.commit(0, string(text), 512)
 		_, groups := scan(t, m)
 		for _, g := range groups {
@@ -468,12 +473,12 @@ func FuzzGroup(f *testing.F) {
 
 // FuzzDevice spoils what is not text.
 func FuzzDevice(f *testing.F) {
-	m := newMemory(1, 16*mib)
-	m.commit(0, whole().String(), 512)
+	m := newMemory(1, 2*mib)
+	m.commit(0, small(whole()), 512)
 	f.Add(m.bytes[512:1024], m.bytes[4096:4096+512])
 	f.Fuzz(func(t *testing.T, label, header []byte) {
-		m := newMemory(1, 16*mib)
-		m.commit(0, whole().String(), 512)
+		m := newMemory(1, 2*mib)
+		m.commit(0, small(whole()), 512)
 		copy(m.bytes[512:1024], label)
 		copy(m.bytes[4096:4096+512], header)
 		m.seal()
