@@ -9,6 +9,10 @@
 // images instead. What is signed of these must hold a file system that is clean for
 // e2fsck, and be the same disk whether signed in a copy or in place.
 //
+// With --lvm it spoils the labels and the metadata of LVM2 on a disk with two physical
+// volumes. Where the text was left alone, what is signed must hold a file system that is
+// clean for e2fsck in its volume, and nothing else may have changed.
+//
 // Everything follows from --seed and an image's number, so that --only repeats
 // one. Images that show a fault are kept with a description.
 package main

@@ -27,6 +27,7 @@ type options struct {
 	verbose   bool
 
 	containers bool
+	lvm        bool
 }
 
 func main() {
@@ -46,6 +47,7 @@ func main() {
 	flag.StringVar(&o.imagetool, "imagetool", "", "the `program`; if not given, the one in the folder VMSEAL_BIN, or else it is built")
 	flag.StringVar(&o.keep, "keep", "", "`folder` for the images that show a fault; a new one if not given")
 	flag.BoolVar(&o.containers, "containers", false, "spoil qcow2, VMDK, VHD, VHDX and VDI images instead of file systems")
+	flag.BoolVar(&o.lvm, "lvm", false, "spoil the metadata of LVM2 instead of file systems")
 	flag.BoolVar(&o.json, "json", false, "print the summary as JSON")
 	flag.BoolVar(&o.verbose, "v", false, "print a line for each image")
 	flag.Parse()
@@ -113,26 +115,31 @@ type bed struct {
 	*options
 	images    []*mutate.Image
 	plan      *plan
-	spoilt    *containers // instead of images; nil for none
+	spoilt    spoiler // instead of images; nil for none
 	imagetool string
 	key       string
 	public    string
 }
 
+// A spoiler makes the specimen with a number.
+type spoiler interface{ make(n int) *specimen }
+
 func newBed(ctx context.Context, o *options, dir string) (*bed, error) {
 	b := &bed{options: o, imagetool: o.imagetool}
-	if o.containers {
-		folder := filepath.Join(dir, "containers")
+	if o.containers || o.lvm {
+		folder := filepath.Join(dir, "whole")
 		err := os.Mkdir(folder, 0o755)
-		if err == nil {
+		if err == nil && o.lvm {
+			b.spoilt, err = newLVMDisks(ctx, folder, o.seed)
+		} else if err == nil {
 			b.spoilt, err = newContainers(ctx, folder, o.seed)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("making containers: %w", err)
+			return nil, fmt.Errorf("making what is to be spoilt: %w", err)
 		}
 	}
 	for _, r := range base.Recipes {
-		if o.containers && len(b.images) > 0 {
+		if b.spoilt != nil && len(b.images) > 0 {
 			break
 		}
 		if o.kind != "" && r.Name != o.kind {

@@ -61,11 +61,14 @@ func (b *bed) examine(ctx context.Context, r *result, dir string) error {
 	t := &trial{bed: b, result: r, dir: dir, image: image}
 	t.imagetool(ctx, "inspect", image)
 	t.imagetool(ctx, "verify", "--trust", b.public, image)
-	if r.ext != "" {
+	switch {
+	case r.ext != "":
 		t.signContainer(ctx)
-		return t.err
+	case r.lvm != nil:
+		t.signLVM(ctx)
+	default:
+		t.sign(ctx)
 	}
-	t.sign(ctx)
 	return t.err
 }
 
