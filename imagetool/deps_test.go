@@ -122,6 +122,7 @@ var allowed = map[string]deps{
 	},
 	"vmseal/imagetool/internal/fakekernel": {imports: []string{"github.com/cilium/ebpf/btf", "vmseal/formats/profile"}},
 	"vmseal/imagetool/internal/disktest":   {brings: []string{}},
+	"vmseal/imagetool/internal/lvmtest":    {brings: []string{}},
 	"vmseal/imagetool/internal/refusals":   {brings: []string{}},
 	"vmseal/imagetool/kernel": {
 		imports: append([]string{"vmseal/formats/profile"}, unpacking...),

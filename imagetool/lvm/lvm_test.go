@@ -7,12 +7,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/imagetool/internal/lvmtest"
 )
 
 // whole is a group of one member with a volume in two pieces.
-func whole() groupText {
-	return groupText{members: []int{1}, lvs: volumeText("root", visible, linear(0, 3, "pv0", 0)+linear(3, 2, "pv0", 5)) +
-		volumeText("swap", visible, linear(0, 2, "pv0", 3))}
+func whole() lvmtest.Group {
+	return lvmtest.Group{Members: []int{1}, LVs: lvmtest.Volume("root", lvmtest.Visible, lvmtest.Linear(0, 3, "pv0", 0)+lvmtest.Linear(3, 2, "pv0", 5)) +
+		lvmtest.Volume("swap", lvmtest.Visible, lvmtest.Linear(0, 2, "pv0", 3))}
 }
 
 // TestRoundTrip writes random groups as LVM2 does, over several devices and at any place
@@ -22,10 +24,10 @@ func TestRoundTrip(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		devices := make([]*memory, 1+rnd.IntN(3))
 		free := make([][]int, len(devices)) // extents of each
-		g := groupText{}
+		g := lvmtest.Group{}
 		for i := range devices {
 			devices[i] = newMemory(i+1, 16*mib)
-			g.members = append(g.members, i+1)
+			g.Members = append(g.Members, i+1)
 			free[i] = rnd.Perm(14)
 		}
 		want := map[string][]Segment{}
@@ -39,7 +41,7 @@ func TestRoundTrip(t *testing.T) {
 				}
 				at := free[i][0]
 				free[i] = free[i][1:]
-				text += linear(le, 1, fmt.Sprintf("pv%d", i), at)
+				text += lvmtest.Linear(le, 1, fmt.Sprintf("pv%d", i), at)
 				s := Segment{Start: int64(at+1) * mib, Size: mib}
 				list := want[name]
 				if n := len(list); n > 0 && list[n-1].Start+list[n-1].Size == s.Start && list[n-1].On.dev == devices[i] {
@@ -49,16 +51,16 @@ func TestRoundTrip(t *testing.T) {
 				}
 			}
 			if text != "" {
-				g.lvs += volumeText(name, visible, text)
+				g.LVs += lvmtest.Volume(name, lvmtest.Visible, text)
 			}
 		}
 		for i, d := range devices {
 			if i > 0 && rnd.IntN(2) == 0 {
-				d.areas = nil
-				d.label(1)
+				d.Areas = nil
+				d.Label(1)
 				continue
 			}
-			d.commit(0, g.String(), sectorSize+rnd.Int64N(mib-4096-sectorSize))
+			d.Commit(0, g.String(), sectorSize+rnd.Int64N(mib-4096-sectorSize))
 		}
 		_, groups := scan(t, devices...)
 		if len(groups) != 1 || groups[0].Refused != nil || groups[0].Name != "vg" || len(groups[0].Volumes) != len(want) {
@@ -79,28 +81,28 @@ func TestRoundTrip(t *testing.T) {
 func TestLabel(t *testing.T) {
 	for sector := range scanSectors {
 		m := newMemory(1, 16*mib)
-		clear(m.bytes[:2048])
-		m.label(sector)
-		if l, err := readLabel(m); err != nil || l.id != id(1) || l.at != int64(sector)*sectorSize || len(l.areas) != 1 {
+		clear(m.Bytes[:2048])
+		m.Label(sector)
+		if l, err := readLabel(m); err != nil || l.id != lvmtest.ID(1) || l.at != int64(sector)*sectorSize || len(l.areas) != 1 {
 			t.Errorf("sector %d: %+v, %v", sector, l, err)
 		}
 	}
 	for name, spoil := range map[string]func(*memory){
-		"no label":    func(m *memory) { m.bytes[512] = 'l' },
-		"sector":      func(m *memory) { m.bytes[520] = 2 },
-		"checksum":    func(m *memory) { m.bytes[600] ^= 1 },
-		"type":        func(m *memory) { m.bytes[512+31] = '2'; m.seal() },
-		"offset":      func(m *memory) { le.PutUint32(m.bytes[512+20:], 480); m.seal() },
-		"area":        func(m *memory) { m.areas[0].size = 16 * mib; m.label(1) },
-		"area offset": func(m *memory) { m.areas[0].start = -1; m.label(1) },
-		"three areas": func(m *memory) { m.areas = slices.Repeat(m.areas, 3); m.label(1) },
+		"no label":    func(m *memory) { m.Bytes[512] = 'l' },
+		"sector":      func(m *memory) { m.Bytes[520] = 2 },
+		"checksum":    func(m *memory) { m.Bytes[600] ^= 1 },
+		"type":        func(m *memory) { m.Bytes[512+31] = '2'; m.Seal() },
+		"offset":      func(m *memory) { le.PutUint32(m.Bytes[512+20:], 480); m.Seal() },
+		"area":        func(m *memory) { m.Areas[0].Size = 16 * mib; m.Label(1) },
+		"area offset": func(m *memory) { m.Areas[0].Start = -1; m.Label(1) },
+		"three areas": func(m *memory) { m.Areas = slices.Repeat(m.Areas, 3); m.Label(1) },
 		"no end": func(m *memory) {
 			for i := 512 + 72; i < 1024; i++ {
-				m.bytes[i] = 1
+				m.Bytes[i] = 1
 			}
-			m.seal()
+			m.Seal()
 		},
-		"cut": func(m *memory) { m.bytes = m.bytes[:1000] },
+		"cut": func(m *memory) { m.Bytes = m.Bytes[:1000] },
 	} {
 		m := newMemory(1, 16*mib)
 		spoil(m)
@@ -111,36 +113,34 @@ func TestLabel(t *testing.T) {
 	}
 }
 
-// seal makes the checksum of the label right again.
-func (m *memory) seal() { le.PutUint32(m.bytes[512+16:], checksum(m.bytes[512+20:1024])) }
-
 // TestArea: what is not valid in an area is damage, and what is to be ignored is nothing.
 func TestArea(t *testing.T) {
 	text := whole().String() + "\x00"
-	place := location{stretch{sectorSize, int64(len(text))}, checksum([]byte(text))}
 	for name, test := range map[string]struct {
 		spoil func(m *memory)
 		want  string // in the damage; "" if there is none
 	}{
-		"header":       {func(m *memory) { m.bytes[4096+300]++ }, "checksum of its header"},
-		"magic":        {func(m *memory) { m.bytes[4096+4]++; m.sealArea() }, "magic"},
-		"version":      {func(m *memory) { m.bytes[4096+20]++; m.sealArea() }, "version"},
-		"start":        {func(m *memory) { m.bytes[4096+25]++; m.sealArea() }, "says that it lies at"},
-		"size":         {func(m *memory) { m.bytes[4096+33]++; m.sealArea() }, "by the label"},
-		"text":         {func(m *memory) { m.bytes[4096+600]++ }, "checksum of its text"},
-		"behind":       {func(m *memory) { m.header(0, location{stretch{mib, 10}, 0}, 0) }, "its text has"},
-		"over header":  {func(m *memory) { m.header(0, location{stretch{100, 10}, 0}, 0) }, "its text has"},
-		"negative":     {func(m *memory) { m.header(0, location{stretch{-1, 10}, 0}, 0) }, "its text has"},
-		"no text":      {func(m *memory) { m.header(0, location{stretch{512, 0}, 0}, 0) }, "its text has"},
-		"too long":     {func(m *memory) { m.header(0, location{stretch{512, 1 << 40}, 0}, 0) }, "its text has"},
-		"not text":     {func(m *memory) { m.commit(0, "vg { id = ", 512) }, "a value is missing"},
-		"no contents":  {func(m *memory) { m.commit(0, "vg { }", 512) }, "its contents are"},
-		"never used":   {func(m *memory) { m.header(0, location{}, 0) }, ""},
-		"ignored":      {func(m *memory) { m.header(0, place, ignoreText) }, ""},
-		"no more area": {func(m *memory) { m.areas = nil; m.label(1) }, ""},
+		"header":      {func(m *memory) { m.Bytes[4096+300]++ }, "checksum of its header"},
+		"magic":       {func(m *memory) { m.Bytes[4096+4]++; m.Seal() }, "magic"},
+		"version":     {func(m *memory) { m.Bytes[4096+20]++; m.Seal() }, "version"},
+		"start":       {func(m *memory) { m.Bytes[4096+25]++; m.Seal() }, "says that it lies at"},
+		"size":        {func(m *memory) { m.Bytes[4096+33]++; m.Seal() }, "by the label"},
+		"text":        {func(m *memory) { m.Bytes[4096+600]++ }, "checksum of its text"},
+		"behind":      {func(m *memory) { m.Header(0, lvmtest.Area{Start: mib, Size: 10}, 0, 0) }, "its text has"},
+		"over header": {func(m *memory) { m.Header(0, lvmtest.Area{Start: 100, Size: 10}, 0, 0) }, "its text has"},
+		"negative":    {func(m *memory) { m.Header(0, lvmtest.Area{Start: -1, Size: 10}, 0, 0) }, "its text has"},
+		"no text":     {func(m *memory) { m.Header(0, lvmtest.Area{Start: 512, Size: 0}, 0, 0) }, "its text has"},
+		"too long":    {func(m *memory) { m.Header(0, lvmtest.Area{Start: 512, Size: 1 << 40}, 0, 0) }, "its text has"},
+		"not text":    {func(m *memory) { m.Commit(0, "vg { id = ", 512) }, "a value is missing"},
+		"no contents": {func(m *memory) { m.Commit(0, "vg { }", 512) }, "its contents are"},
+		"never used":  {func(m *memory) { m.Header(0, lvmtest.Area{}, 0, 0) }, ""},
+		"ignored": {func(m *memory) {
+			m.Header(0, lvmtest.Area{Start: sectorSize, Size: int64(len(text))}, lvmtest.Checksum([]byte(text)), ignoreText)
+		}, ""},
+		"no more area": {func(m *memory) { m.Areas = nil; m.Label(1) }, ""},
 	} {
 		m := newMemory(1, 16*mib)
-		m.commit(0, whole().String(), sectorSize)
+		m.Commit(0, whole().String(), sectorSize)
 		test.spoil(m)
 		s := NewScan()
 		p, err := s.Read(m)
@@ -156,20 +156,15 @@ func TestArea(t *testing.T) {
 	}
 }
 
-func (m *memory) sealArea() {
-	b := m.bytes[4096:][:sectorSize]
-	le.PutUint32(b, checksum(b[4:]))
-}
-
 // TestBudget: an image with more metadata than anybody has is read as far as that.
 func TestBudget(t *testing.T) {
 	text := whole().String() + "#" + strings.Repeat(" ", maxText-8192)
 	s, damaged := NewScan(), 0
 	for n := range 12 {
 		m := newMemory(n+1, 16*mib)
-		m.areas = []stretch{{4096, 8 * mib}}
-		m.label(1)
-		m.commit(0, text, sectorSize)
+		m.Areas = []lvmtest.Area{{Start: 4096, Size: 8 * mib}}
+		m.Label(1)
+		m.Commit(0, text, sectorSize)
 		p, err := s.Read(m)
 		if err != nil {
 			t.Fatal(err)
@@ -184,15 +179,15 @@ func TestBudget(t *testing.T) {
 // TestCopies: the newest valid copy counts, wherever it lies.
 func TestCopies(t *testing.T) {
 	older, newer := whole(), whole()
-	older.seqno, older.lvs = 4, volumeText("old", visible, linear(0, 1, "pv0", 0))
+	older.Seqno, older.LVs = 4, lvmtest.Volume("old", lvmtest.Visible, lvmtest.Linear(0, 1, "pv0", 0))
 	other := whole()
-	other.lvs = older.lvs
-	two := func(first, second groupText) *memory {
+	other.LVs = older.LVs
+	two := func(first, second lvmtest.Group) *memory {
 		m := newMemory(1, 16*mib)
-		m.areas = append(m.areas, stretch{15 * mib, mib}) // --metadatacopies 2
-		m.label(1)
-		m.commit(0, first.String(), 512)
-		m.commit(1, second.String(), 512)
+		m.Areas = append(m.Areas, lvmtest.Area{Start: 15 * mib, Size: mib}) // --metadatacopies 2
+		m.Label(1)
+		m.Commit(0, first.String(), 512)
+		m.Commit(1, second.String(), 512)
 		return m
 	}
 	names := func(g *Group) (list []string) {
@@ -208,7 +203,7 @@ func TestCopies(t *testing.T) {
 		}
 	}
 	damaged := two(newer, older)
-	damaged.bytes[4096+700]++
+	damaged.Bytes[4096+700]++
 	if _, groups := scan(t, damaged); groups[0].Refused != nil || !slices.Equal(names(groups[0]), []string{"old"}) {
 		t.Errorf("the newest is damaged: %+v", groups[0])
 	}
@@ -223,18 +218,18 @@ func TestCopies(t *testing.T) {
 // TestGroupRefused has everything for which all of a group is refused.
 func TestGroupRefused(t *testing.T) {
 	pv := func(n int, flags string) string {
-		return fmt.Sprintf("pv0 {\nid = %q\nstatus = [\"ALLOCATABLE\"]\nflags = [%s]\npe_start = 2048\npe_count = 14\n}\n", dashed(id(n)), flags)
+		return fmt.Sprintf("pv0 {\nid = %q\nstatus = [\"ALLOCATABLE\"]\nflags = [%s]\npe_start = 2048\npe_count = 14\n}\n", lvmtest.Dashed(lvmtest.ID(n)), flags)
 	}
-	for want, change := range map[string]func(g *groupText){
-		"exported": func(g *groupText) { g.status = `"RESIZEABLE", "READ", "WRITE", "EXPORTED"` },
-		"it is partial: its physical volume pv1 (000000-0000-0000-0000-0000-0000-000009) is not": func(g *groupText) { g.members = []int{1, 9} },
-		"was missing once":          func(g *groupText) { g.pvs = pv(1, `"MISSING"`) },
-		"it is partial":             func(g *groupText) { g.status = `"READ", "PARTIAL"` },
-		`(lock type "sanlock")`:     func(g *groupText) { g.extra = `lock_type = "sanlock" lock_args = "1.0.0:lvmlock"` },
-		"locked by a host: several": func(g *groupText) { g.status = `"READ", "WRITE", "CLUSTERED"` },
-		`system id "node-1"`:        func(g *groupText) { g.extra = `system_id = "node-1"` },
-		`its format is "lvm1"`:      func(g *groupText) { g.extra = "" }, // below
-		"root and swap overlap":     func(g *groupText) { g.lvs = strings.Replace(g.lvs, "\"pv0\", 3\n", "\"pv0\", 2\n", 1) },
+	for want, change := range map[string]func(g *lvmtest.Group){
+		"exported": func(g *lvmtest.Group) { g.Status = `"RESIZEABLE", "READ", "WRITE", "EXPORTED"` },
+		"it is partial: its physical volume pv1 (000000-0000-0000-0000-0000-0000-000009) is not": func(g *lvmtest.Group) { g.Members = []int{1, 9} },
+		"was missing once":          func(g *lvmtest.Group) { g.PVs = pv(1, `"MISSING"`) },
+		"it is partial":             func(g *lvmtest.Group) { g.Status = `"READ", "PARTIAL"` },
+		`(lock type "sanlock")`:     func(g *lvmtest.Group) { g.Extra = `lock_type = "sanlock" lock_args = "1.0.0:lvmlock"` },
+		"locked by a host: several": func(g *lvmtest.Group) { g.Status = `"READ", "WRITE", "CLUSTERED"` },
+		`system id "node-1"`:        func(g *lvmtest.Group) { g.Extra = `system_id = "node-1"` },
+		`its format is "lvm1"`:      func(g *lvmtest.Group) { g.Extra = "" }, // below
+		"root and swap overlap":     func(g *lvmtest.Group) { g.LVs = strings.Replace(g.LVs, "\"pv0\", 3\n", "\"pv0\", 2\n", 1) },
 	} {
 		g := whole()
 		change(&g)
@@ -243,7 +238,7 @@ func TestGroupRefused(t *testing.T) {
 			text = strings.Replace(text, `"lvm2"`, `"lvm1"`, 1)
 		}
 		m := newMemory(1, 16*mib)
-		m.commit(0, text, 512)
+		m.Commit(0, text, 512)
 		_, groups := scan(t, m)
 		if len(groups) != 1 || groups[0].Refused == nil || !strings.Contains(groups[0].Refused.Reason, want) || len(groups[0].Volumes) > 0 {
 			t.Errorf("%s: %+v", want, groups)
@@ -254,8 +249,8 @@ func TestGroupRefused(t *testing.T) {
 // TestTwins: what means two things is refused.
 func TestTwins(t *testing.T) {
 	one, two := newMemory(1, 16*mib), newMemory(2, 16*mib)
-	one.commit(0, groupText{id: 1, members: []int{1}}.String(), 512)
-	two.commit(0, groupText{id: 2, members: []int{2}}.String(), 512)
+	one.Commit(0, lvmtest.Group{Number: 1, Members: []int{1}}.String(), 512)
+	two.Commit(0, lvmtest.Group{Number: 2, Members: []int{2}}.String(), 512)
 	want := func(reason string, groups []*Group, n int) {
 		t.Helper()
 		if len(groups) != n {
@@ -270,12 +265,12 @@ func TestTwins(t *testing.T) {
 	_, groups := scan(t, one, two)
 	want("several volume groups of this name", groups, 2)
 
-	two.commit(0, groupText{name: "other", id: 2, members: []int{2, 1}}.String(), 512)
+	two.Commit(0, lvmtest.Group{Name: "other", Number: 2, Members: []int{2, 1}}.String(), 512)
 	_, groups = scan(t, one, two)
 	want("have a physical volume in common", groups, 2)
 
 	twin := newMemory(1, 16*mib)
-	twin.commit(0, groupText{id: 1, members: []int{1}}.String(), 512)
+	twin.Commit(0, lvmtest.Group{Number: 1, Members: []int{1}}.String(), 512)
 	_, groups = scan(t, one, twin)
 	want("2 physical volumes with the id", groups, 1)
 }
@@ -291,52 +286,52 @@ func TestVolumeRefused(t *testing.T) {
 		lvs  string
 		want map[string]string
 	}{
-		"striped": {volumeText("data", visible, segment("striped", `stripe_count = 2 stripe_size = 128 stripes = [ "pv0", 8, "pv0", 9 ]`)),
+		"striped": {lvmtest.Volume("data", lvmtest.Visible, segment("striped", `stripe_count = 2 stripe_size = 128 stripes = [ "pv0", 8, "pv0", 9 ]`)),
 			map[string]string{"data": `it is striped (its segments are of type "striped")`}},
-		"raid1": {volumeText("data", visible, segment("raid1", `device_count = 2 raids = [ "data_m0", "data_i0", "data_m1", "data_i1" ]`)) +
-			volumeText("data_m0", hidden, linear(0, 1, "pv0", 8)) + volumeText("data_i0", hidden, linear(0, 1, "pv0", 9)) +
-			volumeText("data_m1", hidden, linear(0, 1, "pv0", 10)) + volumeText("data_i1", hidden, linear(0, 1, "pv0", 11)),
+		"raid1": {lvmtest.Volume("data", lvmtest.Visible, segment("raid1", `device_count = 2 raids = [ "data_m0", "data_i0", "data_m1", "data_i1" ]`)) +
+			lvmtest.Volume("data_m0", hidden, lvmtest.Linear(0, 1, "pv0", 8)) + lvmtest.Volume("data_i0", hidden, lvmtest.Linear(0, 1, "pv0", 9)) +
+			lvmtest.Volume("data_m1", hidden, lvmtest.Linear(0, 1, "pv0", 10)) + lvmtest.Volume("data_i1", hidden, lvmtest.Linear(0, 1, "pv0", 11)),
 			map[string]string{"data": "it is mirrored"}},
-		"raid5": {volumeText("data", visible, segment("raid5_ls", `device_count = 3`)), map[string]string{"data": "it is striped with parity"}},
-		"mirror": {volumeText("data", visible, segment("mirror", `mirror_count = 2 mirrors = [ "data_i0", 0, "data_i1", 0 ]`)) +
-			volumeText("data_i0", hidden, linear(0, 2, "pv0", 8)) + volumeText("data_i1", hidden, linear(0, 2, "pv0", 10)),
+		"raid5": {lvmtest.Volume("data", lvmtest.Visible, segment("raid5_ls", `device_count = 3`)), map[string]string{"data": "it is striped with parity"}},
+		"mirror": {lvmtest.Volume("data", lvmtest.Visible, segment("mirror", `mirror_count = 2 mirrors = [ "data_i0", 0, "data_i1", 0 ]`)) +
+			lvmtest.Volume("data_i0", hidden, lvmtest.Linear(0, 2, "pv0", 8)) + lvmtest.Volume("data_i1", hidden, lvmtest.Linear(0, 2, "pv0", 10)),
 			map[string]string{"data": "it is mirrored"}},
-		"thin": {volumeText("pool", visible, segment("thin-pool", `metadata = "pool_tmeta" pool = "pool_tdata" transaction_id = 1 chunk_size = 128`)) +
-			volumeText("thin", visible, segment("thin", `thin_pool = "pool" transaction_id = 0 device_id = 1`)) +
-			volumeText("pool_tmeta", hidden, linear(0, 1, "pv0", 8)) + volumeText("pool_tdata", hidden, linear(0, 2, "pv0", 9)),
+		"thin": {lvmtest.Volume("pool", lvmtest.Visible, segment("thin-pool", `metadata = "pool_tmeta" pool = "pool_tdata" transaction_id = 1 chunk_size = 128`)) +
+			lvmtest.Volume("thin", lvmtest.Visible, segment("thin", `thin_pool = "pool" transaction_id = 0 device_id = 1`)) +
+			lvmtest.Volume("pool_tmeta", hidden, lvmtest.Linear(0, 1, "pv0", 8)) + lvmtest.Volume("pool_tdata", hidden, lvmtest.Linear(0, 2, "pv0", 9)),
 			map[string]string{"thin": "it is thin", "pool": "a pool for thin volumes"}},
-		"external origin": {volumeText("thin", visible, segment("thin", `thin_pool = "pool" external_origin = "base" device_id = 1`)) +
-			volumeText("base", visible, linear(0, 2, "pv0", 8)) + volumeText("pool", hidden, segment("thin-pool", "")),
+		"external origin": {lvmtest.Volume("thin", lvmtest.Visible, segment("thin", `thin_pool = "pool" external_origin = "base" device_id = 1`)) +
+			lvmtest.Volume("base", lvmtest.Visible, lvmtest.Linear(0, 2, "pv0", 8)) + lvmtest.Volume("pool", hidden, segment("thin-pool", "")),
 			map[string]string{"thin": "it is thin", "base": "thin volume thin begins as a copy of it"}},
-		"cached": {volumeText("data", visible, segment("cache", `cache_pool = "fast" origin = "data_corig"`)) +
-			volumeText("fast", hidden, segment("cache-pool", `data = "fast_cdata" metadata = "fast_cmeta" cache_mode = "writethrough"`)) +
-			volumeText("fast_cdata", hidden, linear(0, 1, "pv0", 8)) + volumeText("fast_cmeta", hidden, linear(0, 1, "pv0", 9)) +
-			volumeText("data_corig", hidden, linear(0, 2, "pv0", 10)),
+		"cached": {lvmtest.Volume("data", lvmtest.Visible, segment("cache", `cache_pool = "fast" origin = "data_corig"`)) +
+			lvmtest.Volume("fast", hidden, segment("cache-pool", `data = "fast_cdata" metadata = "fast_cmeta" cache_mode = "writethrough"`)) +
+			lvmtest.Volume("fast_cdata", hidden, lvmtest.Linear(0, 1, "pv0", 8)) + lvmtest.Volume("fast_cmeta", hidden, lvmtest.Linear(0, 1, "pv0", 9)) +
+			lvmtest.Volume("data_corig", hidden, lvmtest.Linear(0, 2, "pv0", 10)),
 			map[string]string{"data": "it is cached"}},
-		"writecache": {volumeText("data", visible, segment("writecache", `writecache = "fast" origin = "data_wcorig"`)) +
-			volumeText("data_wcorig", hidden, linear(0, 2, "pv0", 10)) + volumeText("fast", hidden, linear(0, 1, "pv0", 8)),
+		"writecache": {lvmtest.Volume("data", lvmtest.Visible, segment("writecache", `writecache = "fast" origin = "data_wcorig"`)) +
+			lvmtest.Volume("data_wcorig", hidden, lvmtest.Linear(0, 2, "pv0", 10)) + lvmtest.Volume("fast", hidden, lvmtest.Linear(0, 1, "pv0", 8)),
 			map[string]string{"data": "it is cached"}},
-		"snapshot": {volumeText("data", visible, linear(0, 2, "pv0", 8)) + volumeText("snap", visible, linear(0, 1, "pv0", 10)) +
-			volumeText("snapshot0", hidden, segment("snapshot", `chunk_size = 8 origin = "data" cow_store = "snap"`)),
+		"snapshot": {lvmtest.Volume("data", lvmtest.Visible, lvmtest.Linear(0, 2, "pv0", 8)) + lvmtest.Volume("snap", lvmtest.Visible, lvmtest.Linear(0, 1, "pv0", 10)) +
+			lvmtest.Volume("snapshot0", hidden, segment("snapshot", `chunk_size = 8 origin = "data" cow_store = "snap"`)),
 			map[string]string{"data": "it has snapshots", "snap": "it is a snapshot"}},
-		"pvmove": {volumeText("data", `"READ", "WRITE", "VISIBLE", "LOCKED"`, linear(0, 2, "pvmove0", 0)) +
-			volumeText("pvmove0", `"READ", "WRITE", "PVMOVE", "LOCKED"`, segment("mirror", `mirror_count = 2 extents_moved = 0 mirrors = [ "pv0", 8, "pv0", 10 ]`)),
+		"pvmove": {lvmtest.Volume("data", `"READ", "WRITE", "VISIBLE", "LOCKED"`, lvmtest.Linear(0, 2, "pvmove0", 0)) +
+			lvmtest.Volume("pvmove0", `"READ", "WRITE", "PVMOVE", "LOCKED"`, segment("mirror", `mirror_count = 2 extents_moved = 0 mirrors = [ "pv0", 8, "pv0", 10 ]`)),
 			map[string]string{"data": "its status is LOCKED"}},
-		"stacked": {volumeText("data", visible, linear(0, 2, "under", 0)) + volumeText("under", hidden, linear(0, 2, "pv0", 8)),
+		"stacked": {lvmtest.Volume("data", lvmtest.Visible, lvmtest.Linear(0, 2, "under", 0)) + lvmtest.Volume("under", hidden, lvmtest.Linear(0, 2, "pv0", 8)),
 			map[string]string{"data": "made of other volumes"}},
-		"a flag in the type": {volumeText("data", visible, segment("striped+NEW", `stripe_count = 1 stripes = [ "pv0", 8 ]`)), map[string]string{"data": `"striped+NEW"`}},
-		"mixed":              {volumeText("data", visible, linear(0, 1, "pv0", 8)+strings.Replace(strings.Replace(segment("error", ""), "segment1", "segment2", 1), "start_extent = 0", "start_extent = 1", 1)), map[string]string{"data": "not linear"}},
-		"empty":              {volumeText("data", visible, ""), map[string]string{"data": "it has no extents"}},
-		"beyond":             {volumeText("data", visible, linear(0, 2, "pv0", 13)), map[string]string{"data": "reaches beyond the end"}},
-		"far beyond":         {volumeText("data", visible, linear(0, maxUint32, "pv0", maxUint32)), map[string]string{"data": "reaches beyond the end"}},
+		"a flag in the type": {lvmtest.Volume("data", lvmtest.Visible, segment("striped+NEW", `stripe_count = 1 stripes = [ "pv0", 8 ]`)), map[string]string{"data": `"striped+NEW"`}},
+		"mixed":              {lvmtest.Volume("data", lvmtest.Visible, lvmtest.Linear(0, 1, "pv0", 8)+strings.Replace(strings.Replace(segment("error", ""), "segment1", "segment2", 1), "start_extent = 0", "start_extent = 1", 1)), map[string]string{"data": "not linear"}},
+		"empty":              {lvmtest.Volume("data", lvmtest.Visible, ""), map[string]string{"data": "it has no extents"}},
+		"beyond":             {lvmtest.Volume("data", lvmtest.Visible, lvmtest.Linear(0, 2, "pv0", 13)), map[string]string{"data": "reaches beyond the end"}},
+		"far beyond":         {lvmtest.Volume("data", lvmtest.Visible, lvmtest.Linear(0, maxUint32, "pv0", maxUint32)), map[string]string{"data": "reaches beyond the end"}},
 		// Nobody uses these: LVM2 would let one be seen.
-		"hidden":      {volumeText("data", hidden, linear(0, 2, "pv0", 8)), map[string]string{"data": ""}},
-		"hidden ring": {volumeText("a", hidden, segment("cache", `origin = "b"`)) + volumeText("b", hidden, segment("cache", `origin = "a"`)), map[string]string{"a": "cached", "b": "cached"}},
+		"hidden":      {lvmtest.Volume("data", hidden, lvmtest.Linear(0, 2, "pv0", 8)), map[string]string{"data": ""}},
+		"hidden ring": {lvmtest.Volume("a", hidden, segment("cache", `origin = "b"`)) + lvmtest.Volume("b", hidden, segment("cache", `origin = "a"`)), map[string]string{"a": "cached", "b": "cached"}},
 	} {
 		g := whole()
-		g.lvs += test.lvs
+		g.LVs += test.lvs
 		m := newMemory(1, 16*mib)
-		m.commit(0, g.String(), 512)
+		m.Commit(0, g.String(), 512)
 		s, groups := scan(t, m)
 		if len(groups) != 1 || groups[0].Refused != nil {
 			t.Errorf("%s: %+v %v", name, groups, s.physical[0].Damage)
@@ -366,18 +361,18 @@ func TestReserved(t *testing.T) {
 			return strings.Replace(text, "pe_start = 2048", "pe_start = 8", 1)
 		},
 		"second area": func(m *memory, text string) string {
-			m.areas = append(m.areas, stretch{7 * mib, mib})
-			m.label(1)
+			m.Areas = append(m.Areas, lvmtest.Area{Start: 7 * mib, Size: mib})
+			m.Label(1)
 			return text
 		},
 		"boot loader": func(m *memory, text string) string {
-			m.boot = []stretch{{2 * mib, 4096}}
-			m.label(1)
+			m.Boot = []lvmtest.Area{{Start: 2 * mib, Size: 4096}}
+			m.Label(1)
 			return text
 		},
 	} {
 		m := newMemory(1, 16*mib)
-		m.commit(0, spoil(m, whole().String()), 512)
+		m.Commit(0, spoil(m, whole().String()), 512)
 		_, groups := scan(t, m)
 		if len(groups) != 1 || groups[0].Refused != nil {
 			t.Fatalf("%s: %+v", name, groups)
@@ -425,8 +420,8 @@ func TestNotMetadata(t *testing.T) {
 		{`type = "striped"`, ""},
 		{"physical_volumes", "volumes"},
 		{"pe_start = 2048", ""},
-		{dashed(id(1)), "short"},
-		{dashed(id(1)), strings.Repeat("\u00e4", 16)},
+		{lvmtest.Dashed(lvmtest.ID(1)), "short"},
+		{lvmtest.Dashed(lvmtest.ID(1)), strings.Repeat("\u00e4", 16)},
 		{"logical_volumes {", "logical_volumes { } other {{"},
 	} {
 		spoilt := strings.Replace(text, test.old, test.new, 1)
@@ -448,7 +443,7 @@ func TestNotMetadata(t *testing.T) {
 }
 
 // small has extents that fit a small device.
-func small(g groupText) string {
+func small(g lvmtest.Group) string {
 	return strings.Replace(g.String(), "extent_size = 2048", "extent_size = 64", 1)
 }
 
@@ -456,14 +451,14 @@ func small(g groupText) string {
 // what is found is inside of the device, and nowhere twice.
 func FuzzGroup(f *testing.F) {
 	f.Add([]byte(small(whole())))
-	f.Add([]byte(small(groupText{members: []int{1, 2}, extra: `system_id = "x" tags = ["a", "b"]`})))
+	f.Add([]byte(small(lvmtest.Group{Members: []int{1, 2}, Extra: `system_id = "x" tags = ["a", "b"]`})))
 	f.Add([]byte("vg { a = [ 1, .5, \"x\\\"\" ] # comment\n b { c = -1 } }"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if len(text) > mib/2 {
 			t.Skip()
 		}
 		m := newMemory(1, 2*mib)
-		m.commit(0, string(text), 512)
+		m.Commit(0, string(text), 512)
 		_, groups := scan(t, m)
 		for _, g := range groups {
 			checkPlaces(t, g)
@@ -474,15 +469,14 @@ func FuzzGroup(f *testing.F) {
 // FuzzDevice spoils what is not text.
 func FuzzDevice(f *testing.F) {
 	m := newMemory(1, 2*mib)
-	m.commit(0, small(whole()), 512)
-	f.Add(m.bytes[512:1024], m.bytes[4096:4096+512])
+	m.Commit(0, small(whole()), 512)
+	f.Add(m.Bytes[512:1024], m.Bytes[4096:4096+512])
 	f.Fuzz(func(t *testing.T, label, header []byte) {
 		m := newMemory(1, 2*mib)
-		m.commit(0, small(whole()), 512)
-		copy(m.bytes[512:1024], label)
-		copy(m.bytes[4096:4096+512], header)
-		m.seal()
-		m.sealArea()
+		m.Commit(0, small(whole()), 512)
+		copy(m.Bytes[512:1024], label)
+		copy(m.Bytes[4096:4096+512], header)
+		m.Seal()
 		s := NewScan()
 		if _, err := s.Read(m); err != nil {
 			return
