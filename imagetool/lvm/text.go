@@ -2,6 +2,7 @@ package lvm
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 )
@@ -161,7 +162,7 @@ func isNameByte(c byte) bool {
 func (p *parser) value(key string) (value, error) {
 	v := value{key: key}
 	if v.list = p.take('['); !v.list {
-		i, err := p.item()
+		i, err := p.item(key)
 		v.items = []item{i}
 		return v, err
 	}
@@ -172,7 +173,7 @@ func (p *parser) value(key string) (value, error) {
 		if len(v.items) > 0 && p.take(']') { // behind the last comma
 			break
 		}
-		i, err := p.item()
+		i, err := p.item(key)
 		if err != nil {
 			return v, err
 		}
@@ -181,7 +182,7 @@ func (p *parser) value(key string) (value, error) {
 	return v, nil
 }
 
-func (p *parser) item() (item, error) {
+func (p *parser) item(key string) (item, error) {
 	if err := p.count(); err != nil {
 		return item{}, err
 	}
@@ -190,7 +191,7 @@ func (p *parser) item() (item, error) {
 		text, err := p.quoted()
 		return item{text: text}, err
 	case c >= '0' && c <= '9', c == '+', c == '-', c == '.':
-		return p.number()
+		return p.number(key)
 	}
 	return item{}, fmt.Errorf("a value is missing")
 }
@@ -213,7 +214,9 @@ func (p *parser) quoted() (string, error) {
 	return "", fmt.Errorf("a string has no end")
 }
 
-func (p *parser) number() (item, error) {
+// number reads one. Some LVM2 before 2.02.169 wrote a time that is far too large, and later ones
+// take it.
+func (p *parser) number(key string) (item, error) {
 	start, kind := p.at, isNumber
 	for p.at++; p.at < len(p.text); p.at++ {
 		if c := p.text[p.at]; c == '.' {
@@ -227,6 +230,9 @@ func (p *parser) number() (item, error) {
 		return item{kind: isFraction}, nil
 	}
 	n, err := strconv.ParseInt(text, 0, 64)
+	if errors.Is(err, strconv.ErrRange) && key == "creation_time" {
+		return item{kind: isFraction}, nil
+	}
 	if err != nil {
 		return item{}, fmt.Errorf("%q is not a number", text)
 	}
