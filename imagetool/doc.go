@@ -27,8 +27,8 @@
 //
 // # Names
 //
-// Paths begin at the root of their file system. In an image with several of
-// them, the number of the partition goes in front, or the name of the logical volume:
-// "2:/etc/passwd", "vg/root:/etc/passwd". Rules see
-// the path without it, and a manifest has the two apart.
+// Paths begin at the root of their file system. In an image with several of them, the
+// number of the partition goes in front, or the name of the logical volume:
+// "2:/etc/passwd", "vg/root:/etc/passwd". Rules see the path without it, and a manifest
+// has the two apart.
 package imagetool
