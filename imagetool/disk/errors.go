@@ -34,8 +34,12 @@ const (
 	hintSector  = "say what sectors the guest's disk has: --sector-size 512 or --sector-size 4096"
 )
 
-// hintLeaveOut is for what is wrong with these volumes alone.
+// hintLeaveOut is for what is wrong with these volumes alone. Beside the whole disk there
+// are no others.
 func hintLeaveOut(ids ...volume.ID) string {
+	if slices.Contains(ids, volume.WholeDisk) {
+		return ""
+	}
 	var flags strings.Builder
 	for _, id := range ids {
 		fmt.Fprintf(&flags, "--leave-out %s ", id)

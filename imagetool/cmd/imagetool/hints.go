@@ -135,7 +135,7 @@ func contentHint(e *imagetool.NoFileSystemError) string {
 		if e.Volume != imagetool.AnyPartition && e.Volume != p.ID {
 			continue
 		}
-		if advice := disk.Advice(p.FS); advice != "" {
+		if advice := disk.Advice(p.FS); advice != "" && p.Group == "" {
 			return p.FS + ": " + advice
 		}
 	}
