@@ -69,7 +69,7 @@ func (r *volumeReader) read(g *section) error {
 	below := r.used(parts)
 	for _, p := range parts {
 		user := below[p]
-		if p.kind == "snapshot" || !p.visible && user != nil {
+		if !p.visible && (p.kind == "snapshot" || user != nil && user.kind != "snapshot") {
 			continue
 		}
 		if user != nil && p.refused == nil {

@@ -314,6 +314,10 @@ func TestVolumeRefused(t *testing.T) {
 		"snapshot": {lvmtest.Volume("data", lvmtest.Visible, lvmtest.Linear(0, 2, "pv0", 8)) + lvmtest.Volume("snap", lvmtest.Visible, lvmtest.Linear(0, 1, "pv0", 10)) +
 			lvmtest.Volume("snapshot0", hidden, segment("snapshot", `chunk_size = 8 origin = "data" cow_store = "snap"`)),
 			map[string]string{"data": "it has snapshots", "snap": "it is a snapshot"}},
+		"snapshot of something hidden": {lvmtest.Volume("data", hidden, lvmtest.Linear(0, 2, "pv0", 8)) + lvmtest.Volume("snap", lvmtest.Visible, lvmtest.Linear(0, 1, "pv0", 10)) +
+			lvmtest.Volume("snapshot0", hidden, segment("snapshot", `chunk_size = 8 origin = "data" cow_store = "snap"`)),
+			map[string]string{"data": "it has snapshots", "snap": "it is a snapshot"}},
+		"snapshot that can be seen": {lvmtest.Volume("data", lvmtest.Visible, segment("snapshot", "")), map[string]string{"data": "it is a snapshot"}},
 		"pvmove": {lvmtest.Volume("data", `"READ", "WRITE", "VISIBLE", "LOCKED"`, lvmtest.Linear(0, 2, "pvmove0", 0)) +
 			lvmtest.Volume("pvmove0", `"READ", "WRITE", "PVMOVE", "LOCKED"`, segment("mirror", `mirror_count = 2 extents_moved = 0 mirrors = [ "pv0", 8, "pv0", 10 ]`)),
 			map[string]string{"data": "its status is LOCKED"}},
