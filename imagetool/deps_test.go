@@ -43,6 +43,7 @@ var imageBrings = []string{
 	"vmseal/formats/digsig",
 	"vmseal/formats/escape",
 	"vmseal/formats/ima",
+	"vmseal/formats/volume",
 	"vmseal/imagetool/block",
 	"vmseal/imagetool/carry",
 	"vmseal/imagetool/container",
@@ -50,6 +51,7 @@ var imageBrings = []string{
 	"vmseal/imagetool/ext4",
 	"vmseal/imagetool/fsys/...",
 	"vmseal/imagetool/hostfile",
+	"vmseal/imagetool/lvm",
 	"vmseal/imagetool/nbd",
 	"vmseal/imagetool/output",
 	"vmseal/imagetool/undo",
@@ -90,13 +92,17 @@ var allowed = map[string]deps{
 		brings: []string{
 			"github.com/diskfs/go-diskfs/...",
 			"github.com/google/uuid",
+			"vmseal/formats/volume",
+			"vmseal/imagetool/lvm",
 			"vmseal/imagetool/undo",
 		},
 	},
 	"vmseal/imagetool/disk": {
 		imports: []string{
 			"github.com/diskfs/go-diskfs/partition/gpt", // never its file systems
+			"vmseal/formats/volume",
 			"vmseal/imagetool/block",
+			"vmseal/imagetool/lvm",
 		},
 		brings: []string{
 			"github.com/diskfs/go-diskfs/backend",
@@ -128,10 +134,15 @@ var allowed = map[string]deps{
 	},
 	"vmseal/imagetool/internal/fakekernel": {imports: []string{"github.com/cilium/ebpf/btf", "vmseal/formats/profile"}},
 	"vmseal/imagetool/internal/disktest":   {brings: []string{}},
+	"vmseal/imagetool/internal/lvmtest":    {brings: []string{}},
 	"vmseal/imagetool/internal/refusals":   {brings: []string{}},
 	"vmseal/imagetool/kernel": {
 		imports: append([]string{"vmseal/formats/profile"}, unpacking...),
 		brings:  append([]string{"vmseal/formats/digsig", "golang.org/x/sys/unix"}, unpackingBrings...),
+	},
+	"vmseal/imagetool/lvm": {
+		imports: []string{"vmseal/formats/volume", "vmseal/imagetool/block"},
+		brings:  []string{},
 	},
 	"vmseal/imagetool/nbd": {
 		imports: []string{"vmseal/imagetool/block"},
@@ -159,6 +170,7 @@ var allowed = map[string]deps{
 	"vmseal/imagetool": {
 		imports: []string{
 			"vmseal/formats/ima",
+			"vmseal/formats/volume",
 			"vmseal/imagetool/block",
 			"vmseal/imagetool/carry",
 			"vmseal/imagetool/container",
@@ -176,12 +188,13 @@ var allowed = map[string]deps{
 	// What is done with an image. These know files, labels and names of outputs: no kind
 	// of file system, no kind of disk, and no file that an image lies in.
 	"vmseal/imagetool/diff": {
-		imports: []string{"vmseal/formats/ima", "vmseal/imagetool", "vmseal/imagetool/fsys", "vmseal/keys", "vmseal/signer"},
+		imports: []string{"vmseal/formats/ima", "vmseal/formats/volume", "vmseal/imagetool", "vmseal/imagetool/fsys", "vmseal/keys", "vmseal/signer"},
 		brings:  imageBrings,
 	},
 	"vmseal/imagetool/inspect": {
 		imports: []string{
 			"vmseal/formats/ima",
+			"vmseal/formats/volume",
 			"vmseal/imagetool",
 			"vmseal/imagetool/archive",
 			"vmseal/imagetool/disk", // Volume
@@ -205,6 +218,7 @@ var allowed = map[string]deps{
 	},
 	"vmseal/imagetool/seals": {
 		imports: []string{
+			"vmseal/formats/volume",
 			"vmseal/imagetool",
 			"vmseal/imagetool/block", // whose bytes are covered
 			"vmseal/imagetool/disk",  // Volume
@@ -217,6 +231,7 @@ var allowed = map[string]deps{
 			"vmseal/formats/ima",
 			"vmseal/formats/manifest",
 			"vmseal/formats/policy",
+			"vmseal/formats/volume",
 			"vmseal/imagetool",
 			"vmseal/imagetool/archive",
 			"vmseal/imagetool/archive/stream",
@@ -237,6 +252,7 @@ var allowed = map[string]deps{
 		imports: []string{
 			"vmseal/formats/ima",
 			"vmseal/formats/manifest",
+			"vmseal/formats/volume",
 			"vmseal/imagetool",
 			"vmseal/imagetool/fsys",
 			"vmseal/keys",
@@ -250,6 +266,7 @@ var allowed = map[string]deps{
 			"vmseal/formats/ima",
 			"vmseal/formats/policy",
 			"vmseal/formats/profile",
+			"vmseal/formats/volume",
 			"vmseal/imagetool",
 			"vmseal/imagetool/archive",
 			"vmseal/imagetool/archive/stream",

@@ -11,7 +11,7 @@
 //	seals                              integrity layers of others, which signing breaks
 //	imagetool                          Image, FileSystem, Tree
 //	fsys    fsys/extfs -> ext4         what a file system is to those above; ext2 to ext4
-//	disk                               tables and volumes, found by one detector
+//	disk -> lvm                        tables and volumes, found by one detector; LVM2
 //	block                              what a disk is to those above
 //	container -> nbd                   qcow2 and its kin, by QEMU's block layer
 //	unpack                             compressed raw images
@@ -27,7 +27,8 @@
 //
 // # Names
 //
-// Paths begin at the root of their file system. In an image with several of
-// them, the number of the partition goes in front: "2:/etc/passwd". Rules see
-// the path without it, and a manifest has the two apart.
+// Paths begin at the root of their file system. In an image with several of them, the
+// number of the partition goes in front, or the name of the logical volume:
+// "2:/etc/passwd", "vg/root:/etc/passwd". Rules see the path without it, and a manifest
+// has the two apart.
 package imagetool

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool/block"
 	"github.com/vmseal/vmseal/imagetool/container"
 	"github.com/vmseal/vmseal/imagetool/disk"
@@ -21,9 +22,9 @@ const AnyPartition = disk.AnyVolume
 
 // A Selection is what a person says of an image.
 type Selection struct {
-	Partition  int   // the number of the partition that is meant, or AnyPartition
-	LeaveOut   []int // the numbers of partitions that are none of our business
-	SectorSize int   // of the guest's disk; 0 to find out
+	Partition  volume.ID   // the partition or logical volume that is meant, or AnyPartition
+	LeaveOut   []volume.ID // those that are none of our business
+	SectorSize int         // of the guest's disk; 0 to find out
 
 	Format  container.Format // of the file; "" for what its name and its header say
 	Backing []string         // the files that have what an overlay has not, in order
@@ -117,9 +118,9 @@ func (m *Image) Refused() error {
 	if refused := m.layout.Refused(m.selected.Partition, m.selected.LeaveOut...); refused != nil {
 		return fmt.Errorf("%s: %w", m.Path(), refused)
 	}
-	for _, number := range m.selected.LeaveOut {
-		if !m.layout.Has(number) {
-			return &NoPartitionError{m.Path(), number, m.layout.Volumes}
+	for _, id := range m.selected.LeaveOut {
+		if !m.layout.Has(id) {
+			return &NoPartitionError{m.Path(), id, m.layout.Volumes}
 		}
 	}
 	return nil
@@ -131,7 +132,7 @@ func (m *Image) Lock(mode LockMode) error { return m.file.Lock(mode) }
 // openSystems opens what was asked for. A copy is made to be written to, too.
 func (m *Image) openSystems(mode LockMode) error {
 	for _, v := range m.layout.Volumes {
-		if Driver(v) == nil || !m.Covers(v.Number) {
+		if Driver(v) == nil || !m.Covers(v.ID) {
 			continue
 		}
 		s, err := m.OpenSystem(v)
@@ -181,10 +182,12 @@ func (m *Image) FileSize() int64 { return m.file.Size() }
 // Layout is what was found in the image.
 func (m *Image) Layout() *disk.Layout { return m.layout }
 
-// Covers reports whether a partition is among those that were asked for.
-func (m *Image) Covers(number int) bool {
+// Covers reports whether a volume is among those that were asked for. A logical volume
+// goes with each physical one that it lies on.
+func (m *Image) Covers(id volume.ID) bool {
+	within := func(other volume.ID) bool { return m.layout.Within(id, other) }
 	chosen := m.selected.Partition
-	return (chosen == AnyPartition || chosen == number) && !slices.Contains(m.selected.LeaveOut, number)
+	return (chosen == AnyPartition || within(chosen)) && !slices.ContainsFunc(m.selected.LeaveOut, within)
 }
 
 // CheckOutput tells, without writing anything, whether a file made from the image may

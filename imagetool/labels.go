@@ -19,12 +19,31 @@ var _ undo.Change = (*labels)(nil)
 
 func (l *labels) Blocks() iter.Seq2[undo.Block, error] {
 	return func(yield func(undo.Block, error) bool) {
+		places := l.system.Volume.Places()
 		for b, err := range l.tx.Blocks() {
-			if !yield(undo.Block{Offset: l.system.Volume.Start + b.Offset, Versions: b.Versions}, err) {
+			if err != nil {
+				yield(undo.Block{}, err)
 				return
+			}
+			at := int64(0)
+			for r := range places(b.Offset, int64(len(b.Versions[0]))) {
+				n := r.End - r.Start
+				if !yield(undo.Block{Offset: r.Start, Versions: part(b.Versions, at, n)}, nil) {
+					return
+				}
+				at += n
 			}
 		}
 	}
+}
+
+// part is a stretch of a block whose bytes do not lie together on the disk.
+func part(versions [][]byte, at, n int64) [][]byte {
+	parts := make([][]byte, len(versions))
+	for i, v := range versions {
+		parts[i] = v[at : at+n]
+	}
+	return parts
 }
 
 func (l *labels) Commit(ctx context.Context) error {

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool/disk"
 )
 
 // NoFileSystemError says that there is nothing to work on.
 type NoFileSystemError struct {
 	Path   string
-	Number int           // the partition that was asked for, or AnyPartition
+	Volume volume.ID     // the one that was asked for, or AnyPartition
 	Found  []disk.Volume // what is there
 }
 
@@ -19,11 +20,11 @@ func (e *NoFileSystemError) Error() string {
 	if len(e.Found) == 0 {
 		return fmt.Sprintf("%s has no partition", e.Path)
 	}
-	if e.Number == AnyPartition {
+	if e.Volume == AnyPartition {
 		return fmt.Sprintf("%s has no ext2, ext3 or ext4 file system; it has %s", e.Path, list(e.Found))
 	}
-	return fmt.Sprintf("%s has no partition %d with an ext2, ext3 or ext4 file system; it has %s",
-		e.Path, e.Number, list(e.Found))
+	return fmt.Sprintf("%s has no %s with an ext2, ext3 or ext4 file system; it has %s",
+		e.Path, e.Volume.Title(), list(e.Found))
 }
 
 func list(volumes []disk.Volume) string {
@@ -37,25 +38,25 @@ func list(volumes []disk.Volume) string {
 // NoPartitionError says that a partition was named that is not there.
 type NoPartitionError struct {
 	Path   string
-	Number int
+	Volume volume.ID
 	Found  []disk.Volume
 }
 
 func (e *NoPartitionError) Error() string {
-	return fmt.Sprintf("%s has no partition %d; it has %s", e.Path, e.Number, list(e.Found))
+	return fmt.Sprintf("%s has no %s; it has %s", e.Path, e.Volume.Title(), list(e.Found))
 }
 
 // LeftOut lists the volumes that the image's trees do not have, although something on
 // them may be executed and nobody said that they are to be left out: those with another
 // kind of file system, with something that hides one, or with unknown contents. None are
-// left out so if one was chosen.
+// left out so if one was chosen. A physical volume is not, if its logical ones are there.
 func (m *Image) LeftOut(ctx context.Context) ([]disk.Volume, error) {
 	var left []disk.Volume
 	if m.selected.Partition != AnyPartition {
 		return nil, nil
 	}
 	for _, v := range m.layout.Volumes {
-		if Driver(v) != nil || !m.Covers(v.Number) {
+		if Driver(v) != nil || v.Group != "" || !m.Covers(v.ID) {
 			continue
 		}
 		inert, err := v.Inert(ctx, m.disk)

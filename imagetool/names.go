@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/signer"
 )
 
@@ -18,10 +19,10 @@ func (t *Tree) prefix(system int) string {
 	if len(t.systems) == 1 {
 		return ""
 	}
-	return fmt.Sprintf("%d:", t.systems[system].Volume.Number)
+	return fmt.Sprintf("%s:", t.systems[system].Volume.ID)
 }
 
-// Plain gives the paths of a file without the number of the partition.
+// Plain gives the paths of a file without the name of the volume.
 func (t *Tree) Plain(paths []string) []string {
 	if len(t.systems) == 1 {
 		return paths
@@ -33,22 +34,22 @@ func (t *Tree) Plain(paths []string) []string {
 	return plain
 }
 
-// Split takes a path of the tree apart. The number is -1 if there is no such partition.
-func (t *Tree) Split(name string) (number int, path string) {
+// Split takes a path of the tree apart. The volume is disk.AnyVolume if there is none such.
+func (t *Tree) Split(name string) (id volume.ID, path string) {
 	for i, s := range t.systems {
 		if prefix := t.prefix(i); strings.HasPrefix(name, prefix) {
-			return s.Volume.Number, strings.TrimPrefix(name, prefix)
+			return s.Volume.ID, strings.TrimPrefix(name, prefix)
 		}
 	}
-	return -1, name
+	return AnyPartition, name
 }
 
 // Join is the inverse of Split.
-func (t *Tree) Join(number int, path string) string {
+func (t *Tree) Join(id volume.ID, path string) string {
 	for i, s := range t.systems {
-		if s.Volume.Number == number {
+		if s.Volume.ID == id {
 			return t.prefix(i) + path
 		}
 	}
-	return fmt.Sprintf("%d:%s", number, path)
+	return fmt.Sprintf("%s:%s", id, path)
 }

@@ -3,6 +3,7 @@ package imagetool
 import (
 	"errors"
 	"math"
+	"reflect"
 	"testing"
 
 	"github.com/vmseal/vmseal/imagetool/disk"
@@ -11,7 +12,7 @@ import (
 
 func TestSparse(t *testing.T) {
 	const size = 1 << 20
-	tree := &Tree{systems: []*FileSystem{{Volume: disk.Volume{Number: 1, Size: size}}, {Volume: disk.Volume{Number: 2, Size: math.MaxInt64 / 4}}}}
+	tree := &Tree{systems: []*FileSystem{{Volume: disk.Volume{ID: "1", Size: size}}, {Volume: disk.Volume{ID: "2", Size: math.MaxInt64 / 4}}}}
 	file := func(system int, path string, size int64) signer.File {
 		return signer.File{Paths: []string{path}, Size: size, Ref: ref{system: system}}
 	}
@@ -35,7 +36,7 @@ func TestSparse(t *testing.T) {
 	files[1].Size++
 	err := tree.checkSparse(files)
 	want := SparseError{tree.systems[0].Volume, "1:/a", limit - 10, limit + 1, limit}
-	if e, ok := errors.AsType[*SparseError](err); !ok || *e != want {
+	if e, ok := errors.AsType[*SparseError](err); !ok || !reflect.DeepEqual(*e, want) {
 		t.Errorf("beyond the bound: %v", err)
 	}
 	files[0].Size, files[1].Size = math.MaxInt64, math.MaxInt64

@@ -31,7 +31,10 @@ func (e *VolumeError) Advice() string {
 		return ""
 	}
 	name := "IMAGE"
-	if e.Volume.Start > 0 {
+	switch {
+	case len(e.Volume.Segments) > 1:
+		return "" // e2fsprogs have no name for it
+	case e.Volume.Start > 0:
 		name = fmt.Sprintf(`"IMAGE?offset=%d"`, e.Volume.Start)
 	}
 	return strings.ReplaceAll(refused.Advice(), fsys.AdvicePlace, name)

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/volume"
 )
 
 // check checks a header. The Reader and the Writer both use it.
@@ -39,8 +40,11 @@ func (h Header) check() error {
 		return fmt.Errorf("%d entries", h.Entries)
 	}
 	for i, fs := range h.Filesystems {
-		if fs.Partition < 0 || len(fs.UUID) > 64 || strings.ContainsFunc(fs.UUID, isNotUUID) {
-			return fmt.Errorf("file system %d: bad partition number or uuid", i)
+		if _, err := volume.Parse(string(fs.Partition)); err != nil {
+			return fmt.Errorf("file system %d: %w", i, err)
+		}
+		if len(fs.UUID) > 64 || strings.ContainsFunc(fs.UUID, isNotUUID) {
+			return fmt.Errorf("file system %d: bad uuid", i)
 		}
 	}
 	return nil

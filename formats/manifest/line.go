@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/vmseal/vmseal/formats/escape"
+	"github.com/vmseal/vmseal/formats/volume"
 )
 
 // headerLine and entryLine define the names and the order of the JSON fields.
@@ -23,8 +24,8 @@ type headerLine struct {
 }
 
 type filesystemLine struct {
-	Partition int    `json:"partition"`
-	UUID      string `json:"uuid"`
+	Partition volume.ID `json:"partition"`
+	UUID      string    `json:"uuid"`
 }
 
 type entryLine struct {

@@ -1,5 +1,7 @@
 package manifest
 
+import "github.com/vmseal/vmseal/formats/volume"
+
 // Format is the format number that this package reads and writes.
 const Format = 1
 
@@ -21,8 +23,8 @@ type Header struct {
 
 // Filesystem is one file system of the image.
 type Filesystem struct {
-	Partition int    // number in the partition table, 0 for a whole disk or a live tree
-	UUID      string // in the form of the file system's own tools; may be empty
+	Partition volume.ID // the whole disk, too, for a live tree
+	UUID      string    // in the form of the file system's own tools; may be empty
 }
 
 // The values of Entry.Label: whether security.ima holds a signature, a digest, or nothing.

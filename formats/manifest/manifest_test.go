@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmseal/vmseal/formats/escape"
 	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/volume"
 )
 
 var header = Header{
@@ -22,7 +23,7 @@ var header = Header{
 	ImageAfter:  strings.Repeat("cd", 32),
 	KeyID:       "c169a8fa",
 	Hash:        "sha256",
-	Filesystems: []Filesystem{{1, "6dfb1a1e-6c0c-4f9a-9c3b-0b9d8f1d9b11"}, {2, ""}},
+	Filesystems: []Filesystem{{"1", "6dfb1a1e-6c0c-4f9a-9c3b-0b9d8f1d9b11"}, {"vg/root", ""}},
 	Entries:     5,
 }
 
@@ -104,7 +105,7 @@ func TestRoundTrip(t *testing.T) {
 // TestText checks the exact bytes: a manifest must not change between versions of the program or of
 // encoding/json.
 func TestText(t *testing.T) {
-	h := Header{Tool: "t", Hash: "sha512", Filesystems: []Filesystem{{0, "x"}}}
+	h := Header{Tool: "t", Hash: "sha512", Filesystems: []Filesystem{{volume.WholeDisk, "x"}}}
 	got := write(t, h, []Entry{{0, "/a\xff%\u00e9<\x01", 1, 2, 3, 4, 5, 6, "", LabelNone, "", ""}})
 	const want = `{"vmseal_manifest":1,"tool":"t","image_before":"","image_after":"","key_id":"","hash":"sha512","filesystems":[{"partition":0,"uuid":"x"}],"entries":1}
 {"filesystem":0,"path":"/a%FF%25é<\u0001","inode":1,"size":2,"mode":3,"uid":4,"gid":5,"links":6,"digest":"","label":"none","key_id":"","value":""}
@@ -169,8 +170,11 @@ func TestReaderRefuses(t *testing.T) {
 		"header key id":       {replace(`"key_id":"c169a8fa"`, `"key_id":"C169A8FA"`), "key id"},
 		"image digest":        {replace(`"image_before":"ab`, `"image_before":"aB`), "image_before"},
 		"partition":           {replace(`"partition":1`, `"partition":-1`), "partition"},
+		"partition as text":   {replace(`"partition":1`, `"partition":"1"`), "name of a volume"},
+		"volume":              {replace(`"vg/root"`, `"vg/ro:ot"`), "logical volume"},
+		"volume escaped":      {replace(`"vg/root"`, `"vg\u002froot"`), "canonical"},
 		"uuid":                {replace(`"uuid":""`, `"uuid":"a b"`), "uuid"},
-		"no file systems":     {replace(header.Filesystems[0].UUID+`"},{"partition":2,"uuid":""}]`, header.Filesystems[0].UUID+`"}]`), "file system 1"},
+		"no file systems":     {replace(header.Filesystems[0].UUID+`"},{"partition":"vg/root","uuid":""}]`, header.Filesystems[0].UUID+`"}]`), "file system 1"},
 		"unknown field":       {replace(`"inode"`, `"new":1,"inode"`), "unknown field"},
 		"missing field":       {replace(`"inode":12,`, ``), "canonical"},
 		"doubled field":       {replace(`"inode":12,`, `"inode":12,"inode":12,`), "canonical"},

@@ -99,3 +99,53 @@ func TestHoles(t *testing.T) {
 		t.Errorf("a byte before a hole: %v, %v", zero, err)
 	}
 }
+
+// TestJoin reads, writes and lists pieces of any size across the seams of a joined
+// device, and compares with the same bytes in one piece.
+func TestJoin(t *testing.T) {
+	m := newMemory()
+	parts := []Range{{350, 360}, {150, 250}, {0, 1}, {900, 1000}, {320, 330}}
+	j := Join(m, "volume vg/lv", parts)
+	var whole []byte
+	for _, p := range parts {
+		whole = append(whole, m.bytes[p.Start:p.End]...)
+	}
+	if j.Size() != int64(len(whole)) || j.Name() != "volume vg/lv" {
+		t.Fatalf("%s has %d bytes, want %d", j.Name(), j.Size(), len(whole))
+	}
+	for off := range whole {
+		for _, n := range []int{0, 1, 9, 100, 300} {
+			b := make([]byte, n)
+			got, err := j.ReadAt(b, int64(off))
+			want := whole[off:min(off+n, len(whole))]
+			if !bytes.Equal(b[:got], want) || (err != nil) != (got < n) || err != nil && !errors.Is(err, io.EOF) {
+				t.Fatalf("%d bytes at %d: %d, %v", n, off, got, err)
+			}
+		}
+	}
+	for _, off := range []int64{-1, j.Size(), j.Size() + 1} {
+		if n, err := j.ReadAt(make([]byte, 1), off); n != 0 || !errors.Is(err, io.EOF) {
+			t.Errorf("at %d: %d, %v", off, n, err)
+		}
+	}
+	if got := slices.Collect(j.Data(5, 215)); !slices.Equal(got, []Range{{5, 10}, {10, 60}, {211, 215}}) {
+		t.Errorf("data in %v", got)
+	}
+	want := bytes.Clone(m.bytes)
+	text := bytes.Repeat([]byte("x"), 120)
+	copy(want[355:360], text)
+	copy(want[150:250], text)
+	copy(want[0:1], text)
+	copy(want[900:914], text)
+	if n, err := j.WriteAt(text, 5); n != len(text) || err != nil || !bytes.Equal(m.bytes, want) {
+		t.Errorf("a write over three seams: %d, %v", n, err)
+	}
+	for _, off := range []int64{-1, j.Size() - 119, 1 << 62} {
+		if n, err := j.WriteAt(text, off); n != 0 || err == nil || !bytes.Equal(m.bytes, want) {
+			t.Errorf("a write at %d: %d, %v", off, n, err)
+		}
+	}
+	if empty := Join(m, "nothing", nil); empty.Size() != 0 {
+		t.Errorf("nothing has %d bytes", empty.Size())
+	}
+}

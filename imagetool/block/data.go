@@ -23,7 +23,7 @@ func ReadFull(r io.ReaderAt, b []byte, off int64) error {
 
 // readData reads a device without its holes, and calls f for each piece and its offset.
 func readData(ctx context.Context, d Device, f func(b []byte, off int64) error) error {
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, min(d.Size(), 1<<20))
 	for r := range d.Data(0, d.Size()) {
 		for at := r.Start; at < r.End; {
 			if err := ctx.Err(); err != nil {

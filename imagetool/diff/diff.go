@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/keys"
@@ -92,17 +93,17 @@ type systemPair struct {
 	old, new *imagetool.FileSystem
 }
 
-// pair matches file systems, in the order of their numbers.
+// pair matches file systems, in the order of their volumes.
 func pair(before, after *imagetool.Image) []systemPair {
-	byNumber := map[int]*systemPair{}
-	var numbers []int
+	byID := map[volume.ID]*systemPair{}
+	var ids []volume.ID
 	at := func(s *imagetool.FileSystem) *systemPair {
-		n := s.Volume.Number
-		if byNumber[n] == nil {
-			byNumber[n] = &systemPair{}
-			numbers = append(numbers, n)
+		id := s.Volume.ID
+		if byID[id] == nil {
+			byID[id] = &systemPair{}
+			ids = append(ids, id)
 		}
-		return byNumber[n]
+		return byID[id]
 	}
 	for _, s := range before.Systems {
 		at(s).old = s
@@ -110,10 +111,10 @@ func pair(before, after *imagetool.Image) []systemPair {
 	for _, s := range after.Systems {
 		at(s).new = s
 	}
-	slices.Sort(numbers)
+	slices.SortFunc(ids, volume.Compare)
 	var pairs []systemPair
-	for _, n := range numbers {
-		pairs = append(pairs, *byNumber[n])
+	for _, id := range ids {
+		pairs = append(pairs, *byID[id])
 	}
 	return pairs
 }
@@ -130,7 +131,7 @@ type differ struct {
 type examined map[inodeKey]*Examined
 
 type inodeKey struct {
-	partition int
+	partition volume.ID
 	inode     uint64
 }
 
@@ -149,7 +150,7 @@ func (d *differ) examine(m *imagetool.Image) (examined, error) {
 	_, err := signer.Verify(d.ctx, t, d.opt.Trust, signer.VerifyOptions{
 		Contents: contentHash, Jobs: d.opt.Jobs, Progress: d.opt.Progress,
 		Result: func(f *signer.Finding) error {
-			inode := inodeKey{t.Systems()[t.System(f.File)].Volume.Number, f.File.Inode}
+			inode := inodeKey{t.Systems()[t.System(f.File)].Volume.ID, f.File.Inode}
 			kept := *f
 			kept.Value, kept.File, kept.Twin = nil, nil, nil // they would hold the whole list in memory
 			all[inode] = &Examined{f.Contents, &kept}

@@ -15,7 +15,7 @@ import (
 func (d *differ) systems(p systemPair) error {
 	top := &level{}
 	if s := cmp.Or(p.old, p.new); d.numbered {
-		top.path = fmt.Sprintf("%d:", s.Volume.Number)
+		top.path = fmt.Sprintf("%s:", s.Volume.ID)
 	}
 	var err error
 	if top.old, err = root(p.old); err != nil {
@@ -124,7 +124,7 @@ func (d *differ) node(s *imagetool.FileSystem, all examined, e *fsys.DirEntry) (
 	if err != nil {
 		return nil, nil, err
 	}
-	n.Examined = all[inodeKey{s.Volume.Number, e.Inode}]
+	n.Examined = all[inodeKey{s.Volume.ID, e.Inode}]
 	if n.IsRegular() && n.Examined == nil {
 		return nil, nil, fmt.Errorf("inode %d was not examined", e.Inode)
 	}

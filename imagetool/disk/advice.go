@@ -23,8 +23,8 @@ func Advice(kind string) string {
 		return "it is read-only by design: sign the files before it is made, or use a disk image with ext4"
 	case "crypto_LUKS":
 		return "the contents are encrypted: sign the file system before it is encrypted"
-	case "LVM2_member":
-		return "copy the logical volume out (it is a raw file system image of its own) and sign that"
+	case lvmMember:
+		return "no volume group of this image has it; 'imagetool inspect IMAGE' says what is known of it"
 	case "linux_raid_member":
 		return "it is one half of a mirror or stripe: assemble the array and sign a copy of that"
 	case "jbd":

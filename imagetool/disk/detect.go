@@ -68,10 +68,10 @@ var contents = []magic{
 	{"vfat", 82, "FAT32   "},                        // BS_FilSysType
 	{"vfat", 54, "FAT16   "},                        // likewise
 	{"vfat", 54, "FAT12   "},                        // likewise
-	{"LVM2_member", 0, "LABELONE"},                  // struct label_header, in one of the
-	{"LVM2_member", 512, "LABELONE"},                // first four sectors
-	{"LVM2_member", 1024, "LABELONE"},               //
-	{"LVM2_member", 1536, "LABELONE"},               //
+	{lvmMember, 0, "LABELONE"},                      // struct label_header, in one of the
+	{lvmMember, 512, "LABELONE"},                    // first four sectors
+	{lvmMember, 1024, "LABELONE"},                   //
+	{lvmMember, 1536, "LABELONE"},                   //
 	{"swap", 4<<10 - 10, "SWAPSPACE2"},              // union swap_header, at the end of
 	{"swap", 8<<10 - 10, "SWAPSPACE2"},              // its first page
 	{"swap", 16<<10 - 10, "SWAPSPACE2"},             //

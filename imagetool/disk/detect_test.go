@@ -117,7 +117,7 @@ func FuzzDetect(f *testing.F) {
 				t.Fatalf("partition %+v in an image of %d bytes", p, size)
 			}
 			for _, q := range l.Volumes[:i] {
-				if q.Number == p.Number || p.Start < q.Start+q.Size && q.Start < p.Start+p.Size {
+				if q.ID == p.ID || p.Start < q.Start+q.Size && q.Start < p.Start+p.Size {
 					t.Fatalf("%+v collides with %+v", p, q)
 				}
 			}

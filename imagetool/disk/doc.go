@@ -3,8 +3,9 @@
 //
 // Detect is the one detector. It knows every signature that imagetool has a name for:
 // containers, tables, file systems, and what hides one. A volume that has volumes of its
-// own is looked at in the same way, one level down. A Volume is a place only; On gives
-// the device, on the disk that it was found on or on a copy.
+// own is looked at in the same way, one level down. Logical volumes (imagetool/lvm) come
+// last, since one may lie on several partitions. A Volume is a place only; On gives the
+// device, on the disk that it was found on or on a copy.
 //
 // Only raw disks are read; imagetool/container has the disks in containers. Here a
 // container is recognised and refused by its name. So is whatever has two readings, unless somebody chooses: two file systems in

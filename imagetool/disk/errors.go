@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/vmseal/vmseal/formats/volume"
 )
 
 // A RefusedError says why an image is not used although it could be read, and
@@ -34,42 +36,53 @@ const (
 
 const hintLeaveOutFlag = "--leave-out "
 
-// hintLeaveOut is for what is wrong with these volumes alone.
-func hintLeaveOut(numbers ...int) string {
+// hintLeaveOut is for what is wrong with these volumes alone. Beside the whole disk there
+// are no others.
+func hintLeaveOut(ids ...volume.ID) string {
+	if slices.Contains(ids, volume.WholeDisk) {
+		return ""
+	}
 	var flags strings.Builder
-	for _, n := range numbers {
-		fmt.Fprintf(&flags, hintLeaveOutFlag+"%d ", n)
+	for _, id := range ids {
+		fmt.Fprintf(&flags, hintLeaveOutFlag+"%s ", id)
 	}
 	return flags.String() + "signs the others"
 }
 
 // AnyVolume stands for all volumes of a disk.
-const AnyVolume = -1
+const AnyVolume volume.ID = ""
 
 // A Problem keeps a volume from being used: this one, or for AnyVolume each that was not
-// asked for by its number.
+// asked for by its name.
 type Problem struct {
-	Volume int
+	Volume volume.ID
 	*RefusedError
 }
 
-// Refused is the reason why the volume with this number, or any but those that are left
-// out, is not used; nil if there is none.
-func (l *Layout) Refused(number int, leaveOut ...int) *RefusedError {
+// Refused is the reason why the volume with this name, or any but those that are left
+// out, is not used; nil if there is none. What is wrong with a volume is wrong with those
+// that lie on it.
+func (l *Layout) Refused(id volume.ID, leaveOut ...volume.ID) *RefusedError {
 	for _, p := range l.Problems {
-		if number == p.Volume || number == AnyVolume && !slices.Contains(leaveOut, p.Volume) {
+		leftOut := slices.ContainsFunc(leaveOut, func(x volume.ID) bool { return l.Within(p.Volume, x) })
+		if l.Within(id, p.Volume) || id == AnyVolume && !leftOut || id != AnyVolume && l.Within(p.Volume, id) {
 			return p.RefusedError
 		}
 	}
-	found := slices.ContainsFunc(l.Volumes, func(v Volume) bool { return v.Number == number })
-	if number == AnyVolume || found || len(l.Problems) == 0 {
+	found := slices.ContainsFunc(l.Volumes, func(v Volume) bool { return v.ID == id })
+	if id == AnyVolume || found || len(l.Problems) == 0 {
 		return nil
 	}
 	return l.Problems[0].RefusedError // by which it may be missing
 }
 
-// Has reports whether there is a volume with this number, be it one that is not used.
-func (l *Layout) Has(number int) bool {
-	return slices.ContainsFunc(l.Volumes, func(v Volume) bool { return v.Number == number }) ||
-		slices.ContainsFunc(l.Problems, func(p Problem) bool { return p.Volume == number })
+// Within reports whether a volume is the other one, or a logical volume that lies on it.
+func (l *Layout) Within(id, other volume.ID) bool {
+	return id == other || slices.Contains(l.lies[id], other)
+}
+
+// Has reports whether there is a volume with this name, be it one that is not used.
+func (l *Layout) Has(id volume.ID) bool {
+	return slices.ContainsFunc(l.Volumes, func(v Volume) bool { return v.ID == id }) ||
+		slices.ContainsFunc(l.Problems, func(p Problem) bool { return p.Volume == id })
 }

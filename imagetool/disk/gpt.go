@@ -10,6 +10,7 @@ import (
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool/block"
 )
 
@@ -210,20 +211,21 @@ func (g *gptCopy) table(v *view, boot bootRecord) (*table, error) {
 	}
 	s, last := uint64(g.sector), uint64(v.dev.Size())/uint64(g.sector)-1
 	for _, p := range partitions {
+		id := volume.Partition(p.Index)
 		switch {
 		case p.Start > last || p.End > last: // is_pte_valid
 			// Needed: the kernel makes no such partition (is_pte_valid).
-			t.problem(p.Index, hintCut+"; "+hintLeaveOut(p.Index), "the partition table lies: partition %d spans sectors %d to %d, but the image has %d", p.Index, p.Start, p.End, last+1)
+			t.problem(id, hintCut+"; "+hintLeaveOut(id), "the partition table lies: partition %d spans sectors %d to %d, but the image has %d", p.Index, p.Start, p.End, last+1)
 			continue
 		case p.Start > p.End:
 			// Needed: the kernel would make a partition of a negative size, and refuses.
-			t.problem(p.Index, hintLeaveOut(p.Index), "partition %d spans sectors %d to %d", p.Index, p.Start, p.End)
+			t.problem(id, hintLeaveOut(id), "partition %d spans sectors %d to %d", p.Index, p.Start, p.End)
 			continue
 		case p.Start < g.header.FirstUsable || p.End > g.header.LastUsable:
 			t.warn("partition %d spans sectors %d to %d, but usable ones are %d to %d", p.Index, p.Start, p.End, g.header.FirstUsable, g.header.LastUsable)
 		}
 		t.volumes = append(t.volumes, Volume{
-			Number: p.Index, Start: int64(p.Start * s), Size: int64((p.End - p.Start + 1) * s), Type: string(p.Type), Name: p.Name,
+			ID: id, Start: int64(p.Start * s), Size: int64((p.End - p.Start + 1) * s), Type: string(p.Type), Name: p.Name,
 		})
 	}
 	t.check(v.dev.Size())

@@ -133,7 +133,7 @@ func TestUnreadGPT(t *testing.T) {
 			if r := wantRefused(t, path, l, c.reason); r != nil && r.Hint != c.hint {
 				t.Errorf("hint %q, want %q", r.Hint, c.hint)
 			}
-			if l.Refused(2) == nil {
+			if l.Refused("2") == nil {
 				t.Error("partition 2 is not refused")
 			}
 			if seen := partx(t, path, 512); (len(seen) > 0) != c.partx {

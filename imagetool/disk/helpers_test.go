@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool/block"
 	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/imagetool/internal/disktest"
@@ -68,7 +69,7 @@ func layout(t testing.TB, path string, sectorSize int) *Layout {
 
 // partition is what another reader of tables says of one.
 type partition struct {
-	Number      int
+	ID          volume.ID
 	Start, Size int64
 }
 
@@ -82,14 +83,16 @@ func partx(t testing.TB, path string, sectorSize int) (list []partition) {
 	}
 	for line := range strings.Lines(string(out)) {
 		var p partition
+		var number int
 		var size uint64
 		var kind string
-		if _, err := fmt.Sscan(line, &p.Number, &p.Start, &size, &kind); err != nil {
+		if _, err := fmt.Sscan(line, &number, &p.Start, &size, &kind); err != nil {
 			t.Fatalf("partx: %q: %v", line, err)
 		}
 		if kind == "0x5" || kind == "0xf" || kind == "0x85" {
 			continue
 		}
+		p.ID = volume.Partition(number)
 		p.Start, p.Size = p.Start*512, int64(size)*512 // negative where one ends before it begins
 		list = append(list, p)
 	}
@@ -99,7 +102,7 @@ func partx(t testing.TB, path string, sectorSize int) (list []partition) {
 // partitions are those of a layout.
 func partitions(l *Layout) (list []partition) {
 	for _, v := range l.Volumes {
-		list = append(list, partition{v.Number, v.Start, v.Size})
+		list = append(list, partition{v.ID, v.Start, v.Size})
 	}
 	return list
 }

@@ -3,6 +3,7 @@ package disk
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -41,11 +42,14 @@ func (v Volume) Inert(ctx context.Context, disk block.Device) (string, error) {
 	}
 	in, err := newView(dev, v.Start)
 	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", v.title(), err)
+		return "", fmt.Errorf("reading %s: %w", v.ID.Title(), err)
 	}
 	kinds, err := in.found()
 	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", v.title(), err)
+		return "", fmt.Errorf("reading %s: %w", v.ID.Title(), err)
+	}
+	if v.ID.IsLogical() && holdsOnly("swap")(in, kinds) && isSwap(in) {
+		return "swap", nil // LVM2 has no types
 	}
 	for _, k := range inertKinds {
 		if slices.ContainsFunc(k.types, v.HasType) && k.holds(in, kinds) {
@@ -63,6 +67,24 @@ func (v Volume) HasType(t string) bool { return strings.EqualFold(t, v.Type) }
 
 func holdsOnly(kind string) func(*view, []string) bool {
 	return func(_ *view, kinds []string) bool { return len(kinds) == 1 && kinds[0] == kind }
+}
+
+// isSwap reports whether the first page is that of a swap area and has nothing else in
+// it: union swap_header (include/linux/swap.h), as mkswap writes it.
+func isSwap(in *view) bool {
+	const (
+		version   = 1024 // behind bootbits
+		lastPage  = version + 4
+		badPages  = version + 8
+		padding   = version + 44 // behind sws_uuid and sws_volume
+		signature = 10
+	)
+	page := bytes.Index(in.head, []byte("SWAPSPACE2")) + signature
+	le, head := binary.LittleEndian, in.head
+	return page >= 4<<10 && page&(page-1) == 0 &&
+		block.AllZero(head[:version]) && block.AllZero(head[padding:page-signature]) &&
+		le.Uint32(head[version:]) == 1 && le.Uint32(head[badPages:]) == 0 &&
+		int64(le.Uint32(head[lastPage:])) < in.dev.Size()/int64(page)
 }
 
 func holdsUnknown(_ *view, kinds []string) bool { return len(kinds) == 0 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool/block"
 )
 
@@ -16,6 +17,9 @@ type Layout struct {
 	Volumes    []Volume
 	Problems   []Problem
 	Warnings   []string // what is not as it should be, and does no harm
+
+	members []Volume                  // that look like physical volumes of LVM2
+	lies    map[volume.ID][]volume.ID // on which of them each logical volume lies
 }
 
 // minSize is one sector: nothing smaller can be a disk.
@@ -34,7 +38,7 @@ func DetectRaw(disk block.Device, sectorSize int) (*Layout, error) {
 }
 
 func detectDisk(disk block.Device, sectorSize int, container func(*view) (string, error)) (*Layout, error) {
-	l := &Layout{Format: "raw", Table: "none", SectorSize: 512}
+	l := &Layout{Format: "raw", Table: "none", SectorSize: 512, lies: map[volume.ID][]volume.ID{}}
 	if disk.Size() == 0 {
 		// Needed: there is nothing to sign.
 		l.problem(AnyVolume, refuse("", "the file is empty"))
@@ -63,8 +67,11 @@ func detectDisk(disk block.Device, sectorSize int, container func(*view) (string
 	if err != nil {
 		return nil, fmt.Errorf("looking for a file system: %w", err)
 	}
-	if err := l.look(Volume{Size: disk.Size()}, in, kinds, sectorSize); err != nil {
+	if err := l.look(Volume{ID: volume.WholeDisk, Size: disk.Size()}, in, kinds, sectorSize); err != nil {
 		return l, err
+	}
+	if err := l.lookGroups(disk); err != nil {
+		return nil, fmt.Errorf("looking for logical volumes: %w", err)
 	}
 	l.adviseOthers()
 	return l, nil
@@ -74,7 +81,7 @@ func detectDisk(disk block.Device, sectorSize int, container func(*view) (string
 // could be signed.
 func (l *Layout) adviseOthers() {
 	others := slices.ContainsFunc(l.Volumes, func(v Volume) bool {
-		bad := func(p Problem) bool { return p.Volume == v.Number }
+		bad := func(p Problem) bool { return p.Volume == v.ID }
 		return isExtKind(v.FS) && !slices.ContainsFunc(l.Problems, bad)
 	})
 	for _, p := range l.Problems {
@@ -84,8 +91,8 @@ func (l *Layout) adviseOthers() {
 	}
 }
 
-func (l *Layout) problem(volume int, reason *RefusedError) {
-	l.Problems = append(l.Problems, Problem{volume, reason})
+func (l *Layout) problem(id volume.ID, reason *RefusedError) {
+	l.Problems = append(l.Problems, Problem{id, reason})
 }
 
 // look notes what a volume holds, by the signatures that are there. Where that is
@@ -105,7 +112,7 @@ func (l *Layout) look(v Volume, in *view, kinds []string, sectorSize int) error 
 	}
 	for _, p := range t.volumes {
 		if err := l.lookInside(p, in); err != nil {
-			return fmt.Errorf("reading %s: %w", p.title(), err)
+			return fmt.Errorf("reading %s: %w", p.ID.Title(), err)
 		}
 	}
 	return nil
@@ -127,7 +134,7 @@ func (l *Layout) lookInside(p Volume, outer *view) error {
 // split reads the table of the volumes that lie in a volume. As the kernel, it looks for
 // a partition table on a whole disk only.
 func split(v Volume, in *view, sectorSize int) (*table, error) {
-	if v.Number != 0 {
+	if v.ID != volume.WholeDisk {
 		return &table{kind: "none"}, nil
 	}
 	return readTable(in, sectorSize)
@@ -135,20 +142,23 @@ func split(v Volume, in *view, sectorSize int) (*table, error) {
 
 // noteContents takes a volume for what has its signature there. t is the table in it.
 func (l *Layout) noteContents(v Volume, in *view, kinds []string, t *table) {
-	where := v.title()
-	if v.Number == 0 {
+	where := v.ID.Title()
+	if v.ID == volume.WholeDisk {
 		where = "the image"
 		l.noteDisk(in, kinds, t)
 	}
 	if len(kinds) > 0 {
 		v.FS = kinds[0]
-	} else if v.Number == 0 {
+	} else if v.ID == volume.WholeDisk {
 		return
 	}
 	if r := ambiguous(v, where, kinds); r != nil {
-		l.problem(v.Number, r)
+		l.problem(v.ID, r)
 	}
 	l.Volumes = append(l.Volumes, v)
+	if slices.Contains(kinds, lvmMember) && !v.ID.IsLogical() {
+		l.members = append(l.members, v)
+	}
 }
 
 // noteDisk says what is wrong with a whole disk that has no table, or more than that.
@@ -182,10 +192,13 @@ func ambiguous(v Volume, where string, kinds []string) *RefusedError {
 		return nil
 	}
 	others := strings.Join(slices.DeleteFunc(slices.Clone(kinds), isExtKind), ",")
-	hint := fmt.Sprintf("if the %s is what is meant, remove the rest on a copy of the image: 'wipefs --all --types %s IMAGE'", kinds[0], others)
-	if v.Number > 0 { // wipefs knows whole devices alone
+	hint := hintLeaveOut(v.ID)
+	switch {
+	case v.ID == volume.WholeDisk:
+		hint = fmt.Sprintf("if the %s is what is meant, remove the rest on a copy of the image: 'wipefs --all --types %s IMAGE'", kinds[0], others)
+	case !v.ID.IsLogical(): // wipefs knows whole devices alone
 		hint = fmt.Sprintf("if the %s is what is meant, remove the rest as root, on a copy of the image: 'D=$(losetup --find --show --offset=%d --sizelimit=%d IMAGE) && wipefs --all --types %s $D && losetup --detach $D'; %s",
-			kinds[0], v.Start, v.Size, others, hintLeaveOut(v.Number))
+			kinds[0], v.Start, v.Size, others, hintLeaveOut(v.ID))
 	}
 	// Needed: a guest may take it for either, and writing for one spoils the other.
 	return refuse(hint, "%s has the signatures of more than one content: %s", where, strings.Join(kinds, ", "))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool/block"
 )
 
@@ -117,7 +118,7 @@ func readMBR(v *view, boot bootRecord, sector int) (*table, error) {
 
 func (t *table) add(number int, kind byte, start, size uint64) {
 	s := int64(t.sector)
-	t.volumes = append(t.volumes, Volume{Number: number, Start: int64(start) * s, Size: int64(size) * s, Type: fmt.Sprintf("0x%02x", kind)})
+	t.volumes = append(t.volumes, Volume{ID: volume.Partition(number), Start: int64(start) * s, Size: int64(size) * s, Type: fmt.Sprintf("0x%02x", kind)})
 }
 
 const (

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/formats/volume"
 )
 
 // logicalDisk is laid out as Debian's installer does it, with three logical partitions,
@@ -31,7 +33,7 @@ func TestLogical(t *testing.T) {
 	path := logicalDisk(t)
 	l := detect(t, path)
 	wantPartx(t, path, l)
-	if len(l.Volumes) != 4 || l.Volumes[2].Number != 6 || l.Volumes[2].FS != "ext4" || len(l.Warnings) > 0 {
+	if len(l.Volumes) != 4 || l.Volumes[2].ID != "6" || l.Volumes[2].FS != "ext4" || len(l.Warnings) > 0 {
 		t.Errorf("%+v", l)
 	}
 }
@@ -58,7 +60,7 @@ func TestExtendedFirst(t *testing.T) {
 		run(t, "label: dos\nstart=2048, size=16384, type="+kind+"\nstart=20480, size=2048, type=83\nstart=24576, size=2048, type=83\n"+
 			"start=28672, size=2048, type=83\nstart=4096, size=4096, type=83\nstart=10240, size=4096, type=83\n", "sfdisk", "-q", path)
 		l := detect(t, path)
-		slices.SortFunc(l.Volumes, func(a, b Volume) int { return a.Number - b.Number })
+		slices.SortFunc(l.Volumes, func(a, b Volume) int { return volume.Compare(a.ID, b.ID) })
 		wantPartx(t, path, l)
 		if len(l.Volumes) != 5 {
 			t.Errorf("type %s: %+v", kind, l.Volumes)
@@ -111,7 +113,7 @@ func TestManyLogical(t *testing.T) {
 		poke(t, path, at+510, []byte{0x55, 0xaa})
 	}
 	l := detect(t, path)
-	if got := l.Volumes; len(got) != 251 || got[250].Number != 255 {
+	if got := l.Volumes; len(got) != 251 || got[250].ID != "255" {
 		t.Errorf("%d partitions, the last one is %+v", len(got), got[len(got)-1])
 	}
 	if want := partx(t, path, 512); !slices.Equal(partitions(l), want[:251]) {
@@ -135,10 +137,10 @@ func TestRing(t *testing.T) {
 		poke(t, path, 36863*512+462, e)
 		l := layout(t, path, 0)
 		wantRefused(t, path, l, "form a ring")
-		if r := l.Refused(1); r != nil {
+		if r := l.Refused("1"); r != nil {
 			t.Errorf("%s: partition 1 refused: %v", name, r)
 		}
-		if r := l.Refused(6); r == nil || len(l.Volumes) != 1 {
+		if r := l.Refused("6"); r == nil || len(l.Volumes) != 1 {
 			t.Errorf("%s: partition 6 is not refused; %+v", name, l.Volumes)
 		}
 	}
@@ -155,10 +157,10 @@ func TestLogicalOverlap(t *testing.T) {
 		poke(t, path, 18431*512+446+12, binary.LittleEndian.AppendUint32(nil, size))
 		l := layout(t, path, 0)
 		wantRefused(t, path, l, reason)
-		if l.Refused(6) == nil {
+		if l.Refused("6") == nil {
 			t.Error("partition 6 is not refused")
 		}
-		if r := l.Refused(5); r != nil {
+		if r := l.Refused("5"); r != nil {
 			t.Errorf("partition 5: %v", r)
 		}
 	}
@@ -182,7 +184,7 @@ func TestCutMBR(t *testing.T) {
 	}
 	l = layout(t, path, 0)
 	wantRefused(t, path, l, "lies: partition 2 begins")
-	if r := l.Refused(1); r != nil {
+	if r := l.Refused("1"); r != nil {
 		t.Errorf("partition 1: %v", r)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/formats/volume"
 )
 
 // TestRareContents lets mkfs and its kin fill a partition. Nobody can take that for the
@@ -30,7 +32,7 @@ func TestRareContents(t *testing.T) {
 			poke(t, path, 0, []byte("boot code"))
 			for _, kind := range []string{typeBIOSBoot, typeReserved, typeSwap, typeESP} {
 				dev := device(t, path)
-				v := Volume{Number: 1, Size: dev.Size(), Type: kind, FS: want}
+				v := Volume{ID: volume.Partition(1), Size: dev.Size(), Type: kind, FS: want}
 				if inert, err := v.Inert(t.Context(), dev); err != nil || inert != "" {
 					t.Errorf("as %s: %q, %v", kind, inert, err)
 				}

@@ -4,10 +4,10 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool/internal/refusals"
 )
 
@@ -35,7 +35,7 @@ func wantRefused(t *testing.T, path string, l *Layout, reason string) *RefusedEr
 }
 
 // against is what other readers have to say against a volume, or the whole disk.
-func against(t *testing.T, path string, l *Layout, volume int) string {
+func against(t *testing.T, path string, l *Layout, id volume.ID) string {
 	t.Helper()
 	if format := qemuFormats[l.Format]; format != "" {
 		run(t, "", "qemu-img", "info", "-f", format, path)
@@ -45,12 +45,12 @@ func against(t *testing.T, path string, l *Layout, volume int) string {
 		return ""
 	}
 	seen := partx(t, path, l.SectorSize)
-	missing := !slices.ContainsFunc(seen, func(p partition) bool { return p.Number == volume && p.Size > 0 })
+	missing := !slices.ContainsFunc(seen, func(p partition) bool { return p.ID == id && p.Size > 0 })
 	switch {
-	case volume == AnyVolume && len(seen) == 0:
+	case id == AnyVolume && len(seen) == 0:
 		return "libblkid sees no partition"
-	case volume > 0 && missing:
-		return "libblkid sees no such partition: " + strconv.Itoa(volume)
+	case id != AnyVolume && id != volume.WholeDisk && missing:
+		return "libblkid sees no such partition: " + string(id)
 	}
 	return complaint(t, path)
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"github.com/vmseal/vmseal/formats/volume"
 )
 
 // A table is a decoded partition table, or what there is instead of one.
@@ -30,8 +32,8 @@ func (t *table) warn(format string, args ...any) {
 	t.warnings = append(t.warnings, fmt.Sprintf(format, args...))
 }
 
-func (t *table) problem(volume int, hint, format string, args ...any) {
-	t.problems = append(t.problems, Problem{volume, refuse(hint, format, args...)})
+func (t *table) problem(id volume.ID, hint, format string, args ...any) {
+	t.problems = append(t.problems, Problem{id, refuse(hint, format, args...)})
 }
 
 // reserve keeps volumes away from sectors of the table.
@@ -87,19 +89,19 @@ func (t *table) check(size int64) {
 		if v.Start < size {
 			return false
 		}
-		t.problem(v.Number, hintCut+"; "+hintLeaveOut(v.Number), "the partition table lies: partition %d begins at byte %d, but the image has %d bytes", v.Number, v.Start, size)
+		t.problem(v.ID, hintCut+"; "+hintLeaveOut(v.ID), "the partition table lies: %s begins at byte %d, but the image has %d bytes", v.ID.Title(), v.Start, size)
 		return true
 	})
 	for i := range t.volumes {
 		v := &t.volumes[i]
 		if v.Size > size-v.Start {
-			t.warn("partition %d reaches to byte %d, but the image has %d bytes: the rest of it is missing", v.Number, uint64(v.Start)+uint64(v.Size), size)
+			t.warn("%s reaches to byte %d, but the image has %d bytes: the rest of it is missing", v.ID.Title(), uint64(v.Start)+uint64(v.Size), size)
 			v.Size = size - v.Start
 		}
 		for _, a := range t.own {
 			if v.Start < a.end && a.start < v.Start+v.Size {
 				// Needed: writing to the one would change the other.
-				t.problem(v.Number, hintLeaveOut(v.Number), "partition %d lies over %s", v.Number, a.what)
+				t.problem(v.ID, hintLeaveOut(v.ID), "%s lies over %s", v.ID.Title(), a.what)
 			}
 		}
 	}
@@ -113,9 +115,9 @@ func (t *table) checkOverlaps() {
 			if b.Start >= a.Start+a.Size {
 				break
 			}
-			for _, n := range []int{a.Number, b.Number} {
+			for _, id := range []volume.ID{a.ID, b.ID} {
 				// Needed: writing to the one would change the other.
-				t.problem(n, hintLeaveOut(a.Number, b.Number), "partitions %d and %d overlap", a.Number, b.Number)
+				t.problem(id, hintLeaveOut(a.ID, b.ID), "partitions %s and %s overlap", a.ID, b.ID)
 			}
 		}
 	}
@@ -143,7 +145,7 @@ func (t *table) known(v *view) (int, error) {
 // sameVolumes reports whether two tables describe the same bytes.
 func sameVolumes(a, b *table) bool {
 	return slices.EqualFunc(a.volumes, b.volumes, func(x, y Volume) bool {
-		return x.Number == y.Number && x.Start == y.Start && x.Size == y.Size
+		return x.ID == y.ID && x.Start == y.Start && x.Size == y.Size
 	})
 }
 

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"hash/crc32"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/vmseal/vmseal/formats/volume"
 )
 
 // sfdiskView is what the independent reader says.
@@ -31,7 +34,7 @@ func comparePartitions(t *testing.T, path string, l *Layout) {
 	}
 	for i, p := range got {
 		if p.Start != want[i].Start*512 || p.Size != want[i].Size*512 {
-			t.Errorf("partition %d: %d+%d, sfdisk sees %+v", p.Number, p.Start, p.Size, want[i])
+			t.Errorf("partition %s: %d+%d, sfdisk sees %+v", p.ID, p.Start, p.Size, want[i])
 		}
 	}
 }
@@ -55,7 +58,7 @@ func TestMBR(t *testing.T) {
 	ext4At(t, path, 16384*512, 16*mib)
 	l := detect(t, path)
 	comparePartitions(t, path, l)
-	if p := l.Volumes[1]; l.Table != "mbr" || p.Type != "0x83" || p.FS != "ext4" || p.Number != 2 {
+	if p := l.Volumes[1]; l.Table != "mbr" || p.Type != "0x83" || p.FS != "ext4" || p.ID != "2" {
 		t.Errorf("%s %+v", l.Table, p)
 	}
 }
@@ -65,8 +68,8 @@ func TestWholeDisk(t *testing.T) {
 		path := sparse(t, 8*mib)
 		run(t, "", "mke2fs", "-q", "-F", "-t", kind, path)
 		l := detect(t, path)
-		want := Volume{Size: 8 * mib, FS: kind}
-		if p := l.Volumes; len(p) != 1 || p[0] != want || l.Table != "none" {
+		want := Volume{ID: volume.WholeDisk, Size: 8 * mib, FS: kind}
+		if p := l.Volumes; len(p) != 1 || !reflect.DeepEqual(p[0], want) || l.Table != "none" {
 			t.Errorf("%s: %+v", kind, p)
 		}
 	}
@@ -212,12 +215,12 @@ func TestChoose(t *testing.T) {
 	if l.Refused(AnyVolume) == nil {
 		t.Error("it is not refused")
 	}
-	for _, number := range []int{0, 1, 2} {
-		if r := l.Refused(number); r != nil {
-			t.Errorf("partition %d: %v", number, r)
+	for _, id := range []volume.ID{"0", "1", "2"} {
+		if r := l.Refused(id); r != nil {
+			t.Errorf("partition %s: %v", id, r)
 		}
 	}
-	if r := l.Refused(3); r == nil {
+	if r := l.Refused("3"); r == nil {
 		t.Error("a partition that is not there is not refused")
 	}
 }
@@ -229,7 +232,7 @@ func TestChosen(t *testing.T) {
 	ext4At(t, path, 40960*512, 4*mib)
 	poke(t, path, 40960*512, []byte("LUKS\xba\xbe")) // partition 3 has two contents
 	l := layout(t, path, 0)
-	if l.Refused(AnyVolume) == nil || l.Refused(3) == nil || l.Refused(2) != nil {
+	if l.Refused(AnyVolume) == nil || l.Refused("3") == nil || l.Refused("2") != nil {
 		t.Errorf("%+v", l)
 	}
 }

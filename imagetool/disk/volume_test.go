@@ -98,7 +98,7 @@ func TestInert(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			v := Volume{Number: 1, Size: dev.Size(), Type: test.typ}
+			v := Volume{ID: "1", Size: dev.Size(), Type: test.typ}
 			if len(kinds) > 0 {
 				v.FS = kinds[0]
 			}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/vmseal/vmseal/formats/ima"
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/seals"
@@ -59,19 +60,29 @@ func containerOf(m *imagetool.Image) *Container {
 	return c
 }
 
-// A Volume is one partition, or the whole disk (0).
+// A Volume is one partition, the whole disk (0), or a logical volume.
 type Volume struct {
-	Number int         `json:"number"`
+	ID     volume.ID   `json:"number"` // the name of a logical volume
 	Start  int64       `json:"start"`
 	Size   int64       `json:"size"`
 	Type   string      `json:"type"`
 	Name   string      `json:"name"`
 	FS     string      `json:"fs"`
+	Group  string      `json:"group,omitempty"`    // of a physical volume: the volume group
+	Places []Place     `json:"segments,omitempty"` // of a logical volume: where it lies
 	Ext    *FileSystem `json:"ext,omitempty"`
 	Labels *Labels     `json:"labels,omitempty"`
 	Room   *Room       `json:"room,omitempty"`
 	OS     string      `json:"os,omitempty"`
 	Kernel []string    `json:"kernels,omitempty"`
+
+	Volume disk.Volume `json:"-"`
+}
+
+// A Place is bytes of the disk.
+type Place struct {
+	Start int64 `json:"start"`
+	Size  int64 `json:"size"`
 }
 
 // FileSystem is what the superblock says.
@@ -110,7 +121,7 @@ type Labels struct {
 
 // A Problem keeps Sign from working on the image.
 type Problem struct {
-	Partition int // imagetool.AnyPartition: the image as a whole
+	Partition volume.ID // imagetool.AnyPartition: the image as a whole
 	Err       error
 }
 
@@ -167,9 +178,11 @@ func (r *Report) layoutProblems() {
 func (r *Report) inspectVolumes(ctx context.Context) (err error) {
 	l, found := r.image.Layout(), false
 	for _, v := range l.Volumes {
-		r.Partitions = append(r.Partitions, Volume{
-			Number: v.Number, Start: v.Start, Size: v.Size, Type: v.Type, Name: v.Name, FS: v.FS,
-		})
+		out := Volume{ID: v.ID, Start: v.Start, Size: v.Size, Type: v.Type, Name: v.Name, FS: v.FS, Group: v.Group, Volume: v}
+		for _, s := range v.Segments {
+			out.Places = append(out.Places, Place{s.Start, s.End - s.Start})
+		}
+		r.Partitions = append(r.Partitions, out)
 	}
 	if len(l.Volumes) > 0 {
 		if r.Seals, err = seals.OverVolumes(ctx, r.image); err != nil {
@@ -180,13 +193,13 @@ func (r *Report) inspectVolumes(ctx context.Context) (err error) {
 		if imagetool.Driver(v) == nil {
 			continue
 		}
-		found = found || r.image.Covers(v.Number)
+		found = found || r.image.Covers(v.ID)
 		if err := r.inspectSystem(ctx, v, &r.Partitions[i]); err != nil {
 			return err
 		}
 	}
 	if !found && len(r.Problems) == 0 {
-		r.problem(imagetool.AnyPartition, &imagetool.NoFileSystemError{Path: r.Path, Number: r.options.Partition, Found: l.Volumes})
+		r.problem(imagetool.AnyPartition, &imagetool.NoFileSystemError{Path: r.Path, Volume: r.options.Partition, Found: l.Volumes})
 	}
 	r.LeftOut, err = r.image.LeftOut(ctx)
 	return err
@@ -199,16 +212,16 @@ func (r *Report) sealProblems() {
 		if v.Ext == nil || v.Labels.complete(r.options.KeyID) {
 			continue
 		}
-		over := slices.DeleteFunc(slices.Clone(r.Seals), func(s seals.Seal) bool { return !s.Covers(v.Number) })
+		over := slices.DeleteFunc(slices.Clone(r.Seals), func(s seals.Seal) bool { return !s.Covers(v.ID) })
 		if len(over) > 0 {
-			r.problem(v.Number, &seals.BrokenError{Seals: over})
+			r.problem(v.ID, &seals.BrokenError{Seals: over})
 		}
 	}
 }
 
 // problem notes each reason once: a superblock tells it before Open does. What concerns
 // a partition that Sign would not look at keeps it from nothing.
-func (r *Report) problem(partition int, err error) {
+func (r *Report) problem(partition volume.ID, err error) {
 	if partition != imagetool.AnyPartition && !r.image.Covers(partition) {
 		return
 	}

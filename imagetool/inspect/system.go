@@ -17,7 +17,7 @@ import (
 func (r *Report) inspectSystem(ctx context.Context, v disk.Volume, out *Volume) error {
 	info, err := r.image.Describe(v)
 	if err != nil {
-		r.problem(v.Number, err)
+		r.problem(v.ID, err)
 		return ctx.Err()
 	}
 	out.FS = info.Kind
@@ -28,25 +28,25 @@ func (r *Report) inspectSystem(ctx context.Context, v disk.Volume, out *Volume) 
 	}
 	s, err := r.image.OpenSystem(v)
 	if err != nil {
-		r.problem(v.Number, err) // has a hint
+		r.problem(v.ID, err) // has a hint
 	}
 	for _, reason := range info.Problems {
-		r.problem(v.Number, errors.New(reason))
+		r.problem(v.ID, errors.New(reason))
 	}
 	if s == nil {
 		return ctx.Err()
 	}
 	if err := r.inspectFiles(ctx, s, out); err != nil {
-		r.problem(v.Number, err)
+		r.problem(v.ID, err)
 	}
 	if out.Labels != nil && out.Labels.EVM > 0 {
-		r.problem(v.Number, fmt.Errorf("%d files: %w", out.Labels.EVM, fsys.ErrEVM))
+		r.problem(v.ID, fmt.Errorf("%d files: %w", out.Labels.EVM, fsys.ErrEVM))
 	}
 	if out.OS, err = s.OS(); err != nil {
-		r.problem(v.Number, err)
+		r.problem(v.ID, err)
 	}
 	if out.Kernel, err = s.Kernels(); err != nil {
-		r.problem(v.Number, err)
+		r.problem(v.ID, err)
 	}
 	return ctx.Err()
 }
@@ -60,7 +60,7 @@ func (r *Report) inspectFiles(ctx context.Context, s *imagetool.FileSystem, out 
 		return err
 	}
 	if err := imagetool.CheckSparse(s.Volume, l.Files()); err != nil {
-		r.problem(s.Volume.Number, err)
+		r.problem(s.Volume.ID, err)
 	}
 	found, err := seals.OverFiles(ctx, s, l.Files())
 	r.Seals = append(r.Seals, found...)

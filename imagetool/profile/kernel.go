@@ -158,7 +158,7 @@ func findKernel(m *imagetool.Image, s *imagetool.FileSystem, name string) (*foun
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(m.Systems) > 1 {
-		name = fmt.Sprintf("%d:%s", s.Volume.Number, name)
+		name = fmt.Sprintf("%s:%s", s.Volume.ID, name)
 	}
 	return &foundKernel{name, in.Stat().Size, c}, nil
 }

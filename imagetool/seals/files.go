@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/block"
 	"github.com/vmseal/vmseal/imagetool/fsys"
@@ -30,10 +31,10 @@ func OverFiles(ctx context.Context, s *imagetool.FileSystem, files iter.Seq[fsys
 			return nil, fmt.Errorf("%s: %s: %w", s.Volume, f.Paths[0], err)
 		}
 		for _, dir := range repositories {
-			found = append(found, repository(s.Volume.Number, dir))
+			found = append(found, repository(s.Volume.ID, dir))
 		}
 		if is {
-			found = append(found, composefs(s.Volume.Number, f.Paths[0]))
+			found = append(found, composefs(s.Volume.ID, f.Paths[0]))
 		}
 	}
 	return found, nil
@@ -83,10 +84,10 @@ func isBare(text []byte) bool {
 	return version && mode == "bare"
 }
 
-func repository(partition int, dir string) Seal {
+func repository(partition volume.ID, dir string) Seal {
 	return Seal{
-		Kind: OSTree, Partition: partition, Path: dir, Over: []int{partition},
-		Text:  fmt.Sprintf("%s in %s is an OSTree repository in mode bare, whose checksums cover security.ima", dir, place(partition)),
+		Kind: OSTree, Partition: partition, Path: dir, Over: []volume.ID{partition},
+		Text:  fmt.Sprintf("%s in %s is an OSTree repository in mode bare, whose checksums cover security.ima", dir, partition.Title()),
 		below: inside(dir) + "objects/", suffix: ".file",
 	}
 }
@@ -108,7 +109,7 @@ func isComposefs(s *imagetool.FileSystem, f fsys.File) (bool, error) {
 
 // composefs covers the store of which the image is a part: the topmost folder above it
 // that is called so, as those of bootc and OSTree are, or else its own folder.
-func composefs(partition int, image string) Seal {
+func composefs(partition volume.ID, image string) Seal {
 	store := path.Dir(image)
 	parts := strings.Split(store, "/")
 	for i, name := range parts {
@@ -118,8 +119,8 @@ func composefs(partition int, image string) Seal {
 		}
 	}
 	return Seal{
-		Kind: Composefs, Partition: partition, Path: image, Over: []int{partition},
-		Text:  fmt.Sprintf("%s in %s is a composefs image, which has the attributes of the files in %s", image, place(partition), store),
+		Kind: Composefs, Partition: partition, Path: image, Over: []volume.ID{partition},
+		Text:  fmt.Sprintf("%s in %s is a composefs image, which has the attributes of the files in %s", image, partition.Title(), store),
 		below: inside(store),
 	}
 }

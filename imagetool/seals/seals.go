@@ -1,10 +1,11 @@
 package seals
 
 import (
-	"fmt"
 	"iter"
 	"slices"
 	"strings"
+
+	"github.com/vmseal/vmseal/formats/volume"
 )
 
 // Kinds of seals.
@@ -17,11 +18,11 @@ const (
 
 // A Seal is one integrity layer.
 type Seal struct {
-	Kind      string `json:"kind"`
-	Partition int    `json:"partition"`      // where it lies; 0 is the whole disk
-	Path      string `json:"path,omitempty"` // its file or folder there
-	Over      []int  `json:"over"`           // the partitions that it covers
-	Text      string `json:"text"`           // all of that for people
+	Kind      string      `json:"kind"`
+	Partition volume.ID   `json:"partition"`      // where it lies
+	Path      string      `json:"path,omitempty"` // its file or folder there
+	Over      []volume.ID `json:"over"`           // the volumes that it covers
+	Text      string      `json:"text"`           // all of that for people
 
 	below, suffix string // of the files that it covers; both empty for a whole partition
 }
@@ -29,10 +30,10 @@ type Seal struct {
 func (s *Seal) String() string { return s.Text }
 
 // Covers reports whether the seal covers anything in a partition.
-func (s *Seal) Covers(partition int) bool { return slices.Contains(s.Over, partition) }
+func (s *Seal) Covers(partition volume.ID) bool { return slices.Contains(s.Over, partition) }
 
 // breaks reports whether another label for a file of these names breaks the seal.
-func (s *Seal) breaks(partition int, paths []string) bool {
+func (s *Seal) breaks(partition volume.ID, paths []string) bool {
 	return s.Covers(partition) && slices.ContainsFunc(paths, func(path string) bool {
 		return strings.HasPrefix(path, s.below) && strings.HasSuffix(path, s.suffix)
 	})
@@ -40,7 +41,7 @@ func (s *Seal) breaks(partition int, paths []string) bool {
 
 // Broken lists the seals that new labels break. Each file that gets one is given by its
 // partition and its paths in it.
-func Broken(all []Seal, changed iter.Seq2[int, []string]) []Seal {
+func Broken(all []Seal, changed iter.Seq2[volume.ID, []string]) []Seal {
 	is := make([]bool, len(all))
 	for partition, paths := range changed {
 		for i := range all {
@@ -83,21 +84,14 @@ func (e *BrokenError) Advice() string {
 	return advice + "; --break-seals signs nevertheless"
 }
 
-// place names a partition as people do.
-func place(number int) string {
-	if number == 0 {
-		return "the whole disk"
-	}
-	return fmt.Sprintf("partition %d", number)
-}
-
-func places(numbers []int) string {
-	if len(numbers) == 0 {
+// places names volumes as people do.
+func places(ids []volume.ID) string {
+	if len(ids) == 0 {
 		return "nothing in this image"
 	}
-	names := make([]string, len(numbers))
-	for i, n := range numbers {
-		names[i] = place(n)
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = id.Title()
 	}
 	return strings.Join(names, " and ")
 }

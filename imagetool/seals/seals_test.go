@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool/block"
 	"github.com/vmseal/vmseal/imagetool/hostfile"
 	"github.com/vmseal/vmseal/imagetool/internal/disktest"
@@ -173,7 +174,7 @@ func TestComposefsStore(t *testing.T) {
 		"/ostree/deploy/os/deploy/0.0/.ostree.cfs":     "/ostree/",
 		"/var/lib/containers/overlay/x/composefs.blob": "/var/lib/containers/overlay/x/",
 	} {
-		if s := composefs(1, image); s.below != want {
+		if s := composefs("1", image); s.below != want {
 			t.Errorf("%s: %s, want %s", image, s.below, want)
 		}
 	}
@@ -182,26 +183,26 @@ func TestComposefsStore(t *testing.T) {
 // TestBroken: only a file that a seal covers breaks it.
 func TestBroken(t *testing.T) {
 	all := []Seal{
-		{Kind: Verity, Partition: 2, Over: []int{1}},
-		repository(1, "/ostree/repo"),
-		{Kind: AVB, Partition: 3, Over: []int{3}},
+		{Kind: Verity, Partition: "2", Over: []volume.ID{"1"}},
+		repository("1", "/ostree/repo"),
+		{Kind: AVB, Partition: "3", Over: []volume.ID{"3"}},
 	}
-	changed := func(partition int, paths ...string) func(func(int, []string) bool) {
-		return func(yield func(int, []string) bool) { yield(partition, paths) }
+	changed := func(partition volume.ID, paths ...string) func(func(volume.ID, []string) bool) {
+		return func(yield func(volume.ID, []string) bool) { yield(partition, paths) }
 	}
 	for _, test := range []struct {
-		partition int
+		partition volume.ID
 		paths     []string
 		want      int
 	}{
-		{1, []string{"/etc/passwd"}, 1},
-		{1, []string{"/deploy/tool", "/ostree/repo/objects/ab/cd.file"}, 2},
-		{1, []string{"/ostree/repo/objects/ab/cd.dirtree"}, 1},
-		{3, []string{"/ostree/repo/objects/ab/cd.file"}, 1},
-		{4, []string{"/etc/passwd"}, 0},
+		{"1", []string{"/etc/passwd"}, 1},
+		{"1", []string{"/deploy/tool", "/ostree/repo/objects/ab/cd.file"}, 2},
+		{"1", []string{"/ostree/repo/objects/ab/cd.dirtree"}, 1},
+		{"3", []string{"/ostree/repo/objects/ab/cd.file"}, 1},
+		{"4", []string{"/etc/passwd"}, 0},
 	} {
 		if got := Broken(all, changed(test.partition, test.paths...)); len(got) != test.want {
-			t.Errorf("%d %v breaks %v", test.partition, test.paths, got)
+			t.Errorf("%s %v breaks %v", test.partition, test.paths, got)
 		}
 	}
 }

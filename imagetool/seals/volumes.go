@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/block"
 	"github.com/vmseal/vmseal/imagetool/disk"
@@ -30,9 +31,9 @@ type finder struct {
 	found   []Seal
 }
 
-func (f *finder) add(kind string, v disk.Volume, over []int, format string, args ...any) {
+func (f *finder) add(kind string, v disk.Volume, over []volume.ID, format string, args ...any) {
 	f.found = append(f.found, Seal{
-		Kind: kind, Partition: v.Number, Over: append([]int{}, over...), Text: fmt.Sprintf(format, args...),
+		Kind: kind, Partition: v.ID, Over: append([]volume.ID{}, over...), Text: fmt.Sprintf(format, args...),
 	})
 }
 
@@ -49,7 +50,7 @@ func (f *finder) look(ctx context.Context, v disk.Volume) error {
 	if footer, err := hasFooter(dev); err != nil {
 		return err
 	} else if footer {
-		f.add(AVB, v, []int{v.Number}, "%s ends with a footer of Android Verified Boot", place(v.Number))
+		f.add(AVB, v, []volume.ID{v.ID}, "%s ends with a footer of Android Verified Boot", v.ID.Title())
 	}
 	if imagetool.Driver(v) == nil {
 		return nil
@@ -65,16 +66,16 @@ func (f *finder) typed(v disk.Volume, t disk.VerityType, dev block.Device) error
 		return err
 	}
 	if len(over) == 0 {
-		over = f.numbers(func(w disk.Volume) bool { return w.HasType(t.DataType) })
+		over = f.ids(func(w disk.Volume) bool { return w.HasType(t.DataType) })
 	}
 	if len(over) == 0 {
-		over = f.numbers(func(w disk.Volume) bool { return imagetool.Driver(w) != nil })
+		over = f.ids(func(w disk.Volume) bool { return imagetool.Driver(w) != nil })
 	}
 	what := "the dm-verity hash tree"
 	if t.Signature {
 		what = "the signature of the dm-verity root hash"
 	}
-	f.add(Verity, v, over, "%s has %s of %s, by its type %s", place(v.Number), what, places(over), t)
+	f.add(Verity, v, over, "%s has %s of %s, by its type %s", v.ID.Title(), what, places(over), t)
 	return nil
 }
 
@@ -84,20 +85,20 @@ func (f *finder) tree(v disk.Volume, dev block.Device) error {
 	if err != nil {
 		return err
 	}
-	f.add(Verity, v, over, "%s has the dm-verity hash tree of %s", place(v.Number), places(over))
+	f.add(Verity, v, over, "%s has the dm-verity hash tree of %s", v.ID.Title(), places(over))
 	return nil
 }
 
 // overByTree compares the tree on a volume with all others. A tree that none of them
 // fits is broken already, or covers a volume of another disk.
-func (f *finder) overByTree(v disk.Volume, dev block.Device) ([]int, error) {
+func (f *finder) overByTree(v disk.Volume, dev block.Device) ([]volume.ID, error) {
 	s, err := readSuperblock(dev, 0)
 	if s == nil || err != nil {
 		return nil, err
 	}
-	var over []int
+	var over []volume.ID
 	for _, w := range f.volumes {
-		if w.Number == v.Number {
+		if w.ID == v.ID {
 			continue
 		}
 		ok, err := s.covers(dev, f.image.Device(w))
@@ -105,19 +106,19 @@ func (f *finder) overByTree(v disk.Volume, dev block.Device) ([]int, error) {
 			return nil, err
 		}
 		if ok {
-			over = append(over, w.Number)
+			over = append(over, w.ID)
 		}
 	}
 	return over, nil
 }
 
-func (f *finder) numbers(want func(disk.Volume) bool) (numbers []int) {
+func (f *finder) ids(want func(disk.Volume) bool) (ids []volume.ID) {
 	for _, v := range f.volumes {
 		if want(v) {
-			numbers = append(numbers, v.Number)
+			ids = append(ids, v.ID)
 		}
 	}
-	return numbers
+	return ids
 }
 
 // refusal is an error about what was read, and not about reading.
@@ -139,13 +140,13 @@ func (f *finder) behind(ctx context.Context, v disk.Volume, dev block.Device) er
 		return nil // as above
 	}
 	return superblocks(ctx, dev, int64(info.Blocks)*int64(info.BlockSize), func(s *superblock) error {
-		over := []int{}
+		over := []volume.ID{}
 		ok, err := s.covers(dev, dev)
 		if ok {
-			over = append(over, v.Number)
+			over = append(over, v.ID)
 		}
 		if err == nil {
-			f.add(Verity, v, over, "behind the file system of %s, at byte %d, lies the dm-verity hash tree of %s", place(v.Number), s.at, places(over))
+			f.add(Verity, v, over, "behind the file system of %s, at byte %d, lies the dm-verity hash tree of %s", v.ID.Title(), s.at, places(over))
 		}
 		return err
 	})

@@ -11,6 +11,7 @@ import (
 	"io"
 
 	"github.com/vmseal/vmseal/formats/manifest"
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool/archive"
 	"github.com/vmseal/vmseal/imagetool/archive/stream"
 	"github.com/vmseal/vmseal/imagetool/hostfile"
@@ -156,7 +157,7 @@ func (a *archiving) writeManifest() error {
 	}
 	h := &a.list.header
 	h.ImageBefore, h.ImageAfter = hex.EncodeToString(a.before.Sum(nil)), hex.EncodeToString(a.after.Sum(nil))
-	h.Filesystems = []manifest.Filesystem{{}}
+	h.Filesystems = []manifest.Filesystem{{Partition: volume.WholeDisk}}
 	var entries []manifest.Entry
 	for _, f := range a.names.Files() {
 		entries = appendEntries(entries, f.Of, 0, f.File.Paths)

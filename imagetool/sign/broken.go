@@ -5,6 +5,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/fsys"
 	"github.com/vmseal/vmseal/imagetool/seals"
@@ -46,15 +47,15 @@ func (p *planned) seals(ctx context.Context, img *imagetool.Image) ([]seals.Seal
 		all = append(all, found...)
 	}
 	return slices.DeleteFunc(all, func(s seals.Seal) bool {
-		return !slices.ContainsFunc(p.tree.Systems(), func(fs *imagetool.FileSystem) bool { return s.Covers(fs.Volume.Number) })
+		return !slices.ContainsFunc(p.tree.Systems(), func(fs *imagetool.FileSystem) bool { return s.Covers(fs.Volume.ID) })
 	}), nil
 }
 
 // places tells where files lie.
-func places(t *imagetool.Tree, files iter.Seq[*signer.File]) iter.Seq2[int, []string] {
-	return func(yield func(int, []string) bool) {
+func places(t *imagetool.Tree, files iter.Seq[*signer.File]) iter.Seq2[volume.ID, []string] {
+	return func(yield func(volume.ID, []string) bool) {
 		for f := range files {
-			if !yield(t.Systems()[t.System(f)].Volume.Number, t.Plain(f.Paths)) {
+			if !yield(t.Systems()[t.System(f)].Volume.ID, t.Plain(f.Paths)) {
 				return
 			}
 		}

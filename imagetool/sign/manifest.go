@@ -95,7 +95,7 @@ func (f *manifestFile) abort() error {
 func filesystemsOf(t *imagetool.Tree) []manifest.Filesystem {
 	var list []manifest.Filesystem
 	for _, s := range t.Systems() {
-		list = append(list, manifest.Filesystem{Partition: s.Volume.Number, UUID: s.Info().UUID})
+		list = append(list, manifest.Filesystem{Partition: s.Volume.ID, UUID: s.Info().UUID})
 	}
 	return list
 }

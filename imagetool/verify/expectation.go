@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vmseal/vmseal/formats/manifest"
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer"
@@ -17,18 +18,18 @@ import (
 type Expectation struct {
 	header  manifest.Header
 	entries map[nameKey]*manifest.Entry // of the partitions that were asked for; without their paths
-	gone    []int                       // those of them that have no file system any more
+	gone    []volume.ID                 // those of them that have no file system any more
 }
 
 // nameKey is one name of a file, wherever the file system stands in the list.
 type nameKey struct {
-	partition int
+	partition volume.ID
 	path      string
 }
 
 func keyOf(t *imagetool.Tree, name string) nameKey {
-	number, path := t.Split(name)
-	return nameKey{number, path}
+	id, path := t.Split(name)
+	return nameKey{id, path}
 }
 
 // Read reads a manifest and holds its file systems to those of the
@@ -41,19 +42,19 @@ func Read(ctx context.Context, m *imagetool.Image, path string) (*Expectation, e
 	}
 	systems := x.header.Filesystems
 	for _, f := range systems {
-		held := slices.ContainsFunc(m.Systems, func(s *imagetool.FileSystem) bool { return s.Volume.Number == f.Partition })
+		held := slices.ContainsFunc(m.Systems, func(s *imagetool.FileSystem) bool { return s.Volume.ID == f.Partition })
 		if m.Covers(f.Partition) && !held {
 			x.gone = append(x.gone, f.Partition)
 		}
 	}
 	for _, s := range m.Systems {
-		i := slices.IndexFunc(systems, func(f manifest.Filesystem) bool { return f.Partition == s.Volume.Number })
+		i := slices.IndexFunc(systems, func(f manifest.Filesystem) bool { return f.Partition == s.Volume.ID })
 		if i < 0 {
 			return nil, fmt.Errorf("%s does not cover %s", path, s.Volume)
 		}
 		if uuid := s.Info().UUID; !strings.EqualFold(uuid, systems[i].UUID) {
-			return nil, fmt.Errorf("%s is of another image: it has file system %s in partition %d, the image %s",
-				path, systems[i].UUID, s.Volume.Number, uuid)
+			return nil, fmt.Errorf("%s is of another image: it has file system %s in %s, the image %s",
+				path, systems[i].UUID, s.Volume.ID.Title(), uuid)
 		}
 	}
 	return x, nil
@@ -62,17 +63,17 @@ func Read(ctx context.Context, m *imagetool.Image, path string) (*Expectation, e
 // ReadArchive reads the manifest of an archive.
 func ReadArchive(ctx context.Context, path string) (*Expectation, error) {
 	x := &Expectation{entries: map[nameKey]*manifest.Entry{}}
-	if err := x.read(ctx, func(int) bool { return true }, path); err != nil {
+	if err := x.read(ctx, func(volume.ID) bool { return true }, path); err != nil {
 		return nil, err
 	}
-	if s := x.header.Filesystems; len(s) != 1 || s[0] != (manifest.Filesystem{}) {
+	if s := x.header.Filesystems; len(s) != 1 || s[0] != (manifest.Filesystem{Partition: volume.WholeDisk}) {
 		return nil, fmt.Errorf("%s is the manifest of an image, not of an archive", path)
 	}
 	return x, nil
 }
 
 // read takes the entries of the partitions that were asked for.
-func (x *Expectation) read(ctx context.Context, covers func(partition int) bool, path string) error {
+func (x *Expectation) read(ctx context.Context, covers func(volume.ID) bool, path string) error {
 	file, err := input.Open(ctx, path)
 	if err != nil {
 		return err
@@ -125,7 +126,7 @@ func (x *Expectation) Action(t *imagetool.Tree) func(paths []string) signer.Acti
 // ArchiveAction is Action for the files of an archive.
 func (x *Expectation) ArchiveAction() func(paths []string) signer.Action { return x.action(archiveKey) }
 
-func archiveKey(name string) nameKey { return nameKey{path: name} }
+func archiveKey(name string) nameKey { return nameKey{volume.WholeDisk, name} }
 
 func (x *Expectation) action(key func(string) nameKey) func(paths []string) signer.Action {
 	return func(paths []string) signer.Action {
@@ -157,8 +158,8 @@ func (x *Expectation) Compare(ctx context.Context, t *imagetool.Tree, findings [
 		}
 		c.add(f, value)
 	}
-	for _, number := range x.gone {
-		c.differences = append(c.differences, Difference{Path: t.Join(number, "/"), Kind: Missing})
+	for _, id := range x.gone {
+		c.differences = append(c.differences, Difference{Path: t.Join(id, "/"), Kind: Missing})
 	}
 	return c.result(t.Join), nil
 }
@@ -169,7 +170,7 @@ func (x *Expectation) CompareArchive(findings []*signer.Finding) []Difference {
 	for _, f := range findings {
 		c.add(f, f.Value)
 	}
-	return c.result(func(_ int, path string) string { return path })
+	return c.result(func(_ volume.ID, path string) string { return path })
 }
 
 // A comparison finds the differences file by file.
@@ -193,8 +194,8 @@ func (c *comparison) add(f *signer.Finding, value []byte) {
 	}
 }
 
-// result adds what was not seen; join makes a name of a partition and a path.
-func (c *comparison) result(join func(partition int, path string) string) []Difference {
+// result adds what was not seen; join makes a name of a volume and a path.
+func (c *comparison) result(join func(id volume.ID, path string) string) []Difference {
 	for k := range c.x.entries {
 		if !c.seen[k] {
 			c.differences = append(c.differences, Difference{Path: join(k.partition, k.path), Kind: Missing})

@@ -13,6 +13,10 @@
 // signed again, and in what GNU tar and bsdtar unpack of it every file must have a good
 // signature.
 //
+// With --lvm it spoils the labels and the metadata of LVM2 on a disk with two physical
+// volumes. Where the text was left alone, what is signed must hold a file system that is
+// clean for e2fsck in its volume, and nothing else may have changed.
+//
 // Everything follows from --seed and an image's number, so that --only repeats
 // one. Images that show a fault are kept with a description.
 package main

@@ -28,6 +28,7 @@ type options struct {
 
 	containers bool
 	archives   bool
+	lvm        bool
 }
 
 func main() {
@@ -48,6 +49,7 @@ func main() {
 	flag.StringVar(&o.keep, "keep", "", "`folder` for the images that show a fault; a new one if not given")
 	flag.BoolVar(&o.containers, "containers", false, "spoil qcow2, VMDK, VHD, VHDX and VDI images instead of file systems")
 	flag.BoolVar(&o.archives, "archives", false, "spoil tar archives instead of file systems")
+	flag.BoolVar(&o.lvm, "lvm", false, "spoil the metadata of LVM2 instead of file systems")
 	flag.BoolVar(&o.json, "json", false, "print the summary as JSON")
 	flag.BoolVar(&o.verbose, "v", false, "print a line for each image")
 	flag.Parse()
@@ -182,7 +184,7 @@ type spoiler interface {
 
 // makeSpoiler makes what is to be spoilt, in a folder that is not there yet.
 func (b *bed) makeSpoiler(ctx context.Context, folder string) error {
-	if !b.containers && !b.archives {
+	if !b.containers && !b.archives && !b.lvm {
 		return nil
 	}
 	if err := os.Mkdir(folder, 0o755); err != nil {
@@ -194,6 +196,14 @@ func (b *bed) makeSpoiler(ctx context.Context, folder string) error {
 			return fmt.Errorf("making archives: %w", err)
 		}
 		b.spoilt = a
+		return nil
+	}
+	if b.lvm {
+		d, err := newLVMDisks(ctx, folder, b.seed)
+		if err != nil {
+			return fmt.Errorf("making disks with LVM2: %w", err)
+		}
+		b.spoilt = d
 		return nil
 	}
 	c, err := newContainers(ctx, folder, b.seed)

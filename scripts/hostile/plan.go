@@ -39,7 +39,9 @@ type specimen struct {
 	ext    string // of the file; "" for a raw image
 	bytes  []byte
 	damage []string
-	mend   bool // e2fsck is to repair it first, which leaves healthy images that are odd
+	lvm    *lvmDisk // what it was, with logical volumes; else nil
+	moved  bool     // by what is said there, these may lie elsewhere now
+	mend   bool     // e2fsck is to repair it first, which leaves healthy images that are odd
 }
 
 // make spoils the image with this number. The even ones go through all cases,

@@ -67,9 +67,11 @@ func (b *bed) examine(ctx context.Context, r *result, dir string) error {
 		return t.err
 	case r.ext != "":
 		t.signContainer(ctx)
-		return t.err
+	case r.lvm != nil:
+		t.signLVM(ctx)
+	default:
+		t.sign(ctx)
 	}
-	t.sign(ctx)
 	return t.err
 }
 

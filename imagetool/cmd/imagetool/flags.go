@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/signer/cli"
 )
@@ -15,37 +16,44 @@ import (
 // selectFlags say what an image is and what of it is meant: without them everything.
 type selectFlags struct {
 	imagetool.Selection
+	partition string
+	leaveOut  []string
 	container containerFlags
 }
 
 func (s *selectFlags) register(cmd *cobra.Command) {
 	s.registerSectors(cmd)
-	cmd.Flags().IntVar(&s.Partition, "partition", imagetool.AnyPartition, "work on the partition with this `number` only; 0 is a whole disk")
-	cmd.Flags().Lookup("partition").DefValue = "0" // keeps help from showing a default
+	cmd.Flags().StringVar(&s.partition, "partition", "", "work on the partition with this `number` only; 0 is a whole disk, GROUP/VOLUME a logical volume")
 	s.container.register(cmd, "")
 	cmd.Long += "\n\n" + containerHelp
 }
 
 // registerLeaveOut adds --leave-out.
 func (s *selectFlags) registerLeaveOut(cmd *cobra.Command) {
-	cmd.Flags().IntSliceVar(&s.LeaveOut, "leave-out", nil, "leave out the partition with this `number`, whatever it holds; may be repeated")
+	cmd.Flags().StringSliceVar(&s.leaveOut, "leave-out", nil, "leave out the partition with this `number`, or the volume GROUP/VOLUME, whatever it holds; may be repeated")
 }
 
 func (s *selectFlags) registerSectors(cmd *cobra.Command) {
-	s.Partition = imagetool.AnyPartition
 	cmd.Flags().IntVar(&s.SectorSize, "sector-size", 0, "`bytes` in a sector of the guest's disk, where its partition table does not tell: 512 or 4096")
 }
 
 func (s *selectFlags) check(cmd *cobra.Command) error {
-	if cmd.Flags().Changed("partition") && s.Partition < 0 {
-		return cli.Usagef("--partition: %d is no number of a partition", s.Partition)
-	}
-	for _, n := range s.LeaveOut {
-		if n < 0 {
-			return cli.Usagef("--leave-out: %d is no number of a partition", n)
+	if cmd.Flags().Changed("partition") {
+		id, err := volume.Parse(s.partition)
+		if err != nil {
+			return cli.Usagef("--partition: %v", err)
 		}
+		s.Partition = id
 	}
-	if len(s.LeaveOut) > 0 && s.Partition >= 0 {
+	s.LeaveOut = nil
+	for _, text := range s.leaveOut {
+		id, err := volume.Parse(text)
+		if err != nil {
+			return cli.Usagef("--leave-out: %v", err)
+		}
+		s.LeaveOut = append(s.LeaveOut, id)
+	}
+	if len(s.LeaveOut) > 0 && s.Partition != imagetool.AnyPartition {
 		return cli.Usagef("--partition leaves out all others: give it without --leave-out")
 	}
 	if cmd.Flags().Changed("sector-size") && s.SectorSize != 512 && s.SectorSize != 4096 {

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/archive/stream"
 	"github.com/vmseal/vmseal/imagetool/diff"
@@ -82,9 +83,9 @@ func hint(err error) string {
 	case errors.Is(err, output.ErrNoUndoLog):
 		return "there is nothing to recover from; a log that lies elsewhere, since the image was moved, is named with --log"
 	case errors.Is(err, imagetool.ErrWhichPartition):
-		return "choose with --partition N, or put the number in front of the path: 2:/etc; 'imagetool inspect IMAGE' lists them"
+		return "choose with --partition N, or put the number in front of the path: 2:/etc, vg/root:/etc; 'imagetool inspect IMAGE' lists them"
 	case errors.Is(err, diff.ErrNothingInCommon):
-		return "file systems are matched by the number of their partition, 0 for a whole disk; 'imagetool inspect IMAGE' lists them"
+		return "file systems are matched by the number of their partition, 0 for a whole disk, or by the name of their logical volume; 'imagetool inspect IMAGE' lists them"
 	case errors.Is(err, profile.ErrNoKernel):
 		return "name it with --kernel PATH; a kernel that lies outside of the image can be given in its place"
 	case errors.Is(err, profile.ErrPolicyStays):
@@ -126,7 +127,10 @@ func hasLog(err error) bool {
 
 func spaceHint(e *imagetool.NoSpaceError) string {
 	missing := ((e.Needed-e.Free)*uint64(e.BlockSize) + 1023) / 1024
-	if e.Volume.Number > 0 {
+	if e.Volume.ID.IsLogical() {
+		return fmt.Sprintf("let the guest enlarge it and its file system by at least %d KiB, or make it anew with larger inodes, which hold the labels themselves", missing)
+	}
+	if e.Volume.ID != volume.WholeDisk {
 		return fmt.Sprintf("enlarge the partition and its file system on a copy of the image by at least %d KiB, or make it anew with larger inodes, which hold the labels themselves", missing)
 	}
 	const group = 16 << 10 // enough for what ext4 keeps of a new group of blocks for itself
@@ -135,10 +139,10 @@ func spaceHint(e *imagetool.NoSpaceError) string {
 
 func contentHint(e *imagetool.NoFileSystemError) string {
 	for _, p := range e.Found {
-		if e.Number != imagetool.AnyPartition && e.Number != p.Number {
+		if e.Volume != imagetool.AnyPartition && e.Volume != p.ID {
 			continue
 		}
-		if advice := disk.Advice(p.FS); advice != "" {
+		if advice := disk.Advice(p.FS); advice != "" && p.Group == "" {
 			return p.FS + ": " + advice
 		}
 	}

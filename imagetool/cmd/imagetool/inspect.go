@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool"
-	"github.com/vmseal/vmseal/imagetool/disk"
 	"github.com/vmseal/vmseal/imagetool/inspect"
 	"github.com/vmseal/vmseal/signer"
 	"github.com/vmseal/vmseal/signer/cli"
@@ -94,9 +94,9 @@ type inspectObject struct {
 }
 
 type problemObject struct {
-	Partition *int   `json:"partition,omitempty"` // absent for the image as a whole
-	Reason    string `json:"reason"`
-	Hint      string `json:"hint,omitempty"`
+	Partition volume.ID `json:"partition,omitempty"` // absent for the image as a whole
+	Reason    string    `json:"reason"`
+	Hint      string    `json:"hint,omitempty"`
 }
 
 func newInspectObject(r *inspect.Report) inspectObject {
@@ -124,11 +124,7 @@ func newInspectObject(r *inspect.Report) inspectObject {
 	escaped.Seals = escapeSeals(r.Seals)
 	o := inspectObject{"image", &escaped, leftOut(r.LeftOut).objects(), []problemObject{}}
 	for _, p := range r.Problems {
-		object := problemObject{Reason: cli.Escape(p.Err.Error()), Hint: problemHint(r, p)}
-		if p.Partition != imagetool.AnyPartition {
-			object.Partition = &p.Partition
-		}
-		o.Problems = append(o.Problems, object)
+		o.Problems = append(o.Problems, problemObject{p.Partition, cli.Escape(p.Err.Error()), problemHint(r, p)})
 	}
 	return o
 }
@@ -136,8 +132,8 @@ func newInspectObject(r *inspect.Report) inspectObject {
 // problemHint knows where in the image a partition lies.
 func problemHint(r *inspect.Report, p inspect.Problem) string {
 	for _, v := range r.Partitions {
-		if v.Number == p.Partition {
-			return hint(&imagetool.VolumeError{Volume: disk.Volume{Number: v.Number, Start: v.Start}, Err: p.Err})
+		if v.ID == p.Partition {
+			return hint(&imagetool.VolumeError{Volume: v.Volume, Err: p.Err})
 		}
 	}
 	return hint(p.Err)
@@ -174,8 +170,8 @@ func printInspection(out *cli.Output, r *inspect.Report) {
 	out.Printf("\nproblems, for which it would not be signed:\n")
 	for _, p := range r.Problems {
 		where := ""
-		if p.Partition > 0 {
-			where = fmt.Sprintf("partition %d: ", p.Partition)
+		if p.Partition != imagetool.AnyPartition && p.Partition != volume.WholeDisk {
+			where = p.Partition.Title() + ": "
 		}
 		out.Printf("  %s%s\n", where, cli.Line(p.Err))
 		if h := problemHint(r, p); h != "" {
@@ -189,10 +185,13 @@ func printPartition(out *cli.Output, p *inspect.Volume) {
 	if fs == "" {
 		fs = "unknown contents"
 	}
-	if p.Number == 0 {
+	switch {
+	case p.ID == volume.WholeDisk:
 		out.Printf("\nwhole disk: %s\n", fs)
-	} else {
-		out.Printf("\npartition %d: %s, %s at %d, type %s\n", p.Number, fs, cli.Size(p.Size), p.Start, p.Type)
+	case p.ID.IsLogical():
+		out.Printf("\n%s: %s, %s\n", p.ID.Title(), fs, cli.Size(p.Size))
+	default:
+		out.Printf("\n%s: %s, %s at %d, type %s\n", p.ID.Title(), fs, cli.Size(p.Size), p.Start, p.Type)
 	}
 	var rows [][]string
 	row := func(name, format string, args ...any) {
@@ -200,6 +199,12 @@ func printPartition(out *cli.Output, p *inspect.Volume) {
 	}
 	if p.Name != "" {
 		row("name", "%s", cli.EscapeName(p.Name))
+	}
+	if p.Group != "" {
+		row("group", "%s", p.Group)
+	}
+	for _, s := range p.Places {
+		row("lies", "%s at %d", cli.Size(s.Size), s.Start)
 	}
 	if e := p.Ext; e != nil {
 		if e.Label != "" {

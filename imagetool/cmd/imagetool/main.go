@@ -34,7 +34,8 @@ no root, mounts nothing, and changes its input only if it is told to.
 Keys are made by 'signer key new'.
 
 In an image with several file systems, paths have the number of the partition in
-front, as in 2:/etc/passwd, on output and on input.
+front, or the name of the logical volume, as in 2:/etc/passwd and vg/root:/etc/passwd,
+on output and on input.
 
 Exit codes: 0 done and all good; 1 failed; 2 wrong usage; 3 done, but some files do
 not verify, a partition was left out unasked, or 'imagetool diff' has found

@@ -7,7 +7,7 @@ import (
 
 // pathHelp is what the commands that take a path have in common.
 const pathHelp = `In an image with several file systems, PATH may begin with the number of its
-partition (2:/etc). Without one, and without --partition, it means the file
+partition or the name of its logical volume (2:/etc, vg/root:/etc). Without one, and without --partition, it means the file
 system that has an operating system (/etc/os-release) on it.`
 
 // aboutPath puts the path that was given in front of what is wrong with it. An

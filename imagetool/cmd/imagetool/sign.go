@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vmseal/vmseal/formats/volume"
 	"github.com/vmseal/vmseal/imagetool"
 	"github.com/vmseal/vmseal/imagetool/seals"
 	"github.com/vmseal/vmseal/imagetool/sign"
@@ -297,10 +298,10 @@ type signSummary struct {
 }
 
 type spaceObject struct {
-	Partition int    `json:"partition"`
-	BlockSize int    `json:"block_size"`
-	Needed    uint64 `json:"new_blocks"`
-	Free      uint64 `json:"free_blocks"`
+	Partition volume.ID `json:"partition"`
+	BlockSize int       `json:"block_size"`
+	Needed    uint64    `json:"new_blocks"`
+	Free      uint64    `json:"free_blocks"`
 }
 
 func (f *signFlags) report(out *cli.Output, r *sign.Result, left leftOut, took time.Duration) {
@@ -321,7 +322,7 @@ func (f *signFlags) report(out *cli.Output, r *sign.Result, left leftOut, took t
 		s.KeyID = r.KeyID.String()
 	}
 	for _, space := range r.Spaces {
-		s.Filesystems = append(s.Filesystems, spaceObject{space.Volume.Number, space.BlockSize, space.Needed, space.Free})
+		s.Filesystems = append(s.Filesystems, spaceObject{space.Volume.ID, space.BlockSize, space.Needed, space.Free})
 		if f.dryRun {
 			out.Printf("%s: the labels need %d new blocks of %d bytes; %d are free\n",
 				space.Volume, space.Needed, space.BlockSize, space.Free)

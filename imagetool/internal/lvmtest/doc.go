@@ -1,0 +1,3 @@
+// Package lvmtest writes physical volumes as LVM2 does, for tests. It shares no code with what it
+// is to test.
+package lvmtest
