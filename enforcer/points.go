@@ -33,13 +33,13 @@ var points []point
 
 func init() { // the judge functions refer to points, too
 	points = []point{
-		{"security_bprm_check", before, (*hit).bprmCheck, "a program from outside the initramfs freezes the guest: without a policy nothing else would ever be hit"},
-		{"ima_parse_add_rule", both, (*hit).parseRule, "each rule must be the next one of the pinned policy"},
-		{"ima_update_policy", before, (*hit).updatePolicy, "all of its rules were seen, and this happens once"},
-		{"ima_appraise_measurement", both, (*hit).appraise, "the path for the audit; no label, a digest, another disk or an unverifiable file system: denied"},
-		{"integrity_digsig_verify", after, (*hit).digsigVerify, "the verdict: signature, digest, key, deny list"},
-		{"blkdev_mmap", after, (*hit).blockMmap, "a block device is mapped executable: denied"},
-		{"idle_thread_get", hotplug, (*hit).startCPU, "a virtual CPU is to be started: the guest freezes if it was plugged in since the last stop"},
+		{"security_bprm_check", before, (*hit).bprmCheck, "freezes the guest if a program outside the initramfs is executed: without a policy, no other trap would ever be hit"},
+		{"ima_parse_add_rule", both, (*hit).parseRule, "freezes the guest unless the rule is the next one of the pinned policy"},
+		{"ima_update_policy", before, (*hit).updatePolicy, "freezes the guest unless all rules of the pinned policy were loaded, and if this happens a second time"},
+		{"ima_appraise_measurement", both, (*hit).appraise, "denies a file without a `security.ima` signature, on another disk, or on a file system whose contents may change unnoticed; reads the path for the audit"},
+		{"integrity_digsig_verify", after, (*hit).digsigVerify, "gives the verdict about a signature: by key, digest and deny list"},
+		{"blkdev_mmap", after, (*hit).blockMmap, "denies an executable mapping of a block device"},
+		{"idle_thread_get", hotplug, (*hit).startCPU, "sets all traps anew before the kernel starts a vCPU; the guest freezes if a vCPU was plugged in since the last stop"},
 	}
 }
 

@@ -57,7 +57,7 @@ func TestREADME(t *testing.T) {
 
 func pointsTable() string {
 	var b strings.Builder
-	b.WriteString("| phase | function | at a take-over | what is decided |\n|---|---|---|---|\n")
+	b.WriteString("| phase | function | at a take-over | what the enforcer decides there |\n|---|---|---|---|\n")
 	for _, p := range points {
 		phase, kept := "both", "its trap must be there"
 		if p.phases != both {
@@ -65,9 +65,9 @@ func pointsTable() string {
 		}
 		switch p.phases {
 		case after:
-			phase = "after it"
+			phase = "policy in force"
 		case hotplug:
-			phase, kept = "after it, if there is room for virtual CPUs", "its trap must be there"
+			phase, kept = "policy in force, if vCPUs can be added", "its trap must be there"
 		}
 		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", phase, p.function, kept, p.decides)
 	}
