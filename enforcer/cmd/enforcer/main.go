@@ -7,9 +7,16 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
+
+	"github.com/vmseal/vmseal/formats/profile"
 )
+
+// version names the build. In a release the linker sets it: "0.1.0, commit ..."; else it is
+// what the go command knows of the module and the commit.
+var version = "devel"
 
 // Exit codes.
 const exitOK, exitFailed, exitUsage, exitFrozen = 0, 1, 2, 4
@@ -68,7 +75,10 @@ func dispatch(args []string, out *output) error {
 		fmt.Fprint(out.stdout, usage)
 		return nil
 	case "version", "--version":
-		fmt.Fprintln(out.stdout, "enforcer", version())
+		if info, ok := debug.ReadBuildInfo(); ok && version == "devel" {
+			version = info.Main.Version
+		}
+		fmt.Fprintf(out.stdout, "enforcer %s, %s, formats: profile %s\n", version, runtime.Version(), profile.Format)
 		return nil
 	}
 	return usagef("unknown command %q: want run, check or release", args[0])
@@ -96,11 +106,4 @@ func parse(f *flag.FlagSet, args []string, out *output, about string, required .
 		}
 	}
 	return nil
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }
