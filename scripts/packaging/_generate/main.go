@@ -1,9 +1,7 @@
-//go:build ignore
-
 // Generate makes what scripts/release puts beside the programs. SOURCE_DATE_EPOCH gives its date.
 //
-//	go run scripts/packaging/generate.go enforcer PROGRAM DIR          its manual pages and completions, below DIR/share
-//	go run scripts/packaging/generate.go sbom NAME VERSION PROGRAM...  a bill of materials, to standard output
+//	go run ./scripts/packaging/_generate enforcer PROGRAM DIR          its manual pages and completions, below DIR/share
+//	go run ./scripts/packaging/_generate sbom NAME VERSION PROGRAM...  a bill of materials, to standard output
 package main
 
 import (
