@@ -23,11 +23,12 @@ func moduleProxy(t *testing.T, version string) string {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for suffix, text := range map[string]string{
-		".info": fmt.Sprintf(`{"Version":%q,"Time":"2026-01-01T00:00:00Z"}`, version),
-		".mod":  run(t, exec.Command("git", "-C", top, "show", "HEAD:go.mod")),
+	for name, text := range map[string]string{
+		version + ".info": fmt.Sprintf(`{"Version":%q,"Time":"2026-01-01T00:00:00Z"}`, version),
+		"list":            version + "\n",
+		version + ".mod":  run(t, exec.Command("git", "-C", top, "show", "HEAD:go.mod")),
 	} {
-		if err := os.WriteFile(filepath.Join(dir, version+suffix), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
+
 	"testing"
 
 	"github.com/vmseal/vmseal/scripts/internal/bed"
@@ -66,36 +66,25 @@ func commit(t testing.TB) string {
 }
 
 // A release is what scripts/release made.
-type release struct{ dir, key, err string }
+type release struct{ dir, key string }
 
-// made is the release that the tests share, for amd64.
-var made = sync.OnceValue(func() (r release) {
-	r.dir, r.key = filepath.Join(bed.Folder(), "release"), filepath.Join(bed.Folder(), "release-key.pem")
-	out, err := exec.Command("openssl", "genrsa", "-out", r.key, "3072").CombinedOutput()
-	if err == nil {
-		changelog, _ := os.ReadFile(filepath.Join(top, "CHANGELOG.md"))
-		v := regexp.MustCompile(`\d+\.\d+\.\d+`).Find(regexp.MustCompile(`(?m)^## \[\d+\.\d+\.\d+\]`).Find(changelog))
-		out, err = exec.Command(filepath.Join(top, "scripts/release"), string(v), "--arch", "amd64", "--key", r.key, "--out", r.dir).CombinedOutput()
-	}
-	if err != nil {
-		r.err = err.Error() + "\n" + string(out)
-	}
-	return r
-})
+var made *release // that the tests share, for amd64
 
-// theRelease is made; where it cannot be the test fails.
-func theRelease(t testing.TB, tools ...string) release {
+// theRelease makes it, once.
+func theRelease(t testing.TB, tools ...string) *release {
 	t.Helper()
 	bed.Need(t, append([]string{"git", "openssl"}, tools...)...)
-	r := made()
-	if r.err != "" {
-		t.Fatalf("scripts/release: %s", r.err)
+	if made == nil {
+		r := &release{filepath.Join(bed.Folder(), "release"), filepath.Join(bed.Folder(), "release-key.pem")}
+		run(t, exec.Command("openssl", "genrsa", "-out", r.key, "3072"))
+		run(t, exec.Command(filepath.Join(top, "scripts/release"), version(t), "--arch", "amd64", "--key", r.key, "--out", r.dir))
+		made = r
 	}
-	return r
+	return made
 }
 
 // file finds the one file of the release that a pattern matches.
-func (r release) file(t testing.TB, pattern string) string {
+func (r *release) file(t testing.TB, pattern string) string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(r.dir, pattern))
 	if err != nil || len(found) != 1 {
@@ -104,14 +93,19 @@ func (r release) file(t testing.TB, pattern string) string {
 	return found[0]
 }
 
-// unpacked is the contents of the three forms of a package below a folder each, all of them as they lie when installed: "deb",
-// "rpm" and "tar".
-func (r release) unpacked(t testing.TB, name string) map[string]string {
+var unpacked = map[string]map[string]string{} // what was unpacked already
+
+// unpacked is the contents of the three forms of a package below a folder each, as they lie when installed: "deb", "rpm" and
+// "tar".
+func (r *release) unpacked(t testing.TB, name string) map[string]string {
 	t.Helper()
 	bed.Need(t, "dpkg-deb", "rpm2cpio", "cpio")
+	if dirs, ok := unpacked[name]; ok {
+		return dirs
+	}
 	dirs := map[string]string{}
 	for _, form := range []string{"deb", "rpm", "tar"} {
-		dirs[form] = filepath.Join(bed.Dir(t), "root")
+		dirs[form] = filepath.Join(bed.Folder(), name, form)
 		if err := os.MkdirAll(filepath.Join(dirs[form], "usr"), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -119,5 +113,6 @@ func (r release) unpacked(t testing.TB, name string) map[string]string {
 	run(t, exec.Command("dpkg-deb", "-x", r.file(t, name+"_*_amd64.deb"), dirs["deb"]))
 	run(t, exec.Command("tar", "-xzf", r.file(t, name+"-[0-9]*.tar.gz"), "--strip-components=1", "-C", dirs["tar"]+"/usr"))
 	run(t, exec.Command("sh", "-c", `rpm2cpio "$0" | cpio --quiet -idm -D "$1"`, r.file(t, name+"-[0-9]*.rpm"), dirs["rpm"]))
+	unpacked[name] = dirs
 	return dirs
 }
