@@ -25,25 +25,20 @@ const (
 	Jump Verdict = "jump"
 )
 
-// line is what all lines of the audit begin with.
-type line struct {
-	Time  time.Time `json:"time"`
-	Type  string    `json:"type"` // "hit", if it is a Record
-	Guest string    `json:"guest"`
-}
-
 // Record is one hit in the audit.
 type Record struct {
-	line
-	VCPU    int     `json:"vcpu"`
-	Hook    string  `json:"hook"`
-	Func    string  `json:"func,omitempty"`   // what the file is wanted for: enum ima_hooks
-	Path    string  `json:"path,omitempty"`   // as the guest's kernel gave it; see formats/escape
-	Digest  string  `json:"digest,omitempty"` // the one that was signed
-	Key     string  `json:"key,omitempty"`    // id of the key that the label names
-	Verdict Verdict `json:"verdict"`
-	Reason  string  `json:"reason,omitempty"`
-	Spent   Spent   `json:"spent_ns"`
+	Time    time.Time `json:"time"`
+	Type    string    `json:"type"` // "hit"
+	Guest   string    `json:"guest"`
+	VCPU    int       `json:"vcpu"`
+	Hook    string    `json:"hook"`
+	Func    string    `json:"func,omitempty"`   // what the file is wanted for: enum ima_hooks
+	Path    string    `json:"path,omitempty"`   // as the guest's kernel gave it; see formats/escape
+	Digest  string    `json:"digest,omitempty"` // the one that was signed
+	Key     string    `json:"key,omitempty"`    // id of the key that the label names
+	Verdict Verdict   `json:"verdict"`
+	Reason  string    `json:"reason,omitempty"`
+	Spent   Spent     `json:"spent_ns"`
 }
 
 // Spent is this program's own time for a hit, in nanoseconds.
@@ -102,10 +97,7 @@ func (a *Audit) Hit(r Record) {
 func (a *Audit) Note(kind, text string) { a.add(a.note(kind, escape.Path(text)), true) }
 
 func (a *Audit) note(kind, text string) any {
-	return struct {
-		line
-		Text string `json:"text"`
-	}{line{time.Now(), kind, a.guest}, text}
+	return map[string]any{"time": time.Now(), "type": kind, "guest": a.guest, "text": text}
 }
 
 // add queues a line. If there is no room it waits for the writer, or does not.

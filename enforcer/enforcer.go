@@ -156,7 +156,7 @@ func (e *Enforcer) hit(s *guest.Stop) error {
 	}
 	began := time.Now()
 	h := &hit{memory: e.memory(s.VCPU), e: e, point: points[i], regs: &s.Regs}
-	h.r = Record{line: line{Time: began}, Hook: h.function, VCPU: s.VCPU}
+	h.r = Record{Time: began, Hook: h.function, VCPU: s.VCPU}
 	phase, next := e.saved.Phase, e.next
 	err := h.judge(h)
 	if err == nil && e.saved.Phase != phase {

@@ -1,11 +1,13 @@
 package gdbstub
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/vmseal/vmseal/enforcer/guest"
 	"golang.org/x/sys/unix"
@@ -23,11 +25,7 @@ const (
 
 // registerNames are the registers that g begins with, in QEMU's order: up to rip
 // they have 64 bits, from there on 32 (gdb-xml/i386-64bit.xml).
-var registerNames = [...]string{
-	"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
-	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-	"rip", "eflags", "cs", "ss", "ds", "es", "fs", "gs",
-}
+var registerNames = strings.Fields("rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip eflags cs ss ds es fs gs")
 
 const (
 	numRAX, numRCX, numRDX, numRSI, numRDI = 0, 2, 3, 4, 5
@@ -68,22 +66,18 @@ type Guest struct {
 	distance uint64 // of addresses that are read; see ReadImage
 }
 
-var (
-	errReleased = errors.New("the guest was released")
-	errClosed   = errors.New("the connection to QEMU was closed")
-	errRunning  = errors.New("the guest runs")
-)
+// errGone and errRunning are given by calls that ask for what cannot be.
+var errGone, errRunning = errors.New("the guest was released or closed"), errors.New("the guest runs")
 
 // selectVCPU makes g, P and m be about a virtual CPU.
-func (g *Guest) selectVCPU(vcpu int) error {
-	if vcpu < 0 || vcpu >= len(g.threads) {
-		return fmt.Errorf("there is no virtual CPU %d", vcpu)
-	}
-	if g.selected != vcpu {
+func (g *Guest) selectVCPU(vcpu int) {
+	switch {
+	case vcpu < 0 || vcpu >= len(g.threads):
+		g.c.fail(fmt.Errorf("there is no virtual CPU %d", vcpu))
+	case g.selected != vcpu:
 		g.selected = vcpu
 		g.c.order("Hg%s", g.threads[vcpu])
 	}
-	return nil
 }
 
 // takeRegisters takes the reply to g.
@@ -105,9 +99,7 @@ func (g *Guest) Read(vcpu int, ranges []*guest.Range) error {
 	if g.running {
 		return errRunning
 	}
-	if err := g.selectVCPU(vcpu); err != nil {
-		return err
-	}
+	g.selectVCPU(vcpu)
 	var pieces []piece
 	for _, r := range ranges {
 		r.Err = nil
@@ -221,14 +213,11 @@ func (g *Guest) Plant(addrs []uint64) error {
 // Freeze has nothing to do for a guest that stands still between calls. After an
 // error it makes sure that it does.
 func (g *Guest) Freeze() error {
-	switch err := g.halt(); {
-	case err == nil, errors.Is(err, guest.ErrEnded), err == errReleased, err == errClosed:
-		return err
+	err := g.halt()
+	if err != nil && !errors.Is(err, guest.ErrEnded) && err != errGone {
+		err = g.c.sync()
 	}
-	if err := g.c.sync(); err != nil {
-		return fmt.Errorf("stopping the guest: %w", err)
-	}
-	return nil
+	return err
 }
 
 // halt stops a guest that an answer has let run on.
@@ -245,23 +234,22 @@ func (g *Guest) halt() error {
 func (g *Guest) Release() error {
 	g.halt()
 	g.c.order("D;1")
-	if err := g.c.obeyed(); err != nil {
-		return err
-	}
-	g.c.err = errReleased
-	return nil
+	err := g.c.obeyed()
+	g.c.err = cmp.Or(err, errGone)
+	return err
 }
 
 // Close gives the connection up, and nothing else.
 func (g *Guest) Close() error {
-	if g.c.err == errClosed {
+	if g.c.fd < 0 {
 		return nil
 	}
-	g.c.err = errClosed
 	if g.c.peer > 0 {
 		unix.Close(g.c.peer)
 	}
-	return unix.Close(g.c.fd)
+	err := unix.Close(g.c.fd)
+	g.c.fd, g.c.err = -1, errGone
+	return err
 }
 
 // Identity names the QEMU process behind a socket that has a path.

@@ -125,7 +125,8 @@ func (g *Guest) identify() {
 		return
 	}
 	g.c.peer, _ = unix.PidfdOpen(int(cred.Pid), 0)
-	g.command = commandLine(cred.Pid)
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", cred.Pid)) // empty if it cannot be read
+	g.command = strings.Split(string(text), "\x00")
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cred.Pid))
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	// The name of the program, field 2, is in parentheses and may hold any.
@@ -133,12 +134,6 @@ func (g *Guest) identify() {
 	if len(fields) >= 20 && len(boot) > 0 {
 		g.id = fmt.Sprintf("pid %d start %s boot %s", cred.Pid, fields[22-3], bytes.TrimSpace(boot))
 	}
-}
-
-// commandLine is that of a process; empty if it cannot be read.
-func commandLine(pid int32) []string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return strings.Split(string(text), "\x00")
 }
 
 // option gives what stands behind each option of that name on QEMU's command line.
@@ -159,8 +154,7 @@ func (g *Guest) Warnings() (all []string) {
 	if len(g.command) < 2 {
 		return append(all, "QEMU's command line cannot be read: whether it has -no-reboot, and -cpu with svm=off,vmx=off, is not known")
 	}
-	isShutdown := func(action string) bool { return strings.Contains(action, "reboot=shutdown") }
-	if g.option("no-reboot") == nil && !slices.ContainsFunc(g.option("action"), isShutdown) {
+	if g.option("no-reboot") == nil && !strings.Contains(strings.Join(g.option("action"), ","), "reboot=shutdown") {
 		all = append(all, "QEMU was started without -no-reboot: a guest that reboots is not looked at anew, and with KASLR it runs past its traps then")
 	}
 	cpu := strings.Split(strings.Join(g.option("cpu"), ","), ",")

@@ -1,5 +1,7 @@
 package profile
 
+import "encoding/json"
+
 // Profile describes one build of a Linux kernel for x86-64, and what it has to be given.
 type Profile struct {
 	Release string `json:"release"`  // as uname -r gives it
@@ -16,7 +18,7 @@ type Profile struct {
 	Variables Variables       `json:"variables"`
 	Offsets   Offsets         `json:"offsets"`
 	Values    Values          `json:"values"`
-	Build     Build           `json:"build"`
+	Build     json.RawMessage `json:"build"` // how the kernel was built (imagetool/kernel.Build): the enforcer does without
 
 	// The code of the appraisal path, which does not change once user space runs, but for what is left out.
 	Code []Function `json:"code"`
@@ -114,15 +116,6 @@ type Values struct {
 
 	AreaArgument uint32 `json:"blkdev_mmap area"`             // which argument leads to the flags: 0 or 1
 	DigsigAlgo   bool   `json:"integrity_digsig_verify algo"` // its last argument is a hash, and for version 3 the digest is the file's
-}
-
-// Build is how the kernel was built. It is for people and for what makes profiles: the
-// enforcer does without.
-type Build struct {
-	KeepsPolicy      bool `json:"keeps_policy"`             // IMA's file of the policy stays after a policy was loaded
-	ReadPolicy       bool `json:"CONFIG_IMA_READ_POLICY"`   // and can be read
-	IBT              bool `json:"CONFIG_X86_KERNEL_IBT"`    // functions begin with ENDBR64
-	ModuleDecompress bool `json:"CONFIG_MODULE_DECOMPRESS"` // the kernel unpacks modules itself
 }
 
 // Names in Values.Funcs that mean something to the enforcer.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -42,7 +43,7 @@ func sample() *Profile {
 			},
 			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, LockIntegrity: 21, CPUMask: 1024, AreaArgument: 1, DigsigAlgo: true,
 		},
-		Build: Build{IBT: true},
+		Build: json.RawMessage(`{"keeps_policy":false,"CONFIG_X86_KERNEL_IBT":true}`),
 		Code: []Function{
 			{"ima_file_mmap", 0xffffffff81000800, 144, []Span{{4, 5}, {60, 1}}},
 			{"ima_file_mmap.cold", 0xffffffff81000900, 16, []Span{}},
@@ -113,7 +114,7 @@ func TestText(t *testing.T) {
 		`"rootfs_fs_type":18446744071612399632,"kernel_locked_down":18446744071612399636,"ima_rules":18446744071612399640,"phys_base":18446744071612399644,"__cpu_possible_mask":18446744071612399648,"xen_vcpu_info":201664},"offsets":{`,
 		`"offsets":{"file.f_inode":32,"inode.i_sb":40,"super_block.s_dev":16,"super_block.s_iflags":88,"super_block.s_type":48,"super_block.s_bdev":56,"block_device.bd_disk":24,"gendisk.disk_name":12,"gendisk.state":104,"gendisk.diskseq":120,"linux_binprm.file":64,"blkdev_mmap.vm_flags":72}`,
 		`"values":{"ima_hooks":{"BPRM_CHECK":3,"FILE_CHECK":1,`,
-		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3,"LOCKDOWN_INTEGRITY_MAX":21,"struct cpumask":1024,"blkdev_mmap area":1,"integrity_digsig_verify algo":true},"build":{"keeps_policy":false,"CONFIG_IMA_READ_POLICY":false,"CONFIG_X86_KERNEL_IBT":true,"CONFIG_MODULE_DECOMPRESS":false},"code":[{"name":"ima_file_mmap","address":18446744071578847232,"size":144,"patched":[{"at":4,"size":5},{"at":60,"size":1}]},{"name":"ima_file_mmap.cold","address":18446744071578847488,"size":16,"patched":[]}],"policy":["appraise func=BPRM_CHECK uid\u003c1000 appraise_type=imasig","measure\tfunc=MMAP_CHECK"]}` + "\n",
+		`"INTEGRITY_PASS":0,"INTEGRITY_FAIL":2,"SYSTEM_RUNNING":3,"LOCKDOWN_INTEGRITY_MAX":21,"struct cpumask":1024,"blkdev_mmap area":1,"integrity_digsig_verify algo":true},"build":{"keeps_policy":false,"CONFIG_X86_KERNEL_IBT":true},"code":[{"name":"ima_file_mmap","address":18446744071578847232,"size":144,"patched":[{"at":4,"size":5},{"at":60,"size":1}]},{"name":"ima_file_mmap.cold","address":18446744071578847488,"size":16,"patched":[]}],"policy":["appraise func=BPRM_CHECK uid\u003c1000 appraise_type=imasig","measure\tfunc=MMAP_CHECK"]}` + "\n",
 	} {
 		if !strings.Contains(lines[1], part) {
 			t.Errorf("%s\nhas no %s", lines[1], part)

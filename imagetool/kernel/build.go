@@ -2,9 +2,27 @@ package kernel
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 
 	"github.com/vmseal/vmseal/formats/profile"
 )
+
+// Build is how a kernel was built, as far as that matters to its guards. It is for people and for what makes profiles.
+type Build struct {
+	KeepsPolicy      bool `json:"keeps_policy"`             // IMA's file of the policy stays after a policy was loaded
+	ReadPolicy       bool `json:"CONFIG_IMA_READ_POLICY"`   // and can be read
+	IBT              bool `json:"CONFIG_X86_KERNEL_IBT"`    // functions begin with ENDBR64
+	ModuleDecompress bool `json:"CONFIG_MODULE_DECOMPRESS"` // the kernel unpacks modules itself
+}
+
+// BuildOf reads what a profile says of it.
+func BuildOf(p *profile.Profile) (b Build, err error) {
+	if err = json.Unmarshal(p.Build, &b); err != nil {
+		err = fmt.Errorf("how the kernel was built: %w", err)
+	}
+	return b, err
+}
 
 // buildNames are the symbols that tell how a kernel was built:
 //
@@ -14,7 +32,7 @@ import (
 //	module_decompress   with MODULE_DECOMPRESS (kernel/module/decompress.c)
 var buildNames = []string{"ima_release_policy", "securityfs_remove", "ima_policy_seqops", "module_decompress"}
 
-// build tells how the kernel was built, as far as that matters to its guards. A kernel of
+// build tells how the kernel was built. A kernel of
 // which it is not clear that it removes the file of the policy counts as one that keeps it.
 func (k *builder) build(p *profile.Profile) error {
 	has := func(name string) bool { return len(k.symbols.byName[name]) > 0 }
@@ -26,11 +44,11 @@ func (k *builder) build(p *profile.Profile) error {
 	if err != nil {
 		return err
 	}
-	p.Build = profile.Build{
+	p.Build, err = json.Marshal(Build{
 		KeepsPolicy: !k.removesPolicy(), ReadPolicy: has("ima_policy_seqops"),
 		IBT: bytes.Equal(start, endbr64), ModuleDecompress: has("module_decompress"),
-	}
-	return nil
+	})
+	return err
 }
 
 // removesPolicy looks for the call in the function and in what the compiler split off.

@@ -188,10 +188,10 @@ func checkSeries(t *testing.T, p *profile.Profile) {
 		"bprm_is_check":            {strings.Contains(appraise, "bprm_is_check"), since(6, 19)},
 		"blkdev_mmap_prepare":      {p.Values.AreaArgument == 0, since(6, 17)},
 		"algo":                     {p.Values.DigsigAlgo, since(7, 1)},
-		"CONFIG_IMA_WRITE_POLICY":  {p.Build.KeepsPolicy, false}, // Debian sets neither that nor the other
-		"CONFIG_IMA_READ_POLICY":   {p.Build.ReadPolicy, false},
-		"CONFIG_X86_KERNEL_IBT":    {p.Build.IBT, since(6, 12)},
-		"CONFIG_MODULE_DECOMPRESS": {p.Build.ModuleDecompress, since(6, 12)},
+		"CONFIG_IMA_WRITE_POLICY":  {built(p).KeepsPolicy, false}, // Debian sets neither that nor the other
+		"CONFIG_IMA_READ_POLICY":   {built(p).ReadPolicy, false},
+		"CONFIG_X86_KERNEL_IBT":    {built(p).IBT, since(6, 12)},
+		"CONFIG_MODULE_DECOMPRESS": {built(p).ModuleDecompress, since(6, 12)},
 	} {
 		if c.is != c.want {
 			t.Errorf("%s: %v, want %v", what, c.is, c.want)

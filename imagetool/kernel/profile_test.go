@@ -3,6 +3,7 @@ package kernel
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"maps"
 	"reflect"
 	"slices"
@@ -90,7 +91,8 @@ func TestProfile(t *testing.T) {
 			},
 			IntegrityPass: 0, IntegrityFail: 2, SystemRunning: 3, LockIntegrity: 21, CPUMask: 1024, AreaArgument: 1,
 		},
-		Code: code,
+		Build: json.RawMessage(`{"keeps_policy":false,"CONFIG_IMA_READ_POLICY":false,"CONFIG_X86_KERNEL_IBT":false,"CONFIG_MODULE_DECOMPRESS":false}`),
+		Code:  code,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -131,7 +133,7 @@ func TestAccepted(t *testing.T) {
 				f.Patch(sched+9, []byte("12345678"))
 			},
 			func(p *profile.Profile) bool {
-				return p.Hold.Address == fakekernel.Sched+9 && string(p.Hold.Code) == "12345678" && p.Build.IBT
+				return p.Hold.Address == fakekernel.Sched+9 && string(p.Hold.Code) == "12345678" && built(p).IBT
 			},
 		},
 		"no Xen": {
@@ -183,7 +185,7 @@ func TestAccepted(t *testing.T) {
 				f.Patch(fakekernel.Function("ima_release_policy")+5, nop5)
 				f.Add(fakekernel.Rodata+0x200, 'r', "ima_policy_seqops")
 			},
-			func(p *profile.Profile) bool { return p.Build.KeepsPolicy && p.Build.ReadPolicy },
+			func(p *profile.Profile) bool { return built(p).KeepsPolicy && built(p).ReadPolicy },
 		},
 		"policy removed in a cold part": {
 			func(f *fakekernel.Kernel) {
@@ -191,15 +193,15 @@ func TestAccepted(t *testing.T) {
 				f.Add(fakekernel.Spare, 't', "ima_release_policy.cold")
 				f.Patch(fakekernel.Spare, fakekernel.CallTo(fakekernel.Spare, fakekernel.Remove))
 			},
-			func(p *profile.Profile) bool { return !p.Build.KeepsPolicy },
+			func(p *profile.Profile) bool { return !built(p).KeepsPolicy },
 		},
 		"no securityfs_remove": {
 			func(f *fakekernel.Kernel) { f.Rename("securityfs_remove", "") },
-			func(p *profile.Profile) bool { return p.Build.KeepsPolicy },
+			func(p *profile.Profile) bool { return built(p).KeepsPolicy },
 		},
 		"modules unpacked": {
 			func(f *fakekernel.Kernel) { f.Add(fakekernel.Spare, 'T', "module_decompress") },
-			func(p *profile.Profile) bool { return p.Build.ModuleDecompress && !p.Build.IBT },
+			func(p *profile.Profile) bool { return built(p).ModuleDecompress && !built(p).IBT },
 		},
 		"rules for what a program asks for": { // from 6.3 on; the compiler may have put ima_file_mmap into its only caller
 			func(f *fakekernel.Kernel) {
@@ -321,4 +323,13 @@ func FuzzProfile(f *testing.F) {
 			t.Error(check(p))
 		}
 	})
+}
+
+// built is how the kernel of a profile was built.
+func built(p *profile.Profile) Build {
+	b, err := BuildOf(p)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }

@@ -40,7 +40,11 @@ func Seal(k *Kernel, boot Boot, o signer.Options) (*Sealed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kernel %s: %w", k.Path, err)
 	}
-	if p.Build.KeepsPolicy && slices.Contains(boot.Policy.Unappraised(), profile.FuncPolicy) {
+	build, err := kernel.BuildOf(p)
+	if err != nil {
+		return nil, fmt.Errorf("kernel %s: %w", k.Path, err)
+	}
+	if build.KeepsPolicy && slices.Contains(boot.Policy.Unappraised(), profile.FuncPolicy) {
 		return nil, fmt.Errorf("kernel %s: %w", k.Path, ErrPolicyStays)
 	}
 	p.Policy, p.Initrd = boot.Policy.Rules(), boot.Initrd

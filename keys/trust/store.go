@@ -26,8 +26,9 @@ const (
 	HeaderNotAfter  = "Not-After"
 )
 
-// Why a signature does not verify.
+// Why something is not a trust store, or a signature does not verify.
 var (
+	ErrCertificate   = errors.New(`PEM block is "CERTIFICATE", want "PUBLIC KEY"`)
 	ErrHash          = errors.New("hash is not allowed")
 	ErrDigestSize    = errors.New("digest does not have the size of its hash")
 	ErrUnknownKey    = errors.New("unknown key")
@@ -91,6 +92,8 @@ func next(text []byte) (k *Key, rest []byte, err error) {
 	switch {
 	case block == nil:
 		return nil, nil, errors.New("no PEM block, or a damaged one")
+	case block.Type == "CERTIFICATE":
+		return nil, nil, ErrCertificate
 	case block.Type != PEMType:
 		return nil, nil, fmt.Errorf("PEM block is %q, want %q", block.Type, PEMType)
 	case !bytes.Equal(bytes.TrimSpace(text[:len(text)-len(rest)]), bytes.TrimSpace(pem.EncodeToMemory(block))):

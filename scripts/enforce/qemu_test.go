@@ -30,11 +30,13 @@ const (
 // options of a boot.
 type options struct {
 	guest    *guest
+	qemu     string // the program; that of VMSEAL_QEMU, or the installed one, if empty
 	kernel   string // "6.1" or "6.12"; 6.1 if empty
 	dracut   bool   // the initrd of dracut
 	overlay  string // a cpio archive behind the initrd
 	cmdline  string // more words for the kernel
 	disk     string // instead of the guest's
+	format   string // of that; raw if empty
 	readonly bool   // the system disk
 	strict   bool   // the enforcer is not to accept a system disk that can be written to
 	scsi     bool   // the system disk is sda
@@ -81,7 +83,7 @@ func boot(t *testing.T, o options) *vm {
 	}
 	v.address = "gdb:unix:" + v.gdb
 	console, agent, monitor := v.listen("console"), v.listen("agent"), v.listen("qmp")
-	v.start(o.arguments(v))
+	v.start(cmp.Or(o.qemu, os.Getenv("VMSEAL_QEMU"), "qemu-system-x86_64"), o.arguments(v))
 	t.Cleanup(v.kill)
 	go v.console.follow(v.accept(console))
 	v.agent = v.accept(agent)
@@ -119,7 +121,7 @@ func (o options) arguments(v *vm) []string {
 	if !strings.Contains(o.cmdline, "kaslr") {
 		words += " nokaslr"
 	}
-	drive := "id=system,format=raw,file=" + disk
+	drive := "id=system,format=" + cmp.Or(o.format, "raw") + ",file=" + disk
 	if o.readonly {
 		words += " ro systemd.volatile=state"
 		drive += ",readonly=on"
@@ -183,9 +185,9 @@ func (v *vm) accept(l *net.UnixListener) net.Conn {
 }
 
 // start runs QEMU, which ends with this process.
-func (v *vm) start(args []string) {
+func (v *vm) start(qemu string, args []string) {
 	v.t.Helper()
-	cmd := bed.Peer(cmp.Or(os.Getenv("VMSEAL_QEMU"), "qemu-system-x86_64"), args...)
+	cmd := bed.Peer(qemu, args...)
 	cmd.Env = append(cmd.Env, "TMPDIR="+v.dir) // for the snapshot
 	cmd.Stdout, cmd.Stderr = v.log, v.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

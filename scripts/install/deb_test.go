@@ -34,6 +34,14 @@ func newDebian(t *testing.T) *debian {
 	return d
 }
 
+// mount gives the system a /proc, which goes before the folder does.
+func (d *debian) mount() {
+	d.t.Helper()
+	proc := filepath.Join(d.root, "proc")
+	run(d.t, bed.Peer("mount", "-t", "proc", "proc", proc))
+	d.t.Cleanup(func() { run(d.t, bed.Peer("umount", proc)) })
+}
+
 // command prepares a program of the system, as root or as an ordinary user.
 func (d *debian) command(user uint32, dir, program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(program, args...)
@@ -70,6 +78,7 @@ func TestDebian(t *testing.T) {
 	d := newDebian(t)
 	image := filepath.Join(bed.Dir(t), "guest.img")
 	run(t, bed.Peer("mke2fs", "-q", "-t", "ext4", "-d", d.root, image, "1500M"))
+	d.mount()
 	d.install(r.file(t, "vmseal_*.deb"), r.file(t, "vmseal-enforcer_*.deb"))
 	work := filepath.Join(d.root, "work")
 	if err := errors.Join(os.Mkdir(work, 0o755), os.Rename(image, filepath.Join(work, "guest.img")),

@@ -99,7 +99,7 @@ var unpacked = map[string]map[string]string{} // what was unpacked already
 // "tar".
 func (r *release) unpacked(t testing.TB, name string) map[string]string {
 	t.Helper()
-	bed.Need(t, "dpkg-deb", "rpm2cpio", "cpio")
+	bed.Need(t, "dpkg-deb", "rpm")
 	if dirs, ok := unpacked[name]; ok {
 		return dirs
 	}
@@ -112,7 +112,10 @@ func (r *release) unpacked(t testing.TB, name string) map[string]string {
 	}
 	run(t, exec.Command("dpkg-deb", "-x", r.file(t, name+"_*_amd64.deb"), dirs["deb"]))
 	run(t, exec.Command("tar", "-xzf", r.file(t, name+"-[0-9]*.tar.gz"), "--strip-components=1", "-C", dirs["tar"]+"/usr"))
-	run(t, exec.Command("sh", "-c", `rpm2cpio "$0" | cpio --quiet -idm -D "$1"`, r.file(t, name+"-[0-9]*.rpm"), dirs["rpm"]))
+	run(t, exec.Command("rpm", "--root", dirs["rpm"], "--install", r.file(t, name+"-[0-9]*.rpm")))
+	if err := os.RemoveAll(filepath.Join(dirs["rpm"], "var")); err != nil { // rpm's database
+		t.Fatal(err)
+	}
 	unpacked[name] = dirs
 	return dirs
 }

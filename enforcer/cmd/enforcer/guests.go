@@ -32,13 +32,11 @@ const retry = 100 * time.Millisecond
 // awaitGuest is openGuest, which it tries again and again for the time given while QEMU does not
 // listen yet.
 func awaitGuest(limit time.Duration, name, trap string, upcall uint64) (guest.Guest, error) {
-	end := time.Now().Add(limit)
-	for {
+	for end := time.Now().Add(limit); ; time.Sleep(min(retry, time.Until(end))) {
 		g, err := openGuest(name, trap, upcall)
 		if !notListening(err) || !time.Now().Before(end) {
 			return g, err
 		}
-		time.Sleep(min(retry, time.Until(end)))
 	}
 }
 

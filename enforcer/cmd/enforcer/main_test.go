@@ -127,7 +127,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("not JSON: %s", line)
 		}
 	}
-	if code != 0 || !strings.Contains(out, `{"type":"check","release":"6.1.0-test","build_id":"0011","rules":2,"keys":1,"denied":0}`) {
+	if code != 0 || !strings.Contains(out, `{"build_id":"0011","denied":0,"keys":1,"release":"6.1.0-test","rules":2,"type":"check"}`) {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }

@@ -48,23 +48,27 @@ func (f *profileFlags) explain(cmd *cobra.Command, path string) error {
 	if err != nil {
 		return fmt.Errorf("kernel %s: %w", k.Path, err)
 	}
-	e := newExplanation(k.Path, p)
+	e, err := newExplanation(k.Path, p)
+	if err != nil {
+		return fmt.Errorf("kernel %s: %w", k.Path, err)
+	}
 	out := cli.Out(cmd)
 	out.Object(e)
 	out.Table(e.rows(p))
 	return nil
 }
 
-func newExplanation(path string, p *formats.Profile) explanation {
+func newExplanation(path string, p *formats.Profile) (explanation, error) {
+	build, err := kernel.BuildOf(p)
 	e := explanation{
 		Type: "kernel", Kernel: cli.Escape(path), Release: cli.Escape(p.Release), BuildID: p.BuildID,
-		KeepsPolicy: p.Build.KeepsPolicy, ReadPolicy: p.Build.ReadPolicy, Lockdown: p.Values.LockIntegrity != 0, IBT: p.Build.IBT,
-		ModuleDecompress: p.Build.ModuleDecompress, FileDigest: p.Values.DigsigAlgo, Functions: len(p.Code),
+		KeepsPolicy: build.KeepsPolicy, ReadPolicy: build.ReadPolicy, Lockdown: p.Values.LockIntegrity != 0, IBT: build.IBT,
+		ModuleDecompress: build.ModuleDecompress, FileDigest: p.Values.DigsigAlgo, Functions: len(p.Code),
 	}
 	for _, c := range p.Code {
 		e.Bytes += int(c.Size)
 	}
-	return e
+	return e, err
 }
 
 // rows are a name, what the kernel has, and what follows from it.
