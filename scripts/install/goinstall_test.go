@@ -26,13 +26,13 @@ func moduleProxy(t *testing.T, version string) string {
 	for name, text := range map[string]string{
 		version + ".info": fmt.Sprintf(`{"Version":%q,"Time":"2026-01-01T00:00:00Z"}`, version),
 		"list":            version + "\n",
-		version + ".mod":  run(t, exec.Command("git", "-C", top, "show", "HEAD:go.mod")),
+		version + ".mod":  run(t, exec.Command("git", "-C", top, "show", commit(t)+":go.mod")),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	run(t, exec.Command("git", "-C", top, "archive", "--format=zip", "--prefix="+module+"@"+version+"/", "-o", filepath.Join(dir, version+".zip"), "HEAD"))
+	run(t, exec.Command("git", "-C", top, "archive", "--format=zip", "--prefix="+module+"@"+version+"/", "-o", filepath.Join(dir, version+".zip"), commit(t)))
 	return proxy
 }
 

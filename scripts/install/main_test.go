@@ -58,11 +58,16 @@ func version(t testing.TB) string {
 	return m[1]
 }
 
-// commit is the one that is released.
+var released string // the commit
+
+// commit is the one that is released: what HEAD was when a test first asked.
 func commit(t testing.TB) string {
 	t.Helper()
 	bed.Need(t, "git")
-	return strings.TrimSpace(run(t, exec.Command("git", "-C", top, "rev-parse", "HEAD")))
+	if released == "" {
+		released = strings.TrimSpace(run(t, exec.Command("git", "-C", top, "rev-parse", "HEAD")))
+	}
+	return released
 }
 
 // A release is what scripts/release made.
@@ -77,7 +82,7 @@ func theRelease(t testing.TB, tools ...string) *release {
 	if made == nil {
 		r := &release{filepath.Join(bed.Folder(), "release"), filepath.Join(bed.Folder(), "release-key.pem")}
 		run(t, exec.Command("openssl", "genrsa", "-out", r.key, "3072"))
-		run(t, exec.Command(filepath.Join(top, "scripts/release"), version(t), "--arch", "amd64", "--key", r.key, "--out", r.dir))
+		run(t, exec.Command(filepath.Join(top, "scripts/release"), version(t), "--commit", commit(t), "--arch", "amd64", "--key", r.key, "--out", r.dir))
 		made = r
 	}
 	return made

@@ -21,7 +21,7 @@ func TestReproducible(t *testing.T) {
 	t.Run("arm64", func(t *testing.T) {
 		r := theRelease(t)
 		first := filepath.Join(bed.Dir(t), "release")
-		run(t, exec.Command(filepath.Join(top, "scripts/release"), version(t), "--arch", "arm64", "--key", r.key, "--out", first))
+		run(t, exec.Command(filepath.Join(top, "scripts/release"), version(t), "--commit", commit(t), "--arch", "arm64", "--key", r.key, "--out", first))
 		compare(t, first, another(t, r.key, "arm64", "GOCACHE="+bed.Dir(t)))
 	})
 }
@@ -32,7 +32,7 @@ func another(t *testing.T, key, architecture string, environment ...string) stri
 	dir := bed.Dir(t)
 	clone, out := filepath.Join(dir, "a folder of another name"), filepath.Join(dir, "out")
 	run(t, exec.Command("git", "clone", "--quiet", "--shared", top, clone))
-	cmd := exec.Command("sh", "-c", `umask 077; exec scripts/release "$@"`, "sh", version(t), "--arch", architecture, "--key", key, "--out", out)
+	cmd := exec.Command("sh", "-c", `umask 077; exec scripts/release "$@"`, "sh", version(t), "--commit", commit(t), "--arch", architecture, "--key", key, "--out", out)
 	cmd.Dir = clone
 	cmd.Env = append(os.Environ(), "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "TMPDIR="+dir, "GOFLAGS=-buildvcs=true", "SOURCE_DATE_EPOCH=1")
 	cmd.Env = append(cmd.Env, environment...)
