@@ -117,7 +117,7 @@ func (r *release) unpacked(t testing.TB, name string) map[string]string {
 	}
 	run(t, exec.Command("dpkg-deb", "-x", r.file(t, name+"_*_amd64.deb"), dirs["deb"]))
 	run(t, exec.Command("tar", "-xzf", r.file(t, name+"-[0-9]*.tar.gz"), "--strip-components=1", "-C", dirs["tar"]+"/usr"))
-	run(t, exec.Command("rpm", "--root", dirs["rpm"], "--install", r.file(t, name+"-[0-9]*.rpm")))
+	run(t, exec.Command("rpm", "--root", dirs["rpm"], "--dbpath", "/var/lib/rpm", "--install", r.file(t, name+"-[0-9]*.rpm")))
 	if err := os.RemoveAll(filepath.Join(dirs["rpm"], "var")); err != nil { // rpm's database
 		t.Fatal(err)
 	}
