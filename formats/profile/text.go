@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	family    = "vmseal-profile "
-	header    = family + "7\n"
+	// Format is the number of the format that this package reads and writes.
+	Format, family = "7", "vmseal-profile "
+
+	header    = family + Format + "\n"
 	sigPrefix = "signature "
 
 	// MaxSize is the maximum size of a file for Open. It is far more than any profile needs, even

@@ -13,5 +13,5 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	bed.Main(m, bed.Options{Name: "enforce", Short: "the proof of enforcement boots guests for minutes",
-		Build: []string{"scripts/enforce/guestagent", "scripts/enforce/probe"}})
+		Build: []string{"scripts/enforce/testdata/guestagent", "scripts/enforce/testdata/probe"}})
 }

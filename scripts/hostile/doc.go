@@ -1,4 +1,4 @@
-// Command hostile makes small file systems of every kind, spoils their metadata, and
+// Package hostile makes small file systems of every kind, spoils their metadata, and
 // lets the real imagetool inspect, verify and sign what comes out, in a copy and
 // in place. Whatever it is given, imagetool must not crash, hang or eat memory;
 // what it refuses it must leave as it is; and what it signs must be clean for
@@ -19,4 +19,4 @@
 //
 // Everything follows from --seed and an image's number, so that --only repeats
 // one. Images that show a fault are kept with a description.
-package main
+package hostile

@@ -1,4 +1,4 @@
-package main
+package hostile
 
 import (
 	"context"
@@ -31,13 +31,14 @@ type options struct {
 	lvm        bool
 }
 
-func main() {
+// Main is the program of scripts/soak. It gives the exit code.
+func Main() int {
 	if len(os.Args) > 2 && os.Args[1] == helperArgument {
 		if err := help(os.Args[2:]); err != nil {
 			fmt.Fprintf(os.Stderr, "error: %v\n", err)
-			os.Exit(1)
+			return 1
 		}
-		return
+		return 0
 	}
 	var o options
 	flag.IntVar(&o.count, "count", 20000, "how many images")
@@ -60,8 +61,9 @@ func main() {
 		fmt.Fprintf(os.Stderr, "error: %v\n", err)
 	}
 	if !ok || err != nil {
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func (o *options) run(ctx context.Context) (ok bool, err error) {

@@ -20,17 +20,44 @@ type RulesFlags struct {
 
 // RulesHelp says what becomes of rules that do nothing.
 const RulesHelp = `A rule that matches no file is most likely a mistake: it is named in a warning, or with
---strict-rules an error before anything is written.`
+--strict-rules an error before anything is written. --rules @debian takes the starter
+rules for Debian; 'rules --list' names all of them. They name what a system may have,
+so those that match nothing are not reported.`
 
 // Register adds --rules and --strict-rules.
 func (f *RulesFlags) Register(cmd *cobra.Command, usage string) {
 	cmd.Flags().StringVar(&f.Path, "rules", "", usage)
 	cmd.Flags().BoolVar(&f.Strict, "strict-rules", false, "fail if a rule matches no file")
+	complete := func(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		if !strings.HasPrefix(word, rules.StarterPrefix) {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		var names []string
+		for _, name := range rules.StarterNames() {
+			names = append(names, rules.StarterPrefix+name)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+	if err := cmd.RegisterFlagCompletionFunc("rules", complete); err != nil {
+		panic(err)
+	}
 }
+
+// starter tells whether the rules are no file of the user's own.
+func (f *RulesFlags) starter() bool { return strings.HasPrefix(f.Path, rules.StarterPrefix) }
 
 // Load reads the file; without one the rules sign everything.
 func (f *RulesFlags) Load(ctx context.Context) (*rules.Rules, error) {
 	switch {
+	case f.starter() && f.Strict:
+		return nil, WithHint(Usagef("--strict-rules is about rules of your own: %s has rules for what your system may not have", f.Path),
+			"write them to a file, take out what you do not have, and give that with --rules")
+	case f.starter():
+		rs, err := rules.Load(ctx, f.Path)
+		if err != nil {
+			return nil, Usagef("--rules %s: %w", f.Path, err)
+		}
+		return rs, nil
 	case f.Path != "":
 		return rules.Load(ctx, f.Path)
 	case f.Strict:
@@ -68,7 +95,7 @@ func names(files []signer.File, plain func([]string) []string) iter.Seq[[]string
 }
 
 func (f *RulesFlags) check(out *Output, unmatched []rules.Line) error {
-	if len(unmatched) == 0 {
+	if len(unmatched) == 0 || f.starter() {
 		return nil
 	}
 	lines := make([]string, len(unmatched))

@@ -60,7 +60,7 @@ func prepare(root *cobra.Command, out *Output, started *bool) {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetOut(out.stdout)
 	root.SetErr(out.stderr)
-	root.Version = Version()
+	root.Version = versionLine()
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().BoolVar(&out.JSON, "json", false, "print one JSON object a line")
 	root.PersistentFlags().BoolVarP(&out.Quiet, "quiet", "q", false, "print results and errors only")

@@ -32,4 +32,8 @@
 //
 // A line that could mean nothing, or something else than it seems to, is an
 // error with its number.
+//
+// Starter rules for families of distributions are part of the package: Load takes
+// @NAME for them, where ./@NAME is a file. They name what a system may have, so
+// rules of theirs that match nothing are no mistake.
 package rules

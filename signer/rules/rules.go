@@ -38,8 +38,15 @@ type Line struct {
 	Text   string // the action and the pattern
 }
 
-// Load reads the rules file of that name.
+// Load reads the rules file of that name, or takes starter rules: @debian.
 func Load(ctx context.Context, path string) (*Rules, error) {
+	if name, ok := strings.CutPrefix(path, StarterPrefix); ok {
+		text, err := Starter(name)
+		if err != nil {
+			return nil, err
+		}
+		return Parse(strings.NewReader(text))
+	}
 	f, err := input.Open(ctx, path)
 	if err != nil {
 		return nil, err

@@ -234,3 +234,50 @@ func TestUnmatched(t *testing.T) {
 		t.Errorf("without rules: %v", got)
 	}
 }
+
+// TestStarters: all of them can be loaded by name, sign programs, libraries and modules, and give
+// no more than a digest to what each running system changes.
+func TestStarters(t *testing.T) {
+	if got := strings.Join(StarterNames(), " "); got != "alpine debian fedora ubuntu" {
+		t.Errorf("names: %s", got)
+	}
+	for _, name := range StarterNames() {
+		rs, err := Load(t.Context(), StarterPrefix+name)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		for want, paths := range map[signer.Action][]string{
+			signer.ActionSign: {"/bin/busybox", "/usr/bin/bash", "/usr/local/bin/x", "/opt/x/bin/x", "/lib/libc.so.6", "/usr/lib64/libc.so.6",
+				"/lib/modules/6.1/kernel/x.ko", "/usr/lib/modules/6.1/kernel/x.ko.xz", "/usr/lib/firmware/x.bin", "/boot/vmlinuz-6.1",
+				"/etc/ssh/sshd_config", "/etc/init.d/x", "/usr/libexec/x", "/srv/etc/passwd"},
+			signer.ActionHash: {"/etc/passwd", "/etc/shadow", "/etc/machine-id", "/etc/resolv.conf", "/etc/ssh/ssh_host_rsa_key",
+				"/var/log/messages", "/var/lib/x/state", "/root/.profile", "/home/me/x"},
+			signer.ActionSkip: {"/tmp/x", "/run/x", "/var/cache/x", "/var/tmp/x"},
+		} {
+			for _, path := range paths {
+				if got := rs.Action([]string{path}); got != want {
+					t.Errorf("%s: %s: %v, want %v", name, path, got, want)
+				}
+			}
+		}
+	}
+	for name, paths := range map[string][]string{
+		"ubuntu": {"/etc/timezone", "/etc/netplan/50-cloud-init.yaml"}, // Debian's, and its own
+		"fedora": {"/usr/lib/sysimage/rpm/rpmdb.sqlite", "/boot/grub2/grubenv", "/etc/selinux/targeted/policy/policy.33"},
+		"alpine": {"/lib/apk/db/installed", "/etc/apk/world"},
+	} {
+		rs, err := Load(t.Context(), StarterPrefix+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			if got := rs.Action([]string{path}); got != signer.ActionHash {
+				t.Errorf("%s: %s: %v", name, path, got)
+			}
+		}
+	}
+	if _, err := Load(t.Context(), "@slackware"); err == nil || !strings.Contains(err.Error(), "only alpine, debian, fedora, ubuntu") {
+		t.Error(err)
+	}
+}

@@ -9,14 +9,20 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/vmseal/vmseal/enforcer"
+	"github.com/vmseal/vmseal/formats/profile"
 	"github.com/vmseal/vmseal/keys/trust"
 )
+
+// version names the build. In a release the linker sets it: "0.1.0, commit ..."; else it is
+// what the go command knows of the module and the commit.
+var version = "devel"
 
 // Exit codes.
 const exitOK, exitFailed, exitUsage, exitFrozen = 0, 1, 2, 4
@@ -75,7 +81,10 @@ func dispatch(args []string, out *output) error {
 		fmt.Fprint(out.stdout, usage)
 		return nil
 	case "version", "--version":
-		fmt.Fprintln(out.stdout, "enforcer", version())
+		if info, ok := debug.ReadBuildInfo(); ok && version == "devel" {
+			version = strings.TrimPrefix(info.Main.Version, "v")
+		}
+		fmt.Fprintf(out.stdout, "enforcer %s, %s, formats: profile %s\n", version, runtime.Version(), profile.Format)
 		return nil
 	}
 	return usagef("unknown command %q: want run, check or release", args[0])
@@ -104,13 +113,6 @@ func parse(f *flag.FlagSet, args []string, out *output, about string, required .
 		}
 	}
 	return nil
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }
 
 // output prints messages for people and programs. Its methods may be called concurrently.

@@ -46,8 +46,8 @@ of dracut will do. To one that is compressed with lz4, append four zero bytes fi
 A policy that does not protect is refused: programs, executable mappings and kernel
 modules must need a signature (BPRM_CHECK, MMAP_CHECK, MODULE_CHECK), every appraise
 rule must name its function and, but for FILE_CHECK, ask for a signature, and only file
-systems may be exempt that cannot hold programs. --print-policy prints one to start
-from, for guests like Debian.
+systems may be exempt that cannot hold programs. --policy @default takes the policy that
+--print-policy prints: a start for guests with systemd, like Debian.
 
 With --reads, the policy that is printed also appraises reading: no file of the file
 system with that UUID can be opened without a signature, so that a configuration file, a
@@ -72,7 +72,7 @@ the initrd with its overlay to 'imagetool profile --initrd'.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.policy, "policy", "", "`file` with the IMA policy")
+	flags.StringVar(&f.policy, "policy", "", "`file` with the IMA policy, or @default")
 	flags.StringVar(&f.out, "out", "", "`file` to write")
 	flags.BoolVar(&f.force, "force", false, "replace what is there")
 	registerUnlocked(cmd, &f.unlocked)

@@ -42,6 +42,6 @@ not verify, a partition was left out unasked, or 'imagetool diff' has found
 differences; 'imagetool cat --trust' prints no file that does not verify.`,
 	}
 	cmd.AddCommand(inspectCommand(), signCommand(), recoverCommand(), verifyCommand(), diffCommand(),
-		profileCommand(), initrdCommand(), prepareCommand(), lsCommand(), catCommand(), xattrCommand())
+		profileCommand(), initrdCommand(), prepareCommand(), lsCommand(), catCommand(), xattrCommand(), cli.RulesCommand("imagetool"))
 	return cmd
 }

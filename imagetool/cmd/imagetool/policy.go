@@ -8,16 +8,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vmseal/vmseal/formats/policy"
+	"github.com/vmseal/vmseal/imagetool/initrd"
 	"github.com/vmseal/vmseal/keys/input"
 	"github.com/vmseal/vmseal/signer/cli"
 )
+
+// defaultPolicy stands, as a name of a file, for the policy that is part of the program.
+const defaultPolicy = "@default"
 
 const policyHint = "'imagetool initrd --print-policy' prints a policy that protects"
 
 // readPolicy reads a policy that protects, and warns of what better were appraised, too.
 // None of the outputs may be the policy.
 func readPolicy(cmd *cobra.Command, path string, outputs ...string) (*policy.Policy, error) {
-	text, err := input.Read(cmd.Context(), path, policy.MaxSize)
+	text, err := policyText(cmd, path)
 	if err != nil {
 		return nil, err
 	}
@@ -34,6 +38,13 @@ func readPolicy(cmd *cobra.Command, path string, outputs ...string) (*policy.Pol
 		}
 	}
 	return p, nil
+}
+
+func policyText(cmd *cobra.Command, path string) ([]byte, error) {
+	if path == defaultPolicy {
+		return []byte(initrd.DebianPolicy), nil
+	}
+	return input.Read(cmd.Context(), path, policy.MaxSize)
 }
 
 // sameFile is false where one of them is not there.

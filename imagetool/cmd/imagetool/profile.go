@@ -79,7 +79,7 @@ a profile records of how the kernel was built, and writes none.
 	flags := cmd.Flags()
 	flags.StringVar(&f.out, "out", "", "`file` to write the profile to")
 	flags.BoolVar(&f.force, "force", false, "replace the output if it is there")
-	flags.StringVar(&f.policy, "policy", "", "`file` with the IMA policy that the guest loads")
+	flags.StringVar(&f.policy, "policy", "", "`file` with the IMA policy that the guest loads, or @default")
 	flags.StringVar(&f.initrd, "initrd", "", "`file` with the initrd that the guest is booted with")
 	registerKernel(cmd, &f.kernel, "`path` of the kernel in the image")
 	registerUnlocked(cmd, &f.unlocked)

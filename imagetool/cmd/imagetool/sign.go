@@ -103,7 +103,7 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 		Example: `  imagetool sign --key key/private.pem disk.raw --out signed.raw
   imagetool sign --key key/private.pem disk.raw --in-place
   imagetool sign --cert key/cert.pem disk.raw --dry-run
-  imagetool sign --key key/private.pem --rules debian.rules --reuse old.manifest \
+  imagetool sign --key key/private.pem --rules @debian --reuse old.manifest \
       --manifest new.manifest disk.raw --out signed.raw`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
@@ -117,11 +117,11 @@ cleanly, is damaged, or has anything that imagetool does not know for certain.`,
 	flags.StringVar(&f.out, "out", "", "`file` to write the signed copy to")
 	flags.BoolVar(&f.inPlace, "in-place", false, "change the image itself, under an undo log")
 	flags.BoolVar(&f.force, "force", false, "replace the output, the manifest and the profile if they are there")
-	f.rules.Register(cmd, "`file` that says what to sign, hash or skip")
+	f.rules.Register(cmd, "`file` that says what to sign, hash or skip, or @NAME of starter rules")
 	flags.StringVar(&f.manifest, "manifest", "", "`file` to list the signed files in")
 	flags.StringVar(&f.profile, "profile", "", "`file` to write the profile of the guest's kernel to")
 	registerKernel(cmd, &f.kernel, "`path` of that kernel in the image")
-	flags.StringVar(&f.policy, "policy", "", "`file` with the IMA policy that the guest loads, for the profile")
+	flags.StringVar(&f.policy, "policy", "", "`file` with the IMA policy that the guest loads, or @default, for the profile")
 	registerUnlocked(cmd, &f.unlocked)
 	flags.StringVar(&f.reuse, "reuse", "", "take labels from this manifest or image `file`")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "say what would be done, write nothing, do not sign")

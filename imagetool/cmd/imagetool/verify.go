@@ -68,7 +68,7 @@ is an object of its own.
 	cli.RegisterJobs(cmd, &f.jobs)
 	flags := cmd.Flags()
 	flags.StringVar(&f.manifest, "manifest", "", "compare with this manifest `file` too")
-	f.rules.Register(cmd, "`file` that says what should be signed, hashed or left alone")
+	f.rules.Register(cmd, "`file` that says what should be signed, hashed or left alone, or @NAME")
 	flags.BoolVar(&f.all, "all", false, "name the files that are in order too")
 	flags.IntVar(&f.depth, "by-directory", 2, "sum up by directory, down to this `depth`")
 	registerSparse(cmd, &f.sparse)

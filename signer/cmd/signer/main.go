@@ -26,6 +26,6 @@ files failed or do not verify.`,
   signer sign --key keys/private.pem /usr   sign what is below /usr
   signer verify --trust keys/cert.pem /usr  check it`,
 	}
-	root.AddCommand(newKey(), newSign(), newVerify(), newBlob())
+	root.AddCommand(newKey(), newSign(), newVerify(), newBlob(), cli.RulesCommand("signer"))
 	return root
 }

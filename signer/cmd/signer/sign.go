@@ -39,7 +39,7 @@ matched below it: /etc/passwd is PATH/etc/passwd. ` + cli.RulesHelp + `
 A file that fails does not keep the others from being signed; the exit code is
 then 3.`,
 		Example: `  signer sign --key keys/private.pem /usr /opt/tool
-  signer sign --key keys/private.pem --rules debian.rules /mnt/guest
+  signer sign --key keys/private.pem --rules @debian /mnt/guest
   signer sign --key env://SIGNING_KEY --cert keys/cert.pem --hash sha512 ./program`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -97,7 +97,7 @@ func sign(cmd *cobra.Command, out *cli.Output, tree *hosttree.Tree, opt signer.O
 	return cli.SignResult(report)
 }
 
-const rulesUsage = "`file` that says by path what to sign, hash and skip"
+const rulesUsage = "`file` that says by path what to sign, hash and skip, or @NAME of starter rules"
 
 // A ruled tree is one that rules are about; without rules both are nil.
 type ruled struct {

@@ -30,7 +30,7 @@ that matches no file is an error, else a warning.
 
 The exit code is 3 if any file is not as it should be.`,
 		Example: `  signer verify --trust trust.pem /usr
-  signer verify --trust keys/cert.pem --rules debian.rules /mnt/guest
+  signer verify --trust keys/cert.pem --rules @debian /mnt/guest
   signer verify --json --trust keys/public.pem ./program`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
