@@ -228,7 +228,7 @@ func TestInterrupt(t *testing.T) {
 		{name: "a hit that nobody tells of", look: frame(""), state: saysHit, rip: hook, hit: true},
 		{name: "a hit that the end of the time hides", look: told("T02thread:p01.01;"), state: saysPaused, rip: hook},
 		{name: "half a hit comes first", vCont: "$T05thre", look: "ad:p01.01;#06" + frame(""), state: saysHit, rip: hook, hit: true},
-		{name: "a trap of another", vCont: told("T05thread:p01.01;"), rip: again, err: "stopped at 0xf00f2", atLast: true},
+		{name: "a trap of another", vCont: told("T05thread:p01.01;"), rip: again, err: "stopped at 0xf0139", atLast: true},
 		{name: "a pause and a hit", vCont: told("T02thread:p01.01;") + told("T05thread:p01.01;"), rip: hook, hit: true},
 		{name: "a pause", look: frame(""), state: saysPaused, rip: hook, paused: true},
 		{name: "a pause, told of too late", look: told("T02thread:p01.01;") + frame(""), state: saysPaused, rip: hook, paused: true},
