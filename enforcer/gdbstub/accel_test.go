@@ -31,7 +31,7 @@ func needTrap(t testing.TB, trap Trap) {
 // pastime is how often the firmware goes round its loop: that emulator takes tens of microseconds for each.
 func pastime(most uint64) uint64 {
 	if interpreted() {
-		most /= 1000
+		most /= 100
 	}
 	return rand.N(most)
 }

@@ -63,6 +63,8 @@
 //   - Breakpoints are a property of each virtual CPU, and outlive INIT and a reset of the machine. One that is plugged in
 //     has none, as with the emulation.
 //   - A software trap writes int3 into the guest's memory. It is for the emulation, which does not.
+//   - The registers are KVM's while a virtual CPU runs, and QEMU's from g on until it runs again. P and p are about QEMU's and take nothing over
+//     themselves, so that g comes before them in the same write (Answer, TestPaused): what P writes would be thrown away.
 //   - Where KVM meets an instruction that it has to emulate and does not know, QEMU stops the guest as "internal-error": for this package that is
 //     a pause by the host, which only a reset ends.
 //   - A virtual CPU that waits to be started wants INIT before SIPI, as processors do. QEMU's emulation does without.

@@ -2,7 +2,6 @@ package gdbstub
 
 import (
 	"cmp"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -154,23 +153,18 @@ func (g *Guest) takeThreads() {
 // answered are the registers that an answer changes: rax, rsp, and rip last.
 type answered [3]uint64
 
-// swap sets them, and gives what they were and QEMU's state of the guest. Nobody comes between: it is one write.
+func answeredOf(r guest.Registers) answered { return answered{r.RAX, r.RSP, r.RIP} }
+
+// swap sets them, and gives what they were and QEMU's state of the guest. Nobody comes between: it is one write. With g
+// QEMU takes the registers over from KVM; without it, P would write what is thrown away.
 func (g *Guest) swap(to answered) (was answered, state string) {
 	numbers := [...]int{numRAX, numRSP, numRIP}
-	for _, n := range numbers {
-		g.c.ask("p%x", n)
-	}
+	g.c.ask("g")
 	for i, n := range numbers {
 		g.c.ask("P%x=%016x", n, bits.ReverseBytes64(to[i])) // low byte first
 	}
 	g.askState()
-	for i := range was {
-		var b [8]byte
-		if p := g.c.reply(); !decode(b[:], p) {
-			g.c.refuse(p)
-		}
-		was[i] = binary.LittleEndian.Uint64(b[:])
-	}
+	was = answeredOf(g.takeRegisters())
 	for range numbers {
 		g.c.obey()
 	}
@@ -193,7 +187,7 @@ func (g *Guest) Answer(s *guest.Stop, a guest.Answer) error {
 	g.paused = g.isPaused(state)
 	switch {
 	case g.c.err != nil:
-	case was != (answered{s.Regs.RAX, s.Regs.RSP, s.Regs.RIP}):
+	case was != answeredOf(s.Regs):
 		g.swap(was)
 		return cmp.Or(g.c.err, guest.ErrMoved)
 	case !g.paused:

@@ -133,10 +133,6 @@ func (s *stub) reply(packet string) string {
 		}
 	case begins("qRcmd"):
 		return monitorSays("VM status: paused (debug)\r\n")
-	case packet == "p10":
-		return frame(reversed(s.rip))
-	case begins("p"):
-		return frame(reversed(0))
 	case begins("qf"):
 		return frame("mp01.01")
 	case begins("qs"):
