@@ -46,6 +46,32 @@
 //   - The list of vCPUs is read when the connection begins. A stop of a vCPU that was plugged in later
 //     is an error.
 //
+// # KVM
+//
+// With accel=kvm the stub is the same, and what makes a trap is another (accel/kvm/kvm-all.c and target/i386/kvm/kvm.c of QEMU 7.2,
+// arch/x86/kvm of Linux). TestSteps, TestBreakpoints, TestSamePlace, TestReset, TestInit and TestFifth are about this, and
+// run with QEMU's emulation, too.
+//
+//   - A hardware trap is a breakpoint register of the processor, which KVM loads with ours instead of the guest's (KVM_SET_GUEST_DEBUG)
+//     while there is a trap. There are four, and the fifth trap is refused. A guest that writes its debug
+//     registers reads back what it wrote, and changes nothing of ours. Its own breakpoints and watchpoints rest until
+//     the last trap is removed, but for those that KVM's instruction emulator comes to: some kernels look at both there.
+//   - A #DB that is not ours, behind a single step of the guest's own software, goes to QEMU, which gives it to the guest
+//     (kvm_handle_debug). So does one that is a step and a breakpoint at once: the instruction with the trap was not executed,
+//     and is a hit when the guest comes back to it.
+//   - A processor passes a breakpoint while RF is set in its flags (Intel's manual, on instruction breakpoints). Only iret sets it, so it takes code in the
+//     guest's kernel to come past a trap that way. QEMU's emulation does not look at RF for our traps.
+//   - Where the guest has a breakpoint of its own at the place of our trap, each call is a hit. QEMU's emulation gives the guest its #DB there, again
+//     and again, and neither the instruction nor the hit comes until the guest takes its breakpoint away.
+//   - Breakpoints are a property of each virtual CPU, and outlive INIT and a reset of the machine. One that is plugged in
+//     has none, as with the emulation.
+//   - A software trap writes int3 into the guest's memory. It is for the emulation, which does not.
+//   - The registers are KVM's while a virtual CPU runs, and QEMU's from g on until it runs again. P and p are about QEMU's and take nothing over
+//     themselves, so that g comes before them in the same write (Answer, TestPaused): what P writes would be thrown away.
+//   - Where KVM meets an instruction that it has to emulate and does not know, QEMU stops the guest as "internal-error": for this package that is
+//     a pause by the host, which only a reset ends.
+//   - A virtual CPU that waits to be started wants INIT before SIPI, as processors do. QEMU's emulation does without.
+//
 // # Cost
 //
 // A hit costs four exchanges: reading the registers, reading any amount of memory, writing the

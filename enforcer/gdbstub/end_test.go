@@ -173,7 +173,7 @@ func TestOthers(t *testing.T) {
 		if s, err := g.Run(0); err != nil || s.Hit {
 			t.Errorf("got %+v, %v", s, err)
 		}
-		if _, err := g.Run(0); err == nil || !strings.Contains(err.Error(), "vCPU 0 stopped at 0xf00f2") {
+		if _, err := g.Run(0); err == nil || !strings.Contains(err.Error(), "vCPU 0 stopped at 0xf0139") {
 			t.Errorf("got %v", err)
 		}
 		if err := g.Freeze(); err != nil {

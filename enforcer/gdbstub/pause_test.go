@@ -48,7 +48,7 @@ func serve(g *Guest, answered []atomic.Int64) error {
 			}
 			if err == nil {
 				// The value determines how long the guest does something else.
-				err = g.Answer(&s, guest.Answer{Return: true, RAX: uint64(rand.N(200_000)), RSP: s.Regs.RSP + 8, RIP: le.Uint64(back[:])})
+				err = g.Answer(&s, guest.Answer{Return: true, RAX: pastime(200_000), RSP: s.Regs.RSP + 8, RIP: le.Uint64(back[:])})
 			}
 			if err == nil {
 				answered[s.VCPU].Add(1)

@@ -26,11 +26,18 @@ import (
 var bootHex string
 
 const (
-	hook     = 0xf0120 // label func
-	again    = 0xf00f2
+	others   = 0xf0125
+	again    = 0xf0139
+	hook     = 0xf0160 // label func
+	step     = 0xf0180
+	watch    = 0xf01a0
 	returned = 0x6000 // number of returns of func, 8 bytes for each processor
 	bodies   = 0x6100 // number of runs of its body
 	sums     = 0x6200 // sum of the returned values
+	starts   = 0x6300 // number of starts
+	steps    = 0x6400 // number of single steps
+	stops    = 0x6500 // number of hits of a breakpoint of its own
+	readBack = 0x6600 // its DR0 and DR7
 	nopSize  = 5
 	body     = 3 // return value of its body
 )
@@ -87,7 +94,7 @@ func boot(t testing.TB, processors int, args ...string) *machine {
 }
 
 func (m *machine) start(t testing.TB, files []*os.File, args ...string) {
-	m.cmd = exec.Command(qemu(), append([]string{"-S", "-machine", "pc,accel=tcg", "-m", "16", "-nodefaults",
+	m.cmd = exec.Command(qemu(), append([]string{"-S", "-machine", "pc,accel=" + accelerator(), "-m", "16", "-nodefaults",
 		"-display", "none", "-no-reboot", "-qmp", "stdio"}, args...)...)
 	m.cmd.ExtraFiles = files
 	m.cmd.Stderr = os.Stderr
@@ -204,22 +211,27 @@ func runToHit(t testing.TB, g *Guest) guest.Stop {
 // counters reads the counters of a processor.
 func counters(t testing.TB, g *Guest, vcpu int) (ret, bod, sum uint64) {
 	t.Helper()
-	var b [24]byte
-	ranges := []*guest.Range{
-		{Addr: returned + uint64(8*vcpu), Buf: b[:8]},
-		{Addr: bodies + uint64(8*vcpu), Buf: b[8:16]},
-		{Addr: sums + uint64(8*vcpu), Buf: b[16:]},
+	all := numbers(t, g, vcpu, returned+uint64(8*vcpu), bodies+uint64(8*vcpu), sums+uint64(8*vcpu))
+	return all[0], all[1], all[2]
+}
+
+// numbers reads the one at each address.
+func numbers(t testing.TB, g *Guest, vcpu int, addrs ...uint64) []uint64 {
+	t.Helper()
+	ranges, all := make([]*guest.Range, len(addrs)), make([]uint64, len(addrs))
+	for i, a := range addrs {
+		ranges[i] = &guest.Range{Addr: a, Buf: make([]byte, 8)}
 	}
 	if err := g.Read(vcpu, ranges); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range ranges {
+	for i, r := range ranges {
 		if r.Err != nil {
 			t.Fatal(r.Err)
 		}
+		all[i] = binary.LittleEndian.Uint64(r.Buf)
 	}
-	le := binary.LittleEndian
-	return le.Uint64(b[:]), le.Uint64(b[8:]), le.Uint64(b[16:])
+	return all
 }
 
 // timeLimit is longer than anything that the firmware does.
@@ -256,6 +268,12 @@ func returnFrom(t testing.TB, g *Guest, s guest.Stop, value uint64) {
 func runOn(t testing.TB, g *Guest, s guest.Stop) {
 	t.Helper()
 	answer(t, g, s, guest.Answer{RIP: s.Regs.RIP + nopSize})
+}
+
+// sendTo answers so that the processor goes on there, with something in rax, as though the function had never been called.
+func sendTo(t testing.TB, g *Guest, s guest.Stop, addr, rax uint64) {
+	t.Helper()
+	answer(t, g, s, guest.Answer{Return: true, RAX: rax, RSP: s.Regs.RSP + 8, RIP: addr})
 }
 
 func answer(t testing.TB, g *Guest, s guest.Stop, a guest.Answer) {

@@ -52,7 +52,7 @@ func TestExchanges(t *testing.T) {
 	for _, w := range s.writes[len(s.writes)-10:] {
 		got = append(got, strip(w))
 	}
-	want := []string{"Hgp01.01 g ", "z1 Z1 z1 Z1 ", "qC vCont ", "g qfThreadInfo qsThreadInfo ", "m1000 m1800 m2000 m9000 ", "Hgp01.01 p0 p7 p10 P0 P7 P10 qRcmd ", "qC vCont ", "g qfThreadInfo qsThreadInfo ", "z1 ", "D "}
+	want := []string{"Hgp01.01 g ", "z1 Z1 z1 Z1 ", "qC vCont ", "g qfThreadInfo qsThreadInfo ", "m1000 m1800 m2000 m9000 ", "Hgp01.01 g P0 P7 P10 qRcmd ", "qC vCont ", "g qfThreadInfo qsThreadInfo ", "z1 ", "D "}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("sent %q, want %q", got, want)
 	}

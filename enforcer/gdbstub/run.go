@@ -2,7 +2,6 @@ package gdbstub
 
 import (
 	"cmp"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -157,24 +156,19 @@ func (g *Guest) takeThreads() {
 // answered holds the registers that an answer sets: rax, rsp, and rip last.
 type answered [3]uint64
 
+func answeredOf(r guest.Registers) answered { return answered{r.RAX, r.RSP, r.RIP} }
+
 // swap sets these registers and returns their old values and QEMU's state of the guest. It is one
-// write, so nothing happens in between.
+// write, so nothing happens in between. With g, QEMU takes the registers over from KVM; without it,
+// P would change a copy that QEMU discards.
 func (g *Guest) swap(to answered) (was answered, state string) {
 	numbers := [...]int{numRAX, numRSP, numRIP}
-	for _, n := range numbers {
-		g.c.ask("p%x", n)
-	}
+	g.c.ask("g")
 	for i, n := range numbers {
 		g.c.ask("P%x=%016x", n, bits.ReverseBytes64(to[i])) // low byte first
 	}
 	g.askState()
-	for i := range was {
-		var b [8]byte
-		if p := g.c.reply(); !decode(b[:], p) {
-			g.c.unexpected(p)
-		}
-		was[i] = binary.LittleEndian.Uint64(b[:])
-	}
+	was = answeredOf(g.takeRegisters())
 	for range numbers {
 		g.c.takeOK()
 	}
@@ -198,7 +192,7 @@ func (g *Guest) Answer(s *guest.Stop, a guest.Answer) error {
 	g.paused = g.isPaused(state)
 	switch {
 	case g.c.err != nil:
-	case was != (answered{s.Regs.RAX, s.Regs.RSP, s.Regs.RIP}):
+	case was != answeredOf(s.Regs):
 		g.swap(was)
 		return cmp.Or(g.c.err, guest.ErrMoved)
 	case !g.paused:

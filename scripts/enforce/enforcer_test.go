@@ -192,9 +192,14 @@ type record struct {
 	Type, Guest, Hook, Func, Path, Digest, Key, Verdict, Reason, Text string
 	VCPU                                                              int
 	Hits, Allowed, Denied, Passed, Lost                               int
-	UserJumps                                                         int                                                       `json:"user_jumps"`
-	Spent                                                             struct{ Registers, Memory, Verify, Answer time.Duration } `json:"spent_ns"`
+	UserJumps                                                         int   `json:"user_jumps"`
+	Spent                                                             spent `json:"spent_ns"`
 }
+
+// spent is the enforcer's own time for a hit.
+type spent struct{ Registers, Memory, Verify, Answer time.Duration }
+
+func (s spent) all() time.Duration { return s.Registers + s.Memory + s.Verify + s.Answer }
 
 // records gives the audit so far.
 func (e *enforcer) records() []record {

@@ -10,8 +10,7 @@ import (
 	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
-// TestFailClosed kills the enforcer in the middle: the guest freezes at its next appraisal, whatever an operator tries,
-// until another enforcer answers.
+// TestFailClosed: see expectFailClosed. A guest that was released is taken over by nobody.
 func TestFailClosed(t *testing.T) {
 	t.Parallel()
 	g := theGuest(t)
@@ -19,24 +18,9 @@ func TestFailClosed(t *testing.T) {
 		t.Run(fmt.Sprint(vcpus), func(t *testing.T) {
 			t.Parallel()
 			gd := newGuard(t, g, "6.1")
-			v, e := bootGuarded(t, gd, options{vcpus: vcpus})
-			for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
-				v.expect(0, "for f in a b; do rm -f /root/$f; probe copy /opt/t/program/good /root/$f; done")
-				e.end(sig)
-				// Whatever is the next to be appraised: it may be a module that udev loads.
-				v.send("/root/a & /root/b & wait; /opt/t/program/unsigned")
-				v.awaitFrozen()
-				v.cont()
-				v.awaitFrozen()
-				if sig == syscall.SIGKILL {
-					v.expectNotTakenOver(gd)
-				}
-				e = startEnforcer(t, v, gd)
-				if out, code := v.result(); code != 126 {
-					t.Errorf("%v: exit code %d, want 126:\n%s", sig, code, out)
-				}
-				v.expect(0, "/opt/t/program/good")
-			}
+			v, _ := bootGuarded(t, gd, options{vcpus: vcpus})
+			v.expectFailClosed(gd)
+			e := v.enforcer
 			if vcpus == 1 {
 				v.kill()
 				e.awaitExit(0)
@@ -57,6 +41,29 @@ func TestFailClosed(t *testing.T) {
 	}
 }
 
+// expectFailClosed kills the enforcer in the middle: the guest freezes at its next appraisal, whatever an operator tries,
+// until another enforcer answers.
+func (v *vm) expectFailClosed(gd *guard) {
+	v.t.Helper()
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		v.expect(0, "for f in a b; do rm -f /root/$f; probe copy /opt/t/program/good /root/$f; done")
+		v.enforcer.end(sig)
+		// Whatever is the next to be appraised: it may be a module that udev loads.
+		v.send("/root/a & /root/b & wait; /opt/t/program/unsigned")
+		v.awaitFrozen()
+		v.cont()
+		v.awaitFrozen()
+		if sig == syscall.SIGKILL {
+			v.expectNotTakenOver(gd)
+		}
+		startEnforcer(v.owner, v, gd)
+		if out, code := v.result(); code != 126 {
+			v.t.Errorf("%v: exit code %d, want 126:\n%s", sig, code, out)
+		}
+		v.expect(0, "/opt/t/program/good")
+	}
+}
+
 // expectNotTakenOver starts enforcers that ask more of the guest's disk than the one before, which has not looked at that.
 func (v *vm) expectNotTakenOver(gd *guard) {
 	v.t.Helper()
@@ -64,7 +71,7 @@ func (v *vm) expectNotTakenOver(gd *guard) {
 	defer func() { v.accepted = accepted }()
 	for _, args := range [][]string{nil, {"--writable", "--device", systemDisk}} {
 		v.accepted = args
-		e := startEnforcer(v.t, v, gd)
+		e := startEnforcer(v.owner, v, gd)
 		e.awaitExit(4)
 		if said := e.log.String(); !strings.Contains(said, "saved with another profile, policy, --device, --writable or --no-lockdown") {
 			v.t.Errorf("an enforcer with %q says: %s", args, said)

@@ -86,7 +86,7 @@ func (m *measured) print(hook string) {
 			continue
 		}
 		s := r.Spent
-		for i, ns := range []time.Duration{s.Registers, s.Memory, s.Verify, s.Answer, s.Registers + s.Memory + s.Verify + s.Answer} {
+		for i, ns := range []time.Duration{s.Registers, s.Memory, s.Verify, s.Answer, s.all()} {
 			parts[i] = append(parts[i], float64(ns)/1000)
 		}
 	}

@@ -25,23 +25,30 @@ func (v *vm) pause() {
 	}
 }
 
-// TestHostPauses: a guest that its host pauses and continues goes on guarded, and by itself; also if the enforcer is killed
-// meanwhile and another takes over.
+// TestHostPauses: see expectPauses.
 func TestHostPauses(t *testing.T) {
 	t.Parallel()
 	gd := newGuard(t, theGuest(t), "6.1")
-	v, e := bootGuarded(t, gd, options{vcpus: 2})
+	v, _ := bootGuarded(t, gd, options{vcpus: 2})
+	v.expectPauses(gd)
+	v.kill()
+	v.enforcer.awaitExit(0)
+}
+
+// expectPauses: a guest that its host pauses and continues goes on guarded, and by itself; also if the enforcer is killed
+// meanwhile and another takes over.
+func (v *vm) expectPauses(gd *guard) {
+	v.t.Helper()
 	for n := range 6 {
 		v.pause()
 		if n%3 == 2 {
-			e.end(syscall.SIGKILL)
-			e = startEnforcer(t, v, gd)
-			if !e.log.await("took over", hostLimit) {
+			v.enforcer.end(syscall.SIGKILL)
+			if !startEnforcer(v.owner, v, gd).log.await("took over", hostLimit) {
 				v.fatal("the enforcer does not take over")
 			}
 		}
 		if !v.paused() {
-			t.Fatalf("the host has paused the guest: %s", v.monitor("info status"))
+			v.t.Fatalf("the host has paused the guest: %s", v.monitor("info status"))
 		}
 		v.cont()
 		if n%3 == 1 { // twice in a row
@@ -51,6 +58,4 @@ func TestHostPauses(t *testing.T) {
 		v.expect(126, "/opt/t/program/unsigned")
 		v.expect(0, "/opt/t/program/good")
 	}
-	v.kill()
-	e.awaitExit(0)
 }

@@ -51,6 +51,7 @@ type options struct {
 // vm is a running guest.
 type vm struct {
 	t        *testing.T
+	owner    *testing.T // the guest and its enforcers end with it, where t is a part of it
 	guest    *guest
 	accepted []string // by the enforcer, of this guest
 	dir      string
@@ -77,7 +78,7 @@ type conversation interface {
 // boot starts a guest, which ends with the test, and waits until it is ready unless told not to.
 func boot(t *testing.T, o options) *vm {
 	t.Helper()
-	v := &vm{t: t, guest: o.guest, dir: bed.Dir(t), console: newStream(), log: newStream(), exited: make(chan struct{})}
+	v := &vm{t: t, owner: t, guest: o.guest, dir: bed.Dir(t), console: newStream(), log: newStream(), exited: make(chan struct{})}
 	v.gdb = filepath.Join(v.dir, "gdb")
 	if !o.readonly && !o.strict {
 		v.accepted = []string{"--writable"}
@@ -95,6 +96,9 @@ func boot(t *testing.T, o options) *vm {
 	}
 	return v
 }
+
+// accelerator is what QEMU runs guests with: VMSEAL_ACCEL (kvm), or its own emulation.
+var accelerator = cmp.Or(os.Getenv("VMSEAL_ACCEL"), "tcg")
 
 // cpu is what the emulator can do, but for page tables of five levels, which cost time, and for CMPXCHG16B: with QEMU 7.2
 // an interrupt that comes right behind one finds garbage in EFLAGS, now and then (the helper takes flags from a state that
@@ -133,7 +137,7 @@ func (o options) arguments(v *vm) []string {
 		drive += ",snapshot=on"
 	}
 	args := []string{
-		"-nodefaults", "-machine", "pc,accel=tcg", "-cpu", cpu, "-m", "1G", "-smp", fmt.Sprintf("%d,maxcpus=%d,sockets=1,threads=1", max(o.vcpus, 1), max(o.vcpus, o.maxVCPUs, 1)),
+		"-nodefaults", "-machine", "pc,accel=" + accelerator, "-cpu", cpu, "-m", "1G", "-smp", fmt.Sprintf("%d,maxcpus=%d,sockets=1,threads=1", max(o.vcpus, 1), max(o.vcpus, o.maxVCPUs, 1)),
 		"-display", "none", "-no-reboot",
 		"-kernel", kernel, "-initrd", initrd,
 		"-chardev", "socket,id=console,path=" + filepath.Join(v.dir, "console"), "-serial", "chardev:console",
