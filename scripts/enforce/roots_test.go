@@ -148,7 +148,7 @@ func (v *vm) expectLeanIn(e *enforcer, enter, opt string, allowed bool, reason s
 		before := len(e.records())
 		out, code := v.run(strings.TrimSpace(enter + " " + opt + "/" + name + " runs"))
 		if allowed && name == "good" {
-			if code != 0 || out != "runs\n" {
+			if code != 0 || !strings.HasPrefix(out, "runs\n") { // probe adds a word
 				v.t.Errorf("%s/%s: exit code %d: %s", opt, name, code, out)
 			}
 			continue
