@@ -99,7 +99,7 @@ func (e *Enforcer) checkDevice(p *place) error {
 	case only == 0:
 		return nil
 	case p.disk == 0:
-		return fmt.Errorf("on a file system without a disk; only %v is allowed", only)
+		return fmt.Errorf("on a file system without a disk of its own (memory, overlay, btrfs, network); only %v is allowed", only)
 	case p.device != only:
 		return fmt.Errorf("on device %v; only %v is allowed", p.device, only)
 	case e.saved.Disk != 0 && p.seq != e.saved.Disk:
@@ -121,7 +121,7 @@ func (h *hit) leaveInitramfs(p *place) error {
 		name, _, _ := strings.Cut(string(text.Buf), "\x00")
 		switch {
 		case p.disk == 0:
-			return errors.New("the root file system is not on a disk")
+			return errors.New("the root file system has no disk of its own (memory, overlay, btrfs, network)")
 		case err != nil:
 			return fmt.Errorf("reading the system's disk: %w", err)
 		case !slices.ContainsFunc(drivers, func(d string) bool { return strings.HasPrefix(name, d) }):

@@ -33,7 +33,7 @@ func TestSystemDisk(t *testing.T) {
 		"ram disk":                {pinned, true, func(b *bed) { b.disk(vda, "ram0", 7, true) }, "\"ram0\""},
 		"device mapper, any":      {0, false, func(b *bed) { b.disk(vda, "dm-0", 7, true) }, "\"dm-0\""},
 		"device mapper, accepted": {0, true, func(b *bed) { b.disk(vda, "dm-0", 7, true) }, ""},
-		"no disk":                 {0, false, func(b *bed) { b.super(rootSB, 254<<20|1, 0, 0, heap) }, "is not on a disk"},
+		"no disk":                 {0, false, func(b *bed) { b.super(rootSB, 254<<20|1, 0, 0, heap) }, "has no disk of its own"},
 		"no disk, accepted":       {0, true, func(b *bed) { b.super(rootSB, 254<<20|1, 0, 0, heap) }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -90,7 +90,7 @@ func TestAppraisal(t *testing.T) {
 		"pinned disk":           {rootSB, 3, value, disk, false, Pass, ""},
 		"other disk":            {otherSB, 3, value, disk, false, Deny, "254:16"},
 		"any disk":              {otherSB, 3, value, 0, false, Pass, ""},
-		"memory":                {tmpSB, 3, value, disk, false, Deny, "without a disk; only 254:1"},
+		"memory":                {tmpSB, 3, value, disk, false, Deny, "network); only 254:1"},
 		"memory, any disk":      {tmpSB, 3, value, 0, false, Pass, ""},
 		"unverifiable":          {fuseSB, 3, value, disk, false, Deny, "unnoticed"},
 		"unverifiable, unbound": {fuseSB, 3, value, 0, false, Deny, "unnoticed"},

@@ -6,6 +6,9 @@
 // kernel modules, one for each way in which a signature can be wrong. They are made wrong afterwards, through a loop
 // mount, with evmctl and setxattr.
 //
+// Where the guest's file system is what matters there is a lean one beside it: busybox, dmsetup and guestagent, signed in a folder
+// that is then put on this or that (lean_test.go).
+//
 // On Xen, which scripts/xen boots under QEMU, the same test program runs once more in dom0. Its guest is a handful of Debian's
 // programs with guestagent as process 1, which talks over the guest's console.
 //

@@ -46,6 +46,8 @@ type options struct {
 	maxVCPUs int    // how many there are room for; vcpus if 0
 	stopped  bool   // wait for a debugger's first command before the first instruction
 	noWait   bool   // do not wait until the guest is ready
+
+	disks []string // images of more disks, read-only
 }
 
 // vm is a running guest.
@@ -124,7 +126,7 @@ func (o options) arguments(v *vm) []string {
 	if disk == "" {
 		disk = o.guest.image
 	}
-	words := "console=ttyS0 panic=-1"
+	words := "console=ttyS0 panic=-1 no_timer_check" // on a busy machine the guest's kernel would give up waiting for ticks
 	if !strings.Contains(o.cmdline, "kaslr") {
 		words += " nokaslr"
 	}
@@ -155,6 +157,9 @@ func (o options) arguments(v *vm) []string {
 	args = append(args, "-append", strings.TrimSpace(words+" "+o.cmdline))
 	if o.data != "" {
 		args = append(args, "-drive", "if=virtio,format=raw,file="+o.data)
+	}
+	for _, disk := range o.disks {
+		args = append(args, "-drive", "if=virtio,format=raw,readonly=on,file="+disk)
 	}
 	if o.stopped {
 		args = append(args, "-S")

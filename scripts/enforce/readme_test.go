@@ -16,8 +16,8 @@ import (
 	"github.com/vmseal/vmseal/scripts/internal/bed"
 )
 
-// A block is a piece of code in a README.
-type block struct {
+// A codeBlock is a piece of code in a README.
+type codeBlock struct {
 	line   int    // of its fence
 	syntax string // what stands behind the fence
 	text   string
@@ -36,8 +36,8 @@ var (
 //	<!-- not run: REASON -->    it is not run
 //	<!-- given: guest.img -->   that file is made first
 //	<!-- exit: 3 -->            its last command exits with 3
-func blocks(text string) (all []block, err error) {
-	var b block
+func blocks(text string) (all []codeBlock, err error) {
+	var b codeBlock
 	var inside bool
 	var code strings.Builder
 	for i, line := range strings.Split(text, "\n") {
@@ -48,13 +48,13 @@ func blocks(text string) (all []block, err error) {
 		case m != nil:
 			b.text = code.String()
 			all = append(all, b)
-			inside, b = false, block{}
+			inside, b = false, codeBlock{}
 		case inside:
 			code.WriteString(line + "\n")
 		case line == "":
 		default:
 			if m := directive.FindStringSubmatch(line); m == nil {
-				b = block{}
+				b = codeBlock{}
 			} else if err := b.set(m[1], m[2]); err != nil {
 				return nil, fmt.Errorf("line %d: %w", i+1, err)
 			}
@@ -66,7 +66,7 @@ func blocks(text string) (all []block, err error) {
 	return all, nil
 }
 
-func (b *block) set(name, value string) (err error) {
+func (b *codeBlock) set(name, value string) (err error) {
 	switch name {
 	case "not run":
 		b.notRun = value
@@ -80,7 +80,7 @@ func (b *block) set(name, value string) (err error) {
 
 func TestBlocks(t *testing.T) {
 	all, err := blocks("# x\n\n<!-- given: guest.img -->\n<!-- exit: 3 -->\n```sh\na\nb\n```\n<!-- given: y -->\ntext\n```text\nout\n```\n")
-	if err != nil || len(all) != 2 || all[0] != (block{5, "sh", "a\nb\n", "", "guest.img", 3}) || all[1] != (block{11, "text", "out\n", "", "", 0}) {
+	if err != nil || len(all) != 2 || all[0] != (codeBlock{5, "sh", "a\nb\n", "", "guest.img", 3}) || all[1] != (codeBlock{11, "text", "out\n", "", "", 0}) {
 		t.Errorf("%+v, %v", all, err)
 	}
 	if _, err := blocks("```sh\n"); err == nil {
@@ -138,7 +138,7 @@ type reader struct {
 // blockLimit is for a block in which a guest boots.
 const blockLimit = bootLimit + commandLimit
 
-func (r *reader) run(b block) {
+func (r *reader) run(b codeBlock) {
 	t := r.t
 	t.Helper()
 	if r.dir == "" {

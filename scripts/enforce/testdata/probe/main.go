@@ -22,9 +22,10 @@ type attempt struct {
 }
 
 var attempts = map[string]attempt{
+	"container":       {"FOLDER FILE ARG...: execute FILE in mount and process namespaces of its own, with FOLDER as the root", 2, container},
 	"memfd":           {"FILE ARG...: execute a copy of FILE that has no name", 1, memfd},
 	"init-module":     {"FILE", 1, initModule},
-	"finit-module":    {"FILE", 1, finitModule},
+	"finit-module":    {"FILE...", 1, finitModule},
 	"mmap-exec":       {"FILE: map it executable", 1, mmapExec},
 	"mprotect-exec":   {"FILE: map it readable, then make that executable", 1, mprotectExec},
 	"write-exec":      {"FILE: change it through a shared mapping that stays, then map it executable", 1, writeExec},

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"unsafe"
@@ -36,11 +37,16 @@ func initModule(args []string) error {
 }
 
 func finitModule(args []string) error {
-	f, err := os.Open(args[0])
-	if err != nil {
-		return err
+	for _, name := range args {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(unix.FinitModule(int(f.Fd()), "", 0), f.Close()); err != nil {
+			return fmt.Errorf("loading %s: %w", name, err)
+		}
 	}
-	return unix.FinitModule(int(f.Fd()), "", 0)
+	return nil
 }
 
 // kexecLoad asks for the removal of a loaded kernel: harmless, and let or refused like loading one.
