@@ -17,7 +17,7 @@ import (
 const checkAbout = `Check validates the files for 'enforcer run' without touching a guest. It checks that a key
 of the trust store signed the profile, and that the trust store and the deny list can be read.
 With --kernel and --initrd, it also checks that the guest boots the files that the profile was
-made from.`
+made from. --device is checked for its form.`
 
 const maxBoot = 1 << 30 // maximum size of a kernel or initrd
 
@@ -27,7 +27,11 @@ func checkCommand(args []string, out *output) error {
 	f.register(set)
 	kernel := set.String("kernel", "", "kernel `file` that the guest boots")
 	initrd := set.String("initrd", "", "initrd `file` that the guest boots")
+	disk := set.String("device", "", "`major:minor` as for 'enforcer run'")
 	if err := parse(set, args, out, checkAbout, "profile", "trust"); err != nil {
+		return err
+	}
+	if _, err := parseDevice(*disk); err != nil {
 		return err
 	}
 	trust, err := f.load()

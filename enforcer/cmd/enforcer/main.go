@@ -99,8 +99,13 @@ func parse(f *flag.FlagSet, args []string, out *output, about string, required .
 	switch err := f.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprintf(out.stdout, "%s\n\nFlags:\n", about)
-		f.SetOutput(out.stdout)
-		f.PrintDefaults()
+		f.VisitAll(func(g *flag.Flag) {
+			name, usage := flag.UnquoteUsage(g)
+			if d := g.DefValue; d != "" && d != "0" && d != "false" {
+				usage += fmt.Sprintf(" (default %s)", d)
+			}
+			fmt.Fprintf(out.stdout, "  %s\n    \t%s\n", strings.TrimSpace("--"+g.Name+" "+name), usage)
+		})
 		return err
 	case err != nil:
 		return usageError{err}

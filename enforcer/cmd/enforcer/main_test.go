@@ -117,7 +117,7 @@ func (k *kit) check(extra ...string) (int, string, string) {
 func TestCheck(t *testing.T) {
 	k := newKit(t)
 	k.write("deny", "# stolen\nsha256:"+strings.Repeat("ab", 32)+"\n\n  sha512:"+strings.Repeat("cd", 64)+"\n")
-	code, out, errs := k.check("--deny", k.path("deny"))
+	code, out, errs := k.check("--deny", k.path("deny"), "--device", "254:1")
 	if code != 0 || !strings.Contains(out, "kernel: 6.1.0-test, build 0011\nrules of the policy: 2\nkeys: 1\ndigests on the deny list: 2\n") {
 		t.Errorf("exit %d\n%s%s", code, out, errs)
 	}
@@ -286,6 +286,7 @@ func TestUsage(t *testing.T) {
 		"endless limit":   append([]string{"run", "--guest", "gdb:unix:/none", "--start-limit", "18446744073709551615"}, files...),
 		"audit-full":      append([]string{"run", "--guest", "gdb:unix:/none", "--audit-full", "wait"}, files...),
 		"device":          append([]string{"run", "--guest", "gdb:unix:/none", "--device", "vda"}, files...),
+		"device to check": append([]string{"check", "--device", "254"}, files...),
 		"release":         {"release"},
 	} {
 		if code, _, errs := call(args...); code != exitUsage || !strings.HasPrefix(errs, "error: ") || !strings.Contains(errs, "\nhint: ") {

@@ -45,7 +45,7 @@ func runCommand(args []string, out *output) error {
 	audit := set.String("audit", "-", "`file` to append the audit to; - is standard output")
 	auditFull := set.String("audit-full", "lose", "`lose|freeze`: lose lines, or freeze the guest, if the audit cannot be written")
 	state := set.String("state", "", "`file` that a later enforcer needs to take the guest over")
-	trap := set.String("trap", "", "kind of `trap`: hardware (default) or software for QEMU; str, int3 or icebp for Xen\n(default: the first that Xen offers)")
+	trap := set.String("trap", "", "kind of `trap`: hardware (default) or software for QEMU; str, int3 or icebp for Xen (default: the first that Xen offers)")
 	name := set.String("name", "", "`name` of the guest in the audit (default: the value of --guest)")
 	allowDigest := set.Bool("allow-digest", false, "allow reading a file whose security.ima is a digest, if the policy appraises reading")
 	if err := parse(set, args, out, runAbout, "guest", "profile", "trust"); err != nil {
