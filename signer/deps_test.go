@@ -48,9 +48,9 @@ func TestImports(t *testing.T) {
 		"signer":                base,
 		"signer/rules":          append([]string{"keys/input"}, library...),
 		"signer/hosttree":       library,
-		"signer/cli":            append([]string{"formats/manifest", "formats/profile", "signer/cli/manpage", "signer/rules"}, commands...),
+		"signer/cli":            append([]string{"formats/manifest", "formats/profile", "formats/volume", "signer/cli/manpage", "signer/rules"}, commands...),
 		"signer/cli/manpage":    nil,
-		"signer/cmd/signer":     append([]string{"formats/manifest", "formats/profile", "signer/cli", "signer/cli/manpage", "signer/hosttree", "signer/rules"}, commands...),
+		"signer/cmd/signer":     append([]string{"formats/manifest", "formats/profile", "formats/volume", "signer/cli", "signer/cli/manpage", "signer/hosttree", "signer/rules"}, commands...),
 	}
 	for _, path := range golist(t, module+"formats/...", module+"keys/...", module+"signer/...") {
 		pkg := strings.TrimPrefix(path, module)

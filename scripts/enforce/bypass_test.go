@@ -100,7 +100,7 @@ func (v *vm) bypass(gd *guard, e *enforcer) {
 			must(t, os.Remove(gd.trust))
 			must(t, trust(gd.trust, keys.sealed))
 			e.process.Signal(syscall.SIGHUP)
-			if !e.log.await("1 keys .* from now on", hostLimit) {
+			if !e.log.await("1 trusted keys .* in use now", hostLimit) {
 				t.Fatalf("nothing was said about SIGHUP: %s", e.log)
 			}
 			// IMA keeps its result until something about the file changes: here its label, to what it was.

@@ -78,7 +78,7 @@ func TestWritableDisk(t *testing.T) {
 		v, e := bootGuarded(t, newGuard(t, g, "6.1"), options{strict: true, noWait: true}, "--device", systemDisk)
 		e.awaitExit(4)
 		v.awaitFrozen()
-		if said := e.log.String(); !strings.Contains(said, `"vda" can be written to`) || !strings.Contains(said, "--writable") {
+		if said := e.log.String(); !strings.Contains(said, `can write to the system's disk "vda"`) || !strings.Contains(said, "--writable") {
 			t.Errorf("the enforcer says: %s", said)
 		}
 		for _, r := range e.records() {
