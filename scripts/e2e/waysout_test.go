@@ -153,7 +153,7 @@ func TestWaysOut(t *testing.T) {
 	})
 	t.Run("which-partition", func(t *testing.T) {
 		disk := partitionedDisk(t, "label: gpt\nstart=2048, size=32768, type=linux\nstart=40960, size=32768, type=linux\n", 2048, 40960)
-		found := imagetool(t, "ls", disk, "/etc").hinted(t, 1, "partition", `(--partition) N, or put the number in front of the path: (2:/etc); '(imagetool inspect IMAGE)'`)
+		found := imagetool(t, "ls", disk, "/etc").hinted(t, 1, "partition", `(--partition) N, or put the number in front of the path: (2:/etc), vg/root:/etc; '(imagetool inspect IMAGE)'`)
 		imagetool(t, "ls", disk, "/etc", found[0], "1").expect(t, 0)
 		imagetool(t, "ls", disk, found[1]).expect(t, 0)
 		if r := asPrinted(t, filepath.Dir(disk), found[2], "IMAGE", disk); r.code != 0 || strings.Count(r.stdout, ": ext4, ") != 2 {
