@@ -67,7 +67,7 @@ belongs to that kernel by its name; else --initrd PATH has to say which one.
 ` + lockdownHelp,
 		Example: `  imagetool prepare --key keys/private.pem --trust keys/cert.pem signed.img --out boot
   qemu-system-x86_64 -S -no-reboot -gdb unix:guest.gdb,server=on,wait=off -m 1G \
-      -cpu max,svm=off,vmx=off -kernel boot/vmlinuz -initrd boot/initrd \
+      -cpu max,la57=off,cx16=off,svm=off,vmx=off -kernel boot/vmlinuz -initrd boot/initrd \
       -append "$(cat boot/cmdline) console=ttyS0" -nographic \
       -drive file=signed.img,format=raw,if=virtio,readonly=on`,
 		Args: cobra.ExactArgs(1),
