@@ -62,6 +62,9 @@ var leanFiles = []string{
 	"./usr/lib/x86_64-linux-gnu/libpcre2-8.so.*",
 }
 
+// anyProgram is a rule that root would like to add.
+const anyProgram = "dont_appraise func=BPRM_CHECK\n"
+
 // applets are what busybox is asked for.
 var applets = strings.Fields("sh cat cp echo mkdir mount switch_root umount")
 
@@ -119,7 +122,7 @@ func (l *lean) makeRoot(debian string) error {
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	files := map[string][]byte{"usr/sbin/init": leanSystem, "usr/local/bin/guestagent": agent, "usr/local/bin/probe": probe}
+	files := map[string][]byte{"usr/sbin/init": leanSystem, "usr/local/bin/guestagent": agent, "usr/local/bin/probe": probe, "etc/rules": []byte(anyProgram)}
 	for _, name := range []string{"good", "unsigned", "changed"} {
 		files["opt/"+name] = fmt.Appendf(echo[:len(echo):len(echo)], "\n# %s\n", name)
 	}
@@ -145,7 +148,7 @@ func (l *lean) makeInitrd(debian string) error {
 	if err != nil {
 		return err
 	}
-	files := map[string][]byte{"init": leanInit, "usr/bin/probe": probe}
+	files := map[string][]byte{"init": leanInit, "usr/bin/probe": probe, "rules": []byte(anyProgram)}
 	l.modules = make(map[string][]string)
 	for kind, names := range leanModules {
 		args := append([]string{"-d", debian, "-S", l.kernel.release, "--all", "--show-depends"}, strings.Fields(names)...)
@@ -181,10 +184,9 @@ func (l *lean) words(kinds ...string) string {
 	return fmt.Sprintf("modules=%q", strings.Join(names, " "))
 }
 
-// guest is this system as one for newGuard and boot; its image is for the boot to say.
-func (l *lean) guest(t *testing.T, dir string) *guest {
+// guest is this system with a kernel, as one for newGuard and boot; its image is for the boot to say.
+func (l *lean) guest(t *testing.T, dir string, k kernel) *guest {
 	t.Helper()
-	k := l.kernel
 	k.initrd = filepath.Join(dir, "initrd.img")
 	cmd := bed.Peer("sh", "-c", "find . | cpio --quiet -o -H newc >"+k.initrd)
 	cmd.Dir = l.initrd

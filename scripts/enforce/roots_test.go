@@ -47,7 +47,7 @@ func TestRoots(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			gd := newGuard(t, l.guest(t, bed.Dir(t)), "6.1")
+			gd := newGuard(t, l.guest(t, bed.Dir(t), l.kernel), "6.1")
 			disk, table := l.image(t, gd.dir, c.kind, "/dev/vda")
 			o := options{readonly: true, disk: disk, noWait: true, cmdline: l.words(c.kind) + " kind=" + c.kind}
 			if table != "" {
@@ -86,7 +86,7 @@ func TestSecondDisks(t *testing.T) {
 	t.Parallel()
 	needFileSystems(t)
 	l := theLean(t)
-	gd := newGuard(t, l.guest(t, bed.Dir(t)), "6.1")
+	gd := newGuard(t, l.guest(t, bed.Dir(t), l.kernel), "6.1")
 	kinds := []string{"ext4", "xfs", "btrfs", "squashfs", "erofs", "verity", "linear"}
 	o := options{readonly: true, cmdline: l.words(append(kinds, "overlay")...) + " kind=ext4"}
 	o.disk, _ = l.image(t, gd.dir, "ext4", "")
