@@ -108,29 +108,7 @@ func clip(text string) string { return text[:min(len(text), lvmAreaEnd-lvmText)]
 // signLVM is sign for a disk with logical volumes. As long as the text says where root lies, what is signed has to hold a
 // clean file system there, and nothing else may have changed.
 func (t *trial) signLVM(ctx context.Context) {
-	out := filepath.Join(t.dir, "signed")
-	c := t.imagetool(ctx, "sign", "--key", t.bed.key, t.image, "--out", out)
-	t.expectBytes("sign --out", t.image, t.bytes)
-	if !signed(c) {
-		t.refusal = reason(c)
-		t.expectFiles("sign --out", "image")
-		t.signInPlace(ctx, nil)
-		return
-	}
-	t.expectFiles("sign --out", "image", "signed")
-	written, err := os.ReadFile(out)
-	if err != nil {
-		t.err = err
-		return
-	}
-	if v := t.imagetool(ctx, "verify", "--trust", t.bed.public, out); v.Code != c.Code {
-		t.fault("verify of the signed image: exit %d\n%s%s", v.Code, v.stdout, v.stderr)
-	}
-	t.judgeRoot(ctx, written)
-	if err := os.Remove(out); err != nil {
-		t.err = err
-	}
-	t.signInPlace(ctx, written)
+	t.signCopy(ctx, func() {}, func(_ string, written []byte) { t.judgeRoot(ctx, written) })
 }
 
 // judgeRoot has e2fsck look at root, and compares the rest of the disk.

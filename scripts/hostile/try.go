@@ -102,12 +102,18 @@ func (t *trial) imagetool(ctx context.Context, args ...string) *child {
 }
 
 func (t *trial) sign(ctx context.Context) {
+	t.signCopy(ctx, func() { t.alone = !t.agrees(ctx) }, func(out string, written []byte) { t.judge(ctx, out, written) })
+}
+
+// signCopy signs the image in a copy, and then in place, which must come out the same. It reports a refusal to the one
+// function, and gives the copy to the other.
+func (t *trial) signCopy(ctx context.Context, refused func(), judge func(out string, written []byte)) {
 	out := filepath.Join(t.dir, "signed")
 	c := t.imagetool(ctx, "sign", "--key", t.bed.key, t.image, "--out", out)
 	t.expectBytes("sign --out", t.image, t.bytes)
 	if !signed(c) {
 		t.refusal = reason(c)
-		t.alone = !t.agrees(ctx)
+		refused()
 		t.expectFiles("sign --out", "image")
 		t.signInPlace(ctx, nil)
 		return
@@ -118,7 +124,7 @@ func (t *trial) sign(ctx context.Context) {
 		t.err = err
 		return
 	}
-	t.judge(ctx, out, written)
+	judge(out, written)
 	if v := t.imagetool(ctx, "verify", "--trust", t.bed.public, out); v.Code != c.Code {
 		t.fault("verify of the signed image: exit %d\n%s%s", v.Code, v.stdout, v.stderr)
 	}

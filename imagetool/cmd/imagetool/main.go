@@ -29,7 +29,7 @@ no root, mounts nothing, and changes its input only if it is told to.
   imagetool recover disk.raw
   imagetool verify --trust key/cert.pem signed.raw
   imagetool diff old.raw signed.raw
-  imagetool profile --key key/private.pem signed.raw --out guest.profile
+  imagetool prepare --key key/private.pem --trust key/trust.pem signed.raw --out boot
 
 Keys are made by 'signer key new'.
 

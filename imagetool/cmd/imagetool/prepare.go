@@ -124,7 +124,7 @@ func (f *prepareFlags) run(cmd *cobra.Command, image string) error {
 		return fmt.Errorf("%s: %w", image, err)
 	}
 	if b.root == "" {
-		cli.Out(cmd).Warn(errors.New("which file system is the guest's root is not clear: add root= to " + filepath.Join(f.out, cmdlineFile)))
+		cli.Out(cmd).Warn(errors.New("cannot tell which file system is the guest's root: add root= to " + filepath.Join(f.out, cmdlineFile)))
 	}
 	key, err := f.key.Open(cmd.Context(), cli.Out(cmd))
 	if err != nil {
@@ -244,7 +244,7 @@ func (f *prepareFlags) write(cmd *cobra.Command, b booted, p *policy.Policy, key
 		}
 	}()
 	create := func(name string) (*output.File, error) {
-		o, err := output.Create(filepath.Join(f.out, name), 0o644, f.force) // the enforcer takes none that a group may write
+		o, err := output.Create(filepath.Join(f.out, name), 0o644, f.force) // the enforcer refuses files that a group can write
 		if err == nil {
 			files = append(files, o)
 		}
